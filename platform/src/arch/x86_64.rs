@@ -1,0 +1,50 @@
+//! x86-64 registers of a guest thread.
+
+/// General registers as `user_regs_struct` of `<sys/user.h>` lays them out (PTRACE_GETREGS).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Registers {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub orig_rax: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub eflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+    pub fs_base: u64,
+    pub gs_base: u64,
+    pub ds: u64,
+    pub es: u64,
+    pub fs: u64,
+    pub gs: u64,
+}
+
+impl Registers {
+    /// The system call number at a [`crate::Trap::Syscall`].
+    pub fn syscall_number(&self) -> u64 {
+        self.orig_rax
+    }
+    /// The six system call arguments.
+    pub fn syscall_args(&self) -> [u64; 6] {
+        [self.rdi, self.rsi, self.rdx, self.r10, self.r8, self.r9]
+    }
+    /// Sets the system call's result (an address, a count, or a negated errno).
+    pub fn set_return(&mut self, value: i64) {
+        self.rax = value.cast_unsigned();
+    }
+}

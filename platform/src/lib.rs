@@ -1,0 +1,248 @@
+//! How guest code runs and how its system calls reach the sentry.
+//!
+//! A guest process is an ordinary host process (a *stub* process, [`AddressSpace`]) and a guest
+//! thread is an ordinary host thread in it ([`Thread`]). The sentry lets a thread run with
+//! [`Thread::resume`] and learns from [`Platform::next_event`] why it stopped ([`Trap`]).
+//! Whatever a guest process must do to itself (map memory, clone, exit) is done by the stub code
+//! inside it on the sentry's order ([`Thread::execute`], [`Thread::fork`], …).
+//!
+//! This crate knows nothing of the sentry above it: backends never call upward.
+//!
+//! # Duties of a backend
+//! 1. `resume` returns at once. Exactly one event follows for it, or none if the thread is terminated first.
+//! 2. Between a `Trap` event and the next `resume` the thread runs no guest code.
+//! 3. A guest system call never reaches the host kernel, whichever entry (syscall, int 0x80,
+//!    sysenter) and whichever number it uses.
+//! 4. `interrupt` may be called from any thread at any time. If the guest thread runs guest code, a
+//!    trap follows soon; if it is stopped, the call has no effect except at most one spurious
+//!    [`Trap::Interrupted`] after a later `resume`. No guest can prevent it.
+//! 5. `execute`, `fork`, `spawn` and `terminate` on a stopped thread finish in bounded time whatever other
+//!    threads of that guest process do; if the process dies meanwhile they return [`Error::Gone`].
+//! 6. Registers not named in a `resume`d [`Registers`] (x87/SSE/AVX state) survive traps unchanged;
+//!    `fork` and `spawn` copy them to the new thread.
+//! 7. When the last [`Thread`] of an [`AddressSpace`] is dropped or terminated, its host process ends. Dropping
+//!    the [`Platform`] ends every stub process; so does the death of the sentry.
+//! 8. A host thread that dies without having been asked yields [`Trap::Gone`] (once, if it was resumed).
+//! 9. Host addresses outside [`GUEST_START`]..[`GUEST_END`] belong to the stub; the backend refuses operations on them.
+#![warn(missing_docs)]
+
+pub mod arch;
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+pub use arch::Registers;
+
+/// Lowest address that a guest may map, in bytes (Linux's usual `vm.mmap_min_addr`).
+pub const GUEST_START: u64 = 0x1_0000;
+/// One past the highest address a guest may map, in bytes. The stub, its mailboxes and the host vDSO lie above.
+pub const GUEST_END: u64 = 0x7ffe_0000_0000;
+
+/// The sentry's own number for a guest thread; handed back with every event of that thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(pub u64);
+
+/// Why a guest thread stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    /// A 64-bit system call. Number in `orig_rax`, arguments in rdi, rsi, rdx, r10, r8, r9; rip is behind the instruction.
+    Syscall,
+    /// A system call through a 32-bit entry (int 0x80, sysenter).
+    Syscall32,
+    /// A synchronous CPU exception, described as Linux would in `siginfo_t`.
+    Fault {
+        /// SIGSEGV, SIGBUS, SIGFPE, SIGILL or SIGTRAP.
+        signo: i32,
+        /// `si_code`.
+        code: i32,
+        /// `si_addr`: the faulting address.
+        addr: u64,
+    },
+    /// [`Thread::interrupt`] asked for it, or the backend has another harmless reason.
+    Interrupted,
+    /// The host thread no longer exists (killed from outside, out of memory).
+    Gone,
+}
+
+/// What [`Platform::next_event`] reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The thread with this token stopped.
+    Trap(Token, Trap),
+    /// [`Platform::wake`] was called.
+    Woken,
+}
+
+/// What an operation on a guest thread or process can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The host kernel refused an operation that the stub carried out (e.g. ENOMEM for a mapping); operations
+    /// before `index` in the batch took effect, later ones did not.
+    #[error("operation {index} of a batch failed in the stub: errno {errno}")]
+    Op {
+        /// Which operation of the batch failed.
+        index: usize,
+        /// The host's errno, a positive number.
+        errno: i32,
+    },
+    /// The guest process or thread is dead or dying.
+    #[error("the guest process is gone")]
+    Gone,
+    /// The host lacks something or refuses it; the sentence says what and what to do.
+    #[error("{0}")]
+    Host(String),
+}
+
+/// Shorthand.
+pub type Result<T> = std::result::Result<T, Error>;
+
+bitflags::bitflags! {
+    /// Page protection, PROT_* values of mmap(2).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Prot: u32 {
+        /// Readable.
+        const READ = 1;
+        /// Writable.
+        const WRITE = 2;
+        /// Executable.
+        const EXEC = 4;
+    }
+}
+
+/// One thing that the stub does to its own address space. Addresses and lengths are page-aligned and inside the guest range.
+#[derive(Clone, Debug)]
+pub enum MemOp<'a> {
+    /// mmap(MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE): replaces what was there.
+    MapAnon {
+        /// Start address.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+        /// Protection.
+        prot: Prot,
+    },
+    /// mmap(MAP_FIXED) of a file. The descriptor is handed to the stub for just this operation.
+    MapFile {
+        /// Start address.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+        /// Protection.
+        prot: Prot,
+        /// The sentry's descriptor.
+        fd: BorrowedFd<'a>,
+        /// Offset in the file, in bytes, page-aligned.
+        offset: u64,
+        /// MAP_SHARED instead of MAP_PRIVATE.
+        shared: bool,
+    },
+    /// munmap.
+    Unmap {
+        /// Start address.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+    },
+    /// mprotect.
+    Protect {
+        /// Start address.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+        /// New protection.
+        prot: Prot,
+    },
+    /// mremap(MREMAP_MAYMOVE | MREMAP_FIXED) when `new_addr != addr`, else in place.
+    Remap {
+        /// Old start address.
+        addr: u64,
+        /// Old length in bytes (0: duplicate a shared mapping).
+        old_len: u64,
+        /// New start address.
+        new_addr: u64,
+        /// New length in bytes.
+        new_len: u64,
+        /// MREMAP_DONTUNMAP.
+        keep_old: bool,
+    },
+    /// madvise with a harmless advice (MADV_DONTNEED, MADV_FREE, MADV_WILLNEED, MADV_POPULATE_READ/WRITE, MADV_DONTFORK, …).
+    Advise {
+        /// Start address.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+        /// MADV_* value.
+        advice: i32,
+    },
+}
+
+/// A host process that holds one guest address space. Memory access works from any thread, whether the guest runs or not.
+pub trait AddressSpace: Send + Sync {
+    /// Copies guest memory at `addr` into `buf`; returns how many leading bytes could be read (0 if the
+    /// first byte cannot). Honours page protections. Never fails otherwise; a dead process reads 0 bytes.
+    fn read(&self, addr: u64, buf: &mut [u8]) -> usize;
+    /// Copies `buf` into guest memory at `addr`; returns how many leading bytes were written. Honours page protections.
+    fn write(&self, addr: u64, buf: &[u8]) -> usize;
+    /// Kills the host process with all its threads. Any thread may call it; idempotent.
+    fn kill(&self);
+    /// Resident set size of the host process in bytes, if it can be had cheaply; else 0.
+    fn resident_bytes(&self) -> u64;
+    /// CPU time used by the host process so far in nanoseconds (user, system).
+    fn cpu_time(&self) -> (u64, u64);
+}
+
+/// A host thread that runs one guest thread. All methods but `interrupt` are called on a worker
+/// thread (one that calls [`Platform::next_event`]) while the guest thread is stopped.
+pub trait Thread: Send + Sync {
+    /// Runs guest code with these registers until the next trap.
+    fn resume(&self, regs: &Registers) -> Result<()>;
+    /// Makes a running thread trap soon. Callable from any thread.
+    fn interrupt(&self);
+    /// Registers at the last trap.
+    fn registers(&self) -> Result<Registers>;
+    /// The x87/SSE/AVX state as XSAVE lays it out (Linux's NT_X86_XSTATE), for signal frames and ptrace.
+    fn fpstate(&self) -> Result<Vec<u8>>;
+    /// Replaces the x87/SSE/AVX state; hostile bytes give an error, never a crash.
+    fn set_fpstate(&self, state: &[u8]) -> Result<()>;
+    /// Has the stub carry out a batch of memory operations in order.
+    fn execute(&self, ops: &[MemOp<'_>]) -> Result<()>;
+    /// Atomically compares and exchanges the aligned u32 at `addr`; the value found, or `None` on a fault
+    /// (unmapped or not writable).
+    fn compare_exchange(&self, addr: u64, old: u32, new: u32) -> Result<Option<u32>>;
+    /// A new host thread in the same host process, stopped, its registers and FPU state copied from this one.
+    fn spawn(&self, token: Token) -> Result<Box<dyn Thread>>;
+    /// A new host process with a copy-on-write copy of this address space and one stopped thread,
+    /// its registers and FPU state copied from this one.
+    fn fork(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)>;
+    /// Ends this host thread (the process too, if it was the last one). Later calls give [`Error::Gone`]. Dropping does the same.
+    fn terminate(&self);
+    /// CPU time used by this host thread so far in nanoseconds (user, system).
+    fn cpu_time(&self) -> (u64, u64);
+}
+
+/// A way to run guest threads and trap their system calls.
+pub trait Platform: Send + Sync {
+    /// `ptrace`, `notify` or `inline`.
+    fn name(&self) -> &'static str;
+    /// How many worker threads may call `next_event` at once.
+    fn max_workers(&self) -> usize;
+    /// An empty address space (nothing mapped in the guest range) with one stopped thread, from the pool
+    /// if one is ready. FPU state is as at process start.
+    fn new_process(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)>;
+    /// Waits for the next event. Called by worker threads only.
+    fn next_event(&self) -> Result<Event>;
+    /// Makes one call of `next_event`, current or next, return [`Event::Woken`]. Callable from any thread; calls coalesce.
+    fn wake(&self);
+    /// Host vDSO as mapped in every stub: start address and length in bytes of `[vvar]`+`[vdso]` ranges, and the
+    /// address for AT_SYSINFO_EHDR; `None` if there is none.
+    fn vdso(&self) -> Option<Vdso>;
+}
+
+/// Where the host vDSO lies in every guest process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vdso {
+    /// `[vvar]` start address and length in bytes.
+    pub vvar: (u64, u64),
+    /// `[vdso]` start address (also AT_SYSINFO_EHDR) and length in bytes.
+    pub vdso: (u64, u64),
+}
