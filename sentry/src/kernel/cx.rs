@@ -1,0 +1,149 @@
+//! A task while a worker runs it: what a system call handler works with.
+
+use super::{FdTable, Kernel, Task, TaskLocal, ThreadGroup};
+use crate::abi::Result;
+use crate::auth::Credentials;
+use crate::mm::MemoryManager;
+use crate::time::Instant;
+use crate::usermem::GuestMemory;
+use crate::vfs::{Caller, File, FsContext};
+use std::sync::Arc;
+
+/// What earlier runs of a call that had to wait achieved. Reset at the start of each call.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Absolute deadline computed by the first run.
+    pub deadline: Option<Instant>,
+    /// Bytes (or items) already moved.
+    pub done: usize,
+    /// Whether an earlier run set up what only the first may (a futex waiter, a vfork child).
+    pub started: bool,
+    /// A call-specific value.
+    pub value: u64,
+    /// A call-specific object.
+    pub object: Option<Arc<dyn std::any::Any + Send + Sync>>,
+}
+
+/// The running task. Only the worker that runs it has one: "only the running task may do this" is this type.
+pub struct Cx<'a> {
+    /// The task.
+    pub task: &'a Arc<Task>,
+    /// State only the running task touches.
+    pub local: &'a mut TaskLocal,
+    /// Its memory, cached for the duration of one run.
+    pub mm: Arc<MemoryManager>,
+}
+
+impl Cx<'_> {
+    /// The sandbox.
+    pub fn kernel(&self) -> &Arc<Kernel> {
+        self.task.kernel()
+    }
+    /// The process.
+    pub fn group(&self) -> &Arc<ThreadGroup> {
+        self.task.group()
+    }
+    /// Guest memory.
+    pub fn mem(&self) -> &dyn GuestMemory {
+        &*self.mm
+    }
+    /// Identity.
+    pub fn creds(&self) -> Arc<Credentials> {
+        self.task.creds()
+    }
+    /// Descriptor table.
+    pub fn fds(&self) -> Arc<FdTable> {
+        self.task.fds()
+    }
+    /// Root, working directory, umask.
+    pub fn fs(&self) -> Arc<FsContext> {
+        self.task.fs()
+    }
+    /// File of a descriptor argument; EBADF (O_PATH descriptors included).
+    pub fn file(&self, fd: crate::syscalls::Fd) -> Result<Arc<File>> {
+        self.task.fds().get(fd.0)
+    }
+    /// File of a descriptor argument, O_PATH ones too.
+    pub fn file_any(&self, fd: crate::syscalls::Fd) -> Result<Arc<File>> {
+        self.task.fds().get_any(fd.0)
+    }
+    /// Installs a new descriptor at the lowest free number.
+    pub fn install_fd(&self, file: Arc<File>, cloexec: bool) -> Result<i32> {
+        self.fds()
+            .install(file, cloexec, 0, self.group().limit(libc::RLIMIT_NOFILE))
+    }
+    /// Soft limit of RLIMIT_*.
+    pub fn limit(&self, resource: u32) -> u64 {
+        self.group().limit(resource)
+    }
+    /// What earlier runs of this call recorded.
+    pub fn progress(&mut self) -> &mut Progress {
+        &mut self.local.progress
+    }
+    /// The deadline of this call: `timeout_ns` from its first run. `None` waits forever.
+    pub fn deadline_after(&mut self, timeout_ns: Option<u64>) -> Option<Instant> {
+        let ns = timeout_ns?;
+        Some(
+            *self
+                .local
+                .progress
+                .deadline
+                .get_or_insert_with(|| Instant::now().after(ns)),
+        )
+    }
+    /// Whether the call's recorded deadline has passed.
+    pub fn expired(&self) -> bool {
+        self.local
+            .progress
+            .deadline
+            .is_some_and(|d| d <= Instant::now())
+    }
+    /// The host thread, for memory operations.
+    pub fn thread(&self) -> Result<Arc<dyn cofferdam_platform::Thread>> {
+        self.task.thread().ok_or(crate::abi::Errno::ESRCH)
+    }
+}
+
+/// The calling task as files see it.
+pub struct TaskCaller {
+    /// The task; terminals and procfs reach the kernel through it.
+    pub task: Arc<Task>,
+    mm: Arc<MemoryManager>,
+}
+
+impl Cx<'_> {
+    /// The caller argument for VFS and file operations.
+    pub fn caller(&self) -> TaskCaller {
+        TaskCaller {
+            task: self.task.clone(),
+            mm: self.mm.clone(),
+        }
+    }
+}
+
+impl Caller for TaskCaller {
+    fn credentials(&self) -> Arc<Credentials> {
+        self.task.creds()
+    }
+    fn memory(&self) -> &dyn GuestMemory {
+        &*self.mm
+    }
+    fn tgid(&self) -> i32 {
+        self.task.group().pid()
+    }
+    fn pgid(&self) -> i32 {
+        self.task.group().pgid()
+    }
+    fn sid(&self) -> i32 {
+        self.task.group().sid()
+    }
+    fn umask(&self) -> u32 {
+        self.task.fs().umask()
+    }
+    fn file_size_limit(&self) -> u64 {
+        self.task.group().limit(libc::RLIMIT_FSIZE)
+    }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}

@@ -1,0 +1,179 @@
+//! Descriptor tables (`struct files_struct`).
+
+use crate::abi::{Errno, Result};
+use crate::sync::{Mutex, Rank};
+use crate::vfs::File;
+use std::sync::Arc;
+
+/// One descriptor.
+#[derive(Clone)]
+pub struct FdEntry {
+    /// The open file description.
+    pub file: Arc<File>,
+    /// FD_CLOEXEC.
+    pub cloexec: bool,
+}
+
+/// Descriptors of one or more tasks. Closed files are handed back to the caller so that they are dropped without the lock.
+pub struct FdTable {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default, Clone)]
+struct Inner {
+    slots: Vec<Option<FdEntry>>,
+    /// No free slot below this index.
+    first_free: usize,
+}
+
+impl Default for FdTable {
+    fn default() -> Self {
+        FdTable {
+            inner: Mutex::new(Rank::FD_TABLE, Inner::default()),
+        }
+    }
+}
+
+fn index(fd: i32) -> Result<usize> {
+    usize::try_from(fd).map_err(|_| Errno::EBADF)
+}
+
+impl FdTable {
+    /// The file behind `fd`, whatever it was opened for (O_PATH included).
+    pub fn get_any(&self, fd: i32) -> Result<Arc<File>> {
+        self.entry(fd).map(|e| e.file)
+    }
+    /// The file behind `fd`; EBADF for O_PATH descriptors too.
+    pub fn get(&self, fd: i32) -> Result<Arc<File>> {
+        let f = self.get_any(fd)?;
+        if f.flags().contains(crate::vfs::OpenFlags::PATH) {
+            Err(Errno::EBADF)
+        } else {
+            Ok(f)
+        }
+    }
+    /// File and close-on-exec flag.
+    pub fn entry(&self, fd: i32) -> Result<FdEntry> {
+        self.inner
+            .lock()
+            .slots
+            .get(index(fd)?)
+            .and_then(Clone::clone)
+            .ok_or(Errno::EBADF)
+    }
+    /// Lowest free descriptor that is at least `min` and below `limit` (RLIMIT_NOFILE).
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn install(&self, file: Arc<File>, cloexec: bool, min: i32, limit: u64) -> Result<i32> {
+        let mut t = self.inner.lock();
+        let min = index(min).map_err(|_| Errno::EINVAL)?;
+        let start = min.max(t.first_free);
+        let at = (start..t.slots.len())
+            .find(|i| matches!(t.slots.get(*i), Some(None)))
+            .unwrap_or(t.slots.len().max(min));
+        if at as u64 >= limit.min(MAX_FDS as u64) {
+            return Err(Errno::EMFILE);
+        }
+        if at >= t.slots.len() {
+            t.slots.resize(at + 1, None);
+        }
+        if let Some(s) = t.slots.get_mut(at) {
+            *s = Some(FdEntry { file, cloexec });
+        }
+        if start == t.first_free {
+            t.first_free = at + 1;
+        }
+        i32::try_from(at).map_err(|_| Errno::EMFILE)
+    }
+    /// Puts `file` at exactly `fd` (dup2, dup3); what was there is returned.
+    ///
+    /// # Errors
+    /// EBADF if `fd` is negative or not below `limit`.
+    pub fn install_at(
+        &self,
+        fd: i32,
+        file: Arc<File>,
+        cloexec: bool,
+        limit: u64,
+    ) -> Result<Option<FdEntry>> {
+        let at = index(fd)?;
+        if at as u64 >= limit.min(MAX_FDS as u64) {
+            return Err(Errno::EBADF);
+        }
+        let mut t = self.inner.lock();
+        if at >= t.slots.len() {
+            t.slots.resize(at + 1, None);
+        }
+        Ok(t.slots
+            .get_mut(at)
+            .and_then(|s| s.replace(FdEntry { file, cloexec })))
+    }
+    /// Removes `fd`; the caller flushes and drops the entry.
+    pub fn remove(&self, fd: i32) -> Result<FdEntry> {
+        let at = index(fd)?;
+        let mut t = self.inner.lock();
+        let e = t
+            .slots
+            .get_mut(at)
+            .and_then(Option::take)
+            .ok_or(Errno::EBADF)?;
+        t.first_free = t.first_free.min(at);
+        Ok(e)
+    }
+    /// Sets FD_CLOEXEC.
+    pub fn set_cloexec(&self, fd: i32, on: bool) -> Result<()> {
+        let at = index(fd)?;
+        let mut t = self.inner.lock();
+        t.slots
+            .get_mut(at)
+            .and_then(Option::as_mut)
+            .ok_or(Errno::EBADF)?
+            .cloexec = on;
+        Ok(())
+    }
+    /// Open descriptors, ascending.
+    pub fn list(&self) -> Vec<i32> {
+        let t = self.inner.lock();
+        (0i32..)
+            .zip(t.slots.iter())
+            .filter(|(_, s)| s.is_some())
+            .map(|(i, _)| i)
+            .collect()
+    }
+    /// A table with the same files (fork).
+    pub fn duplicate(&self) -> FdTable {
+        FdTable {
+            inner: Mutex::new(Rank::FD_TABLE, self.inner.lock().clone()),
+        }
+    }
+    /// Takes out every entry for which `pick(fd, entry)` holds (exec's close-on-exec, close_range, exit).
+    pub fn remove_where(&self, mut pick: impl FnMut(i32, &FdEntry) -> bool) -> Vec<FdEntry> {
+        let mut t = self.inner.lock();
+        let mut out = Vec::new();
+        let mut lowest = usize::MAX;
+        for (i, slot) in t.slots.iter_mut().enumerate() {
+            if slot
+                .as_ref()
+                .is_some_and(|e| pick(i32::try_from(i).unwrap_or(i32::MAX), e))
+            {
+                lowest = lowest.min(i);
+                out.extend(slot.take());
+            }
+        }
+        t.first_free = t.first_free.min(lowest);
+        out
+    }
+    /// Applies `f` to every entry (close_range's CLOSE_RANGE_CLOEXEC).
+    pub fn for_each(&self, mut f: impl FnMut(i32, &mut FdEntry)) {
+        let mut t = self.inner.lock();
+        for (i, slot) in t.slots.iter_mut().enumerate() {
+            if let Some(e) = slot {
+                f(i32::try_from(i).unwrap_or(i32::MAX), e);
+            }
+        }
+    }
+}
+
+/// Most descriptors in one table (`fs.nr_open` of the sandbox).
+pub const MAX_FDS: usize = 1 << 20;

@@ -1,0 +1,102 @@
+//! Tasks and everything that belongs to them: thread groups, process groups and sessions, signals, descriptor tables, limits.
+//!
+//! Key types: [`Kernel`] (one sandbox), [`Task`] (one guest thread), [`ThreadGroup`] (one guest process), [`Cx`] (a task
+//! while a worker runs it). Locks: see [`crate::sync`].
+
+mod cx;
+mod fd_table;
+pub mod limits;
+pub mod signal;
+pub mod task;
+mod tree;
+pub mod worker;
+
+pub use cx::{Cx, Progress};
+pub use fd_table::{FdEntry, FdTable, MAX_FDS};
+pub use limits::Limits;
+pub use task::{Task, TaskLocal};
+pub use tree::{ExitStatus, ThreadGroup};
+
+use crate::sync::{Mutex, Rank};
+use crate::time::{Instant, TimerQueue};
+use cofferdam_platform::Platform;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+/// Most tasks in one sandbox (`kernel.pid_max` of the guest).
+pub const PID_MAX: i32 = 32768;
+
+/// One sandbox's kernel.
+pub struct Kernel {
+    /// How guest code runs.
+    pub platform: Arc<dyn Platform>,
+    /// Deadlines.
+    pub timers: Arc<TimerQueue>,
+    /// CLOCK_BOOTTIME zero of the sandbox (host CLOCK_MONOTONIC).
+    pub boot: Instant,
+    /// Host and domain name (uname(2)), each at most 64 bytes.
+    pub uts: Mutex<UtsNames>,
+    tree: Mutex<tree::TaskTree>,
+    run_queue: Mutex<VecDeque<Arc<Task>>>,
+    next_token: AtomicU64,
+    by_token: Mutex<HashMap<u64, Arc<Task>>>,
+    /// Set once init has exited.
+    stopping: AtomicBool,
+    /// Calls that are missing and were already logged.
+    missing: Mutex<std::collections::HashSet<u64>>,
+    /// Called for each finished system call when `--strace` is on.
+    pub tracer: Option<Box<dyn SyscallTracer>>,
+    /// Objects that upper layers keep per sandbox (socket namespaces, ptys, futexes), keyed by type.
+    pub extensions: crate::vfs::InodeMeta,
+}
+
+/// uname(2)'s settable names.
+#[derive(Clone, Debug)]
+pub struct UtsNames {
+    /// nodename
+    pub hostname: Vec<u8>,
+    /// domainname
+    pub domainname: Vec<u8>,
+}
+
+/// Sees system calls as they start and finish.
+pub trait SyscallTracer: Send + Sync {
+    /// A call starts (again, if it was parked: once per call).
+    fn enter(&self, task: &Task, number: u64, args: &[u64; 6]);
+    /// A call has its result (negated errno on failure).
+    fn exit(&self, task: &Task, number: u64, args: &[u64; 6], result: i64);
+}
+
+/// What the guest's uname(2) says; programs gate features on the release.
+pub const RELEASE: &str = "6.12.0-cofferdam";
+
+impl Kernel {
+    /// A kernel without tasks.
+    pub fn new(
+        platform: Arc<dyn Platform>,
+        hostname: &[u8],
+        tracer: Option<Box<dyn SyscallTracer>>,
+    ) -> std::io::Result<Arc<Kernel>> {
+        Ok(Arc::new(Kernel {
+            platform,
+            timers: TimerQueue::start()?,
+            boot: Instant::now(),
+            uts: Mutex::new(
+                Rank::LEAF,
+                UtsNames {
+                    hostname: hostname.to_vec(),
+                    domainname: b"(none)".to_vec(),
+                },
+            ),
+            tree: Mutex::new(Rank::TASKS, tree::TaskTree::default()),
+            run_queue: Mutex::new(Rank::RUN_QUEUE, VecDeque::new()),
+            next_token: AtomicU64::new(1),
+            by_token: Mutex::new(Rank::LEAF, HashMap::new()),
+            stopping: AtomicBool::new(false),
+            missing: Mutex::new(Rank::LEAF, Default::default()),
+            tracer,
+            extensions: Default::default(),
+        }))
+    }
+}

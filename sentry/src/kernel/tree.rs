@@ -1,0 +1,192 @@
+//! Thread groups, process groups and sessions: who is whose parent, and who has ended how.
+
+use super::signal::GroupSignals;
+use super::{Limits, Task};
+use crate::sync::{Mutex, Rank, WaitQueue};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// How a process ended, as wait4 encodes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// exit or exit_group with this code (low 8 bits).
+    Exited(u8),
+    /// Ended by this signal; whether Linux would have dumped core.
+    Signaled(i32, bool),
+}
+
+impl ExitStatus {
+    /// wait status word of wait4(2).
+    pub fn wait_status(self) -> i32 {
+        match self {
+            ExitStatus::Exited(c) => i32::from(c) << 8,
+            ExitStatus::Signaled(s, core) => (s & 0x7f) | if core { 0x80 } else { 0 },
+        }
+    }
+}
+
+/// One guest process (`struct signal_struct`).
+pub struct ThreadGroup {
+    pid: i32,
+    pgid: AtomicI32,
+    sid: AtomicI32,
+    limits: Mutex<Limits>,
+    /// Signal actions and process-directed pending signals.
+    pub signals: Mutex<GroupSignals>,
+    /// Woken when a child changes state, for wait4 and waitid.
+    pub child_events: Arc<WaitQueue>,
+    /// Woken when this process ends (pidfd) or one of its threads does.
+    pub exit_events: Arc<WaitQueue>,
+    /// CPU nanoseconds of reaped threads (user, system) and of waited-for children.
+    pub(super) times: Mutex<GroupTimes>,
+    /// Start time in nanoseconds since the sandbox's boot.
+    pub start_ns: u64,
+    /// oom_score_adj as procfs shows it.
+    pub oom_score_adj: AtomicI32,
+    /// Tid of the sentry-visible terminal of the session, 0 if none (see fs/tty).
+    pub tty: Mutex<Option<Arc<dyn std::any::Any + Send + Sync>>>,
+    /// Objects that belong to the process (POSIX timers, itimers), keyed by type.
+    pub extensions: crate::vfs::InodeMeta,
+    /// Number of voluntary context switches (parks).
+    pub switches: AtomicU64,
+}
+
+/// CPU time of what is no more, in nanoseconds (user, system).
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct GroupTimes {
+    pub dead_threads: (u64, u64),
+    pub children: (u64, u64),
+    pub children_maxrss: u64,
+    pub maxrss: u64,
+}
+
+impl ThreadGroup {
+    pub(super) fn new(
+        pid: i32,
+        pgid: i32,
+        sid: i32,
+        limits: Limits,
+        signals: GroupSignals,
+        start_ns: u64,
+    ) -> Arc<ThreadGroup> {
+        Arc::new(ThreadGroup {
+            pid,
+            pgid: AtomicI32::new(pgid),
+            sid: AtomicI32::new(sid),
+            limits: Mutex::new(Rank::LEAF, limits),
+            signals: Mutex::new(Rank::SIGNALS, signals),
+            child_events: Arc::new(WaitQueue::new()),
+            exit_events: Arc::new(WaitQueue::new()),
+            times: Mutex::new(Rank::LEAF, GroupTimes::default()),
+            start_ns,
+            oom_score_adj: AtomicI32::new(0),
+            tty: Mutex::new(Rank::LEAF, None),
+            extensions: Default::default(),
+            switches: AtomicU64::new(0),
+        })
+    }
+    /// Thread-group id: what getpid(2) returns.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+    /// Process-group id.
+    pub fn pgid(&self) -> i32 {
+        self.pgid.load(Ordering::Relaxed)
+    }
+    /// Session id.
+    pub fn sid(&self) -> i32 {
+        self.sid.load(Ordering::Relaxed)
+    }
+    pub(super) fn set_pgid(&self, pgid: i32) {
+        self.pgid.store(pgid, Ordering::Relaxed);
+    }
+    pub(super) fn set_sid(&self, sid: i32) {
+        self.sid.store(sid, Ordering::Relaxed);
+    }
+    /// Soft limit of RLIMIT_*.
+    pub fn limit(&self, resource: u32) -> u64 {
+        self.limits.lock().soft(resource)
+    }
+    /// All limits.
+    pub fn limits(&self) -> &Mutex<Limits> {
+        &self.limits
+    }
+}
+
+/// Where a process stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Has live threads.
+    Alive,
+    /// Being killed by exit_group or a fatal signal, with this status.
+    Exiting(ExitStatus),
+    /// All threads are gone; waits to be reaped.
+    Zombie(ExitStatus),
+}
+
+/// What the tree knows of a process.
+pub(super) struct Node {
+    pub group: Arc<ThreadGroup>,
+    pub parent: i32,
+    pub children: Vec<i32>,
+    pub threads: Vec<Arc<Task>>,
+    pub life: Life,
+    /// Signal that the parent gets at exit; 0 none (clone's low byte).
+    pub exit_signal: i32,
+    /// A stop (signal) or continue not yet reported to wait4.
+    pub report: Option<Report>,
+    /// PR_SET_CHILD_SUBREAPER.
+    pub subreaper: bool,
+    /// Has called execve since fork (setpgid's EACCES).
+    pub execed: bool,
+}
+
+/// A job-control change that wait4(WUNTRACED | WCONTINUED) may report once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    Stopped(i32),
+    Continued,
+}
+
+/// All processes of the sandbox (guarded by one lock, as Linux's `tasklist_lock`).
+#[derive(Default)]
+pub(super) struct TaskTree {
+    pub nodes: BTreeMap<i32, Node>,
+    pub tasks: BTreeMap<i32, Weak<Task>>,
+    pub last_pid: i32,
+}
+
+impl TaskTree {
+    /// A pid that is neither a task, nor a process, process group or session in use.
+    pub fn allocate_pid(&mut self) -> Option<i32> {
+        for _ in 0..super::PID_MAX {
+            // Linux starts again at 300 after a wrap (RESERVED_PIDS).
+            let pid = if self.last_pid + 1 >= super::PID_MAX {
+                300
+            } else {
+                self.last_pid + 1
+            };
+            self.last_pid = pid;
+            let used = self.tasks.contains_key(&pid)
+                || self.nodes.contains_key(&pid)
+                || self
+                    .nodes
+                    .values()
+                    .any(|n| n.group.pgid() == pid || n.group.sid() == pid);
+            if !used {
+                return Some(pid);
+            }
+        }
+        None
+    }
+    /// Live processes of a process group.
+    pub fn group_members(&self, pgid: i32) -> Vec<Arc<ThreadGroup>> {
+        self.nodes
+            .values()
+            .filter(|n| n.group.pgid() == pgid)
+            .map(|n| n.group.clone())
+            .collect()
+    }
+}

@@ -1,0 +1,1 @@
+//! Workers: threads that take traps and woken tasks and run handlers.

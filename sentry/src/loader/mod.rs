@@ -1,0 +1,1 @@
+//! ELF and script loading.

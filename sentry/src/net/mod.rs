@@ -1,0 +1,1 @@
+//! Sockets and what they connect to.

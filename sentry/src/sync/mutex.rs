@@ -1,0 +1,165 @@
+//! A mutex with a rank.
+
+use std::ops::{Deref, DerefMut};
+
+/// Place of a lock in the global order; higher ranks are taken later (further in).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank(pub u8);
+
+impl Rank {
+    /// State of a task that only its worker touches, held while a system call runs.
+    pub const TASK_LOCAL: Rank = Rank(10);
+    /// Position of an open file (serialises read/write/lseek on it).
+    pub const FILE_POS: Rank = Rank(20);
+    /// An epoll instance's interest list.
+    pub const EPOLL: Rank = Rank(25);
+    /// Memory map of a guest process.
+    pub const MM: Rank = Rank(28);
+    /// Working directory, root, umask.
+    pub const FS_CONTEXT: Rank = Rank(30);
+    /// Mount table.
+    pub const MOUNTS: Rank = Rank(32);
+    /// A rename in one file system (one at a time).
+    pub const RENAME: Rank = Rank(34);
+    /// A directory entry's children.
+    pub const DENTRY: Rank = Rank(36);
+    /// An overlay inode (above the inodes of its layers).
+    pub const OVERLAY: Rank = Rank(38);
+    /// Descriptor table.
+    pub const FD_TABLE: Rank = Rank(40);
+    /// An inode's own data (tmpfs contents, directory maps).
+    pub const INODE: Rank = Rank(44);
+    /// A socket namespace table (bound addresses, ports).
+    pub const NET_TABLE: Rank = Rank(46);
+    /// A socket, pipe, tty, eventfd … : one open object's buffers.
+    pub const OBJECT: Rank = Rank(50);
+    /// The table of tasks, groups and sessions.
+    pub const TASKS: Rank = Rank(60);
+    /// A thread group's state.
+    pub const THREAD_GROUP: Rank = Rank(62);
+    /// Signal handlers and pending signals of a thread group.
+    pub const SIGNALS: Rank = Rank(64);
+    /// A task's fields that other tasks may read (credentials, name, parking state).
+    pub const TASK: Rank = Rank(66);
+    /// Futex buckets.
+    pub const FUTEX: Rank = Rank(70);
+    /// An epoll instance's ready list (taken from wait queue callbacks).
+    pub const EPOLL_READY: Rank = Rank(80);
+    /// Wait queues.
+    pub const WAIT_QUEUE: Rank = Rank(90);
+    /// Timers.
+    pub const TIMERS: Rank = Rank(92);
+    /// The run queue.
+    pub const RUN_QUEUE: Rank = Rank(94);
+    /// Locks that never nest anything inside.
+    pub const LEAF: Rank = Rank(100);
+}
+
+/// A mutual-exclusion lock whose place in the lock order is checked in debug builds.
+#[derive(Debug)]
+pub struct Mutex<T: ?Sized> {
+    rank: Rank,
+    inner: parking_lot::Mutex<T>,
+}
+
+impl<T> Mutex<T> {
+    /// A new, unlocked mutex.
+    pub const fn new(rank: Rank, value: T) -> Self {
+        Mutex {
+            rank,
+            inner: parking_lot::Mutex::new(value),
+        }
+    }
+    /// The value, without the lock.
+    pub fn into_inner(self) -> T {
+        self.inner.into_inner()
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    /// Takes the lock. Debug builds panic if a lock of this or a higher rank is held by this thread.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        check::acquire(self.rank, false);
+        MutexGuard {
+            rank: self.rank,
+            inner: self.inner.lock(),
+        }
+    }
+    /// Takes the lock while another lock of the same rank may be held.
+    pub fn lock_nested(&self) -> MutexGuard<'_, T> {
+        check::acquire(self.rank, true);
+        MutexGuard {
+            rank: self.rank,
+            inner: self.inner.lock(),
+        }
+    }
+    /// Takes the lock if it is free.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let inner = self.inner.try_lock()?;
+        check::acquire(self.rank, true);
+        Some(MutexGuard {
+            rank: self.rank,
+            inner,
+        })
+    }
+    /// Access without locking, for the sole owner.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.inner.get_mut()
+    }
+}
+
+/// Holds a [`Mutex`] locked.
+pub struct MutexGuard<'a, T: ?Sized> {
+    rank: Rank,
+    inner: parking_lot::MutexGuard<'a, T>,
+}
+
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+impl<T: ?Sized> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        check::release(self.rank);
+    }
+}
+
+#[cfg(debug_assertions)]
+mod check {
+    use super::Rank;
+    use std::cell::RefCell;
+    thread_local!(static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) });
+
+    pub(super) fn acquire(rank: Rank, nested: bool) {
+        HELD.with_borrow_mut(|held| {
+            if let Some(max) = held.iter().max() {
+                assert!(
+                    *max < rank || (nested && *max <= rank),
+                    "lock order: {rank:?} wanted, {held:?} held"
+                );
+            }
+            held.push(rank);
+        });
+    }
+    pub(super) fn release(rank: Rank) {
+        HELD.with_borrow_mut(|held| {
+            if let Some(i) = held.iter().rposition(|r| *r == rank) {
+                held.remove(i);
+            }
+        });
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod check {
+    use super::Rank;
+    pub(super) fn acquire(_: Rank, _: bool) {}
+    pub(super) fn release(_: Rank) {}
+}

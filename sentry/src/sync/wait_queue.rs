@@ -1,0 +1,177 @@
+//! Wait queues: who wants to know when something changes.
+
+use super::{Mutex, Rank};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+bitflags::bitflags! {
+    /// Readiness of a file, the EPOLL*/POLL* bits of poll(2) and epoll_ctl(2) (they share values).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Events: u32 {
+        /// Data to read.
+        const IN = 0x1;
+        /// Urgent data.
+        const PRI = 0x2;
+        /// Room to write.
+        const OUT = 0x4;
+        /// Error; always reported.
+        const ERR = 0x8;
+        /// Hang-up; always reported.
+        const HUP = 0x10;
+        /// Descriptor not open (poll only).
+        const NVAL = 0x20;
+        /// Same as IN for most files.
+        const RDNORM = 0x40;
+        /// Priority band data.
+        const RDBAND = 0x80;
+        /// Same as OUT for most files.
+        const WRNORM = 0x100;
+        /// Priority band writable.
+        const WRBAND = 0x200;
+        /// Unused by Linux.
+        const MSG = 0x400;
+        /// Peer shut down writing.
+        const RDHUP = 0x2000;
+    }
+}
+
+impl Events {
+    /// Readable, as files report it (IN and RDNORM).
+    pub const READABLE: Events = Events::IN.union(Events::RDNORM);
+    /// Writable, as files report it (OUT and WRNORM).
+    pub const WRITABLE: Events = Events::OUT.union(Events::WRNORM);
+}
+
+/// Something that can be told that a queue's condition may have changed: a parked task, an epoll item.
+pub trait Notify: Send + Sync {
+    /// Called without the queue's lock held; must be quick and must not block. Spurious calls are allowed.
+    fn notify(&self, events: Events);
+}
+
+/// Names one registration in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitKey(u64);
+
+struct Waiter {
+    key: u64,
+    events: Events,
+    exclusive: bool,
+    target: Arc<dyn Notify>,
+}
+
+/// Registered waiters of one object. Waking is by re-evaluation: a woken waiter looks at the object again.
+pub struct WaitQueue {
+    len: AtomicUsize,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    next: u64,
+    waiters: Vec<Waiter>,
+}
+
+impl Default for WaitQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl WaitQueue {
+    /// An empty queue.
+    pub const fn new() -> Self {
+        WaitQueue {
+            len: AtomicUsize::new(0),
+            inner: Mutex::new(
+                Rank::WAIT_QUEUE,
+                Inner {
+                    next: 0,
+                    waiters: Vec::new(),
+                },
+            ),
+        }
+    }
+
+    /// Adds a waiter for `events` (ERR and HUP always included). The caller looks at the object *after* registering.
+    pub fn register(&self, target: Arc<dyn Notify>, events: Events) -> WaitKey {
+        self.add(target, events, false)
+    }
+
+    /// Like [`Self::register`], but a wake stops after the first exclusive waiter that matches (EPOLLEXCLUSIVE, accept).
+    pub fn register_exclusive(&self, target: Arc<dyn Notify>, events: Events) -> WaitKey {
+        self.add(target, events, true)
+    }
+
+    fn add(&self, target: Arc<dyn Notify>, events: Events, exclusive: bool) -> WaitKey {
+        let mut q = self.inner.lock();
+        let key = q.next;
+        q.next = q.next.wrapping_add(1);
+        q.waiters.push(Waiter {
+            key,
+            events: events | Events::ERR | Events::HUP,
+            exclusive,
+            target,
+        });
+        self.len.store(q.waiters.len(), Ordering::SeqCst);
+        WaitKey(key)
+    }
+
+    /// Removes a registration; unknown keys are ignored.
+    pub fn unregister(&self, key: WaitKey) {
+        let removed = {
+            let mut q = self.inner.lock();
+            let at = q.waiters.iter().position(|w| w.key == key.0);
+            let removed = at.map(|i| q.waiters.remove(i));
+            self.len.store(q.waiters.len(), Ordering::SeqCst);
+            removed
+        };
+        drop(removed);
+    }
+
+    /// Tells every waiter interested in one of `events`. Costs one atomic load when nobody waits.
+    pub fn wake(&self, events: Events) {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.len.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut targets: SmallVec<[Arc<dyn Notify>; 8]> = SmallVec::new();
+        {
+            let q = self.inner.lock();
+            for w in q.waiters.iter().filter(|w| w.events.intersects(events)) {
+                targets.push(w.target.clone());
+                if w.exclusive {
+                    break;
+                }
+            }
+        }
+        for t in targets {
+            t.notify(events);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    struct Count(AtomicUsize);
+    impl Notify for Count {
+        fn notify(&self, _: Events) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn wakes_only_matching_and_registered_waiters() {
+        let q = WaitQueue::new();
+        let a = Arc::new(Count(AtomicUsize::new(0)));
+        let k = q.register(a.clone(), Events::IN);
+        q.wake(Events::OUT);
+        assert_eq!(a.0.load(Ordering::Relaxed), 0);
+        q.wake(Events::IN);
+        q.wake(Events::HUP);
+        assert_eq!(a.0.load(Ordering::Relaxed), 2);
+        q.unregister(k);
+        q.wake(Events::IN);
+        assert_eq!(a.0.load(Ordering::Relaxed), 2);
+    }
+}

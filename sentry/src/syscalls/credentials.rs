@@ -1,0 +1,6 @@
+//! Identity and capabilities.
+
+use super::Syscall;
+
+/// This family's calls.
+pub static TABLE: &[Syscall] = &[];

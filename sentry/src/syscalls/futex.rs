@@ -1,0 +1,6 @@
+//! Futexes, robust lists.
+
+use super::Syscall;
+
+/// This family's calls.
+pub static TABLE: &[Syscall] = &[];

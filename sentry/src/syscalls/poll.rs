@@ -1,0 +1,6 @@
+//! poll, select, epoll, eventfd, pipe.
+
+use super::Syscall;
+
+/// This family's calls.
+pub static TABLE: &[Syscall] = &[];

@@ -1,0 +1,109 @@
+//! What a system call handler returns.
+
+use crate::abi::Errno;
+use crate::sync::{Events, WaitQueue};
+use crate::time::Instant;
+use crate::vfs::File;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// A handler's outcome: the value for rax, or why there is none yet.
+pub type SysResult = Result<i64, SysErr>;
+
+/// Why a handler has no value.
+pub enum SysErr {
+    /// The guest sees this error.
+    Errno(Errno),
+    /// The call must wait; park the task and run the handler again when woken.
+    Block(Box<Block>),
+    /// The call was ended by a signal that is already known; handle it as [`Block::on_signal`] would.
+    Interrupted(OnSignal),
+    /// Registers were set by the handler itself (rt_sigreturn, execve).
+    NoReturn,
+    /// The task has exited.
+    Exited,
+}
+
+impl From<Errno> for SysErr {
+    fn from(e: Errno) -> SysErr {
+        SysErr::Errno(e)
+    }
+}
+
+/// What a waiting call becomes when a signal handler is to run (signal(7), "Interruption of system calls").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSignal {
+    /// ERESTARTSYS: restarted if the handler has SA_RESTART, else EINTR.
+    RestartSys,
+    /// ERESTARTNOHAND: EINTR if a handler runs, restarted otherwise (poll, select, sigsuspend, pause).
+    RestartNoHand,
+    /// ERESTARTNOINTR: always restarted.
+    RestartNoIntr,
+    /// ERESTART_RESTARTBLOCK: EINTR if a handler runs, else continued with the recorded progress (nanosleep, futex with timeout).
+    RestartBlock,
+    /// EINTR whatever the handler says (epoll_wait, semop, sockets with timeouts).
+    Eintr,
+    /// The call returns this value: what was done so far.
+    Value(i64),
+}
+
+/// A call that must wait.
+pub struct Block {
+    /// Queues to wait on, each with the events of interest. None: wait for the deadline or a signal.
+    pub queues: SmallVec<[(Arc<WaitQueue>, Events); 2]>,
+    /// When to give up waiting: the handler is run again and finds [`Cx::expired`](crate::kernel::Cx::expired) true.
+    pub deadline: Option<Instant>,
+    /// What a signal makes of it.
+    pub on_signal: OnSignal,
+}
+
+impl Block {
+    /// Waits on one queue without deadline, restarting by SA_RESTART.
+    pub fn on(queue: Arc<WaitQueue>, events: Events) -> Block {
+        Block {
+            queues: smallvec::smallvec![(queue, events)],
+            deadline: None,
+            on_signal: OnSignal::RestartSys,
+        }
+    }
+    /// Waits for time or signals only.
+    pub fn until(deadline: Option<Instant>, on_signal: OnSignal) -> Block {
+        Block {
+            queues: SmallVec::new(),
+            deadline,
+            on_signal,
+        }
+    }
+    /// With this deadline.
+    pub fn deadline(mut self, deadline: Option<Instant>) -> Block {
+        self.deadline = deadline;
+        self
+    }
+    /// With this signal behaviour.
+    pub fn on_signal(mut self, on_signal: OnSignal) -> Block {
+        self.on_signal = on_signal;
+        self
+    }
+}
+
+impl From<Block> for SysErr {
+    fn from(b: Block) -> SysErr {
+        SysErr::Block(Box::new(b))
+    }
+}
+
+/// Turns the outcome of one non-waiting file operation into that of a call: EAGAIN on a file that may
+/// wait becomes a [`Block`] on its queue for `events`.
+pub fn file_op<T>(
+    file: &Arc<File>,
+    events: Events,
+    outcome: Result<T, Errno>,
+) -> Result<T, SysErr> {
+    match outcome {
+        Err(Errno::EAGAIN) if !file.nonblocking() => match file.ops().wait_queue() {
+            Some(q) => Err(Block::on(q, events).into()),
+            None => Err(Errno::EAGAIN.into()),
+        },
+        other => other.map_err(SysErr::Errno),
+    }
+}

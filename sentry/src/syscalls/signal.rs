@@ -1,0 +1,6 @@
+//! sigaction, kill, sigreturn, signalfd.
+
+use super::Syscall;
+
+/// This family's calls.
+pub static TABLE: &[Syscall] = &[];

@@ -1,0 +1,6 @@
+//! Clocks, sleeps, timers.
+
+use super::Syscall;
+
+/// This family's calls.
+pub static TABLE: &[Syscall] = &[];

@@ -1,0 +1,75 @@
+//! Who asks: what a file system or file may know of the calling task.
+
+use crate::abi::{Errno, Result};
+use crate::auth::Credentials;
+use crate::usermem::GuestMemory;
+use std::sync::Arc;
+
+/// The calling task as files see it. The kernel implements it for tasks; [`KernelCaller`] stands for the sentry itself.
+pub trait Caller {
+    /// Identity for permission checks and ownership of new files.
+    fn credentials(&self) -> Arc<Credentials>;
+    /// The caller's memory, for ioctl arguments.
+    fn memory(&self) -> &dyn GuestMemory;
+    /// Thread-group id in the caller's pid namespace.
+    fn tgid(&self) -> i32;
+    /// Process-group id.
+    fn pgid(&self) -> i32;
+    /// Session id.
+    fn sid(&self) -> i32;
+    /// File-mode creation mask.
+    fn umask(&self) -> u32;
+    /// RLIMIT_FSIZE soft limit in bytes.
+    fn file_size_limit(&self) -> u64;
+    /// For terminals and other objects that need more of the kernel (see `kernel::Task`).
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// The sentry acting for itself: root, no guest memory.
+pub struct KernelCaller;
+
+struct NoMemory;
+impl GuestMemory for NoMemory {
+    fn read_partial(&self, _: u64, _: &mut [u8]) -> usize {
+        0
+    }
+    fn write_partial(&self, _: u64, _: &[u8]) -> usize {
+        0
+    }
+}
+
+impl Caller for KernelCaller {
+    fn credentials(&self) -> Arc<Credentials> {
+        Arc::new(Credentials::root())
+    }
+    fn memory(&self) -> &dyn GuestMemory {
+        &NoMemory
+    }
+    fn tgid(&self) -> i32 {
+        0
+    }
+    fn pgid(&self) -> i32 {
+        0
+    }
+    fn sid(&self) -> i32 {
+        0
+    }
+    fn umask(&self) -> u32 {
+        0
+    }
+    fn file_size_limit(&self) -> u64 {
+        u64::MAX
+    }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// EPERM unless the caller has all of `caps`.
+pub fn require(cx: &dyn Caller, caps: crate::auth::Caps) -> Result<()> {
+    if cx.credentials().has(caps) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}

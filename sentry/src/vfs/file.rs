@@ -1,0 +1,300 @@
+//! Open files.
+
+use super::caller::Caller;
+use super::inode::{FileType, InodeRef, Stat};
+use crate::abi::{Errno, Result};
+use crate::sync::{Events, Mutex, Rank, WaitQueue};
+use crate::usermem::{Sink, Source};
+use std::any::Any;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+bitflags::bitflags! {
+    /// O_* flags of open(2), x86-64 values. The access mode is in the low two bits: see [`OpenFlags::readable`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[allow(missing_docs)]
+    pub struct OpenFlags: u32 {
+        const WRONLY = 0o1;
+        const RDWR = 0o2;
+        const CREAT = 0o100;
+        const EXCL = 0o200;
+        const NOCTTY = 0o400;
+        const TRUNC = 0o1000;
+        const APPEND = 0o2000;
+        const NONBLOCK = 0o4000;
+        const DSYNC = 0o10000;
+        const ASYNC = 0o20000;
+        const DIRECT = 0o40000;
+        const LARGEFILE = 0o100000;
+        const DIRECTORY = 0o200000;
+        const NOFOLLOW = 0o400000;
+        const NOATIME = 0o1000000;
+        const CLOEXEC = 0o2000000;
+        const SYNC = 0o4010000;
+        const PATH = 0o10000000;
+        const TMPFILE = 0o20200000;
+    }
+}
+
+impl OpenFlags {
+    /// Whether the access mode permits reading. Mode 3 (ioctl only) permits neither.
+    pub fn readable(self) -> bool {
+        !self.contains(OpenFlags::PATH) && matches!(self.bits() & 3, 0 | 2)
+    }
+    /// Whether the access mode permits writing.
+    pub fn writable(self) -> bool {
+        !self.contains(OpenFlags::PATH) && matches!(self.bits() & 3, 1 | 2)
+    }
+    /// Flags that F_SETFL may change.
+    pub const SETTABLE: OpenFlags = OpenFlags::APPEND
+        .union(OpenFlags::NONBLOCK)
+        .union(OpenFlags::ASYNC)
+        .union(OpenFlags::DIRECT)
+        .union(OpenFlags::NOATIME);
+}
+
+/// lseek(2)'s whence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Whence {
+    Set,
+    Current,
+    End,
+    Data,
+    Hole,
+}
+
+/// One entry of a directory listing.
+#[derive(Clone, Copy, Debug)]
+pub struct DirEntry<'a> {
+    /// Inode number.
+    pub ino: u64,
+    /// Type.
+    pub file_type: FileType,
+    /// Name, without NUL.
+    pub name: &'a [u8],
+    /// Position *after* this entry: an opaque cookie that lseek and a later listing take.
+    pub next: u64,
+}
+
+/// Takes directory entries; false stops the listing (no room): that entry was not taken.
+pub type Readdir<'a> = dyn FnMut(&DirEntry<'_>) -> bool + 'a;
+
+/// What a mapping of a file is backed by.
+#[derive(Clone, Debug)]
+pub enum MapSource {
+    /// A host file whose offset 0 is the file's offset 0. Its access mode is at most the open file's.
+    Host(Arc<OwnedFd>),
+    /// Fresh anonymous memory (/dev/zero).
+    Anonymous,
+}
+
+/// Where a magic link leads.
+pub enum MagicTarget {
+    /// An open file; opening the link makes a new description of the same object.
+    File(Arc<File>),
+    /// A place in the tree.
+    Path(Arc<dyn Any + Send + Sync>),
+}
+
+/// Behaviour of one open file description. Methods that would have to wait return EAGAIN; the
+/// system call layer parks the task on [`FileOps::wait_queue`] unless the file is O_NONBLOCK. The VFS has checked the access mode.
+pub trait FileOps: Any + Send + Sync {
+    /// Reads at `*pos` and advances it (streams ignore it). 0 is end of file. A short count is fine.
+    fn read(
+        &self,
+        _file: &File,
+        _cx: &dyn Caller,
+        _dst: &mut dyn Sink,
+        _pos: &mut u64,
+    ) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+    /// Writes at `*pos` and advances it; with `append` at the end of the file, atomically. Streams ignore the position.
+    fn write(
+        &self,
+        _file: &File,
+        _cx: &dyn Caller,
+        _src: &mut dyn Source,
+        _pos: &mut u64,
+        _append: bool,
+    ) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+    /// Whether the file has a position: pread, pwrite and lseek work. Otherwise they give ESPIPE.
+    fn seekable(&self) -> bool {
+        false
+    }
+    /// New position for lseek, given the old one. The default knows Set, Current and, by `size`, End, Data and Hole.
+    fn seek(&self, file: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
+        default_seek(self.stat(file)?.size, pos, offset, whence)
+    }
+    /// Attributes (fstat). The default asks the inode.
+    fn stat(&self, file: &File) -> Result<Stat> {
+        file.inode().stat()
+    }
+    /// Lists a directory from `*pos`; "." and ".." included at positions 0 and 1. Advances `*pos` past entries taken.
+    fn readdir(
+        &self,
+        _file: &File,
+        _cx: &dyn Caller,
+        _pos: &mut u64,
+        _emit: &mut Readdir<'_>,
+    ) -> Result<()> {
+        Err(Errno::ENOTDIR)
+    }
+    /// Readiness now. Regular files are always ready.
+    fn poll(&self, _file: &File) -> Events {
+        Events::READABLE | Events::WRITABLE
+    }
+    /// Queue that is woken when `poll` may have changed; `None` if readiness never changes (epoll refuses such files with EPERM).
+    fn wait_queue(&self) -> Option<Arc<WaitQueue>> {
+        None
+    }
+    /// ioctl(2). FIONBIO, FIOCLEX and the like are done by the system call layer.
+    fn ioctl(&self, _file: &File, _cx: &dyn Caller, _cmd: u32, _arg: u64) -> Result<i64> {
+        Err(Errno::ENOTTY)
+    }
+    /// Backing for mmap(2). ENODEV if the file cannot be mapped.
+    fn map(&self, _file: &File, _shared: bool, _write: bool) -> Result<MapSource> {
+        Err(Errno::ENODEV)
+    }
+    /// fsync(2), fdatasync(2). EINVAL for objects that have no storage.
+    fn fsync(&self, _file: &File, _data_only: bool) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+    /// fallocate(2) with its mode bits.
+    fn fallocate(
+        &self,
+        _file: &File,
+        _cx: &dyn Caller,
+        _mode: u32,
+        _offset: u64,
+        _len: u64,
+    ) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// F_SETFL changed the status flags.
+    fn flags_changed(&self, _file: &File, _new: OpenFlags) {}
+    /// A descriptor of this file was closed (flush), before the last one goes; `tgid` of the closing process.
+    fn flush(&self, _file: &File, _tgid: i32) {}
+    /// For downcasts (sockets, epoll, ttys …).
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// The arithmetic of lseek for a file of `size` bytes without holes.
+pub fn default_seek(size: u64, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
+    let base = match whence {
+        Whence::Set => 0,
+        Whence::Current => pos,
+        Whence::End => size,
+        Whence::Data | Whence::Hole => {
+            let at = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+            if at >= size {
+                return Err(Errno::ENXIO);
+            }
+            return Ok(if whence == Whence::Data { at } else { size });
+        }
+    };
+    let new = i64::try_from(base)
+        .ok()
+        .and_then(|b| b.checked_add(offset))
+        .ok_or(Errno::EOVERFLOW)?;
+    u64::try_from(new).map_err(|_| Errno::EINVAL)
+}
+
+/// An open file description (`struct file`): what descriptors share after dup and fork.
+pub struct File {
+    ops: Box<dyn FileOps>,
+    inode: InodeRef,
+    /// Where it was opened (a `vfs::Path`), for /proc/PID/fd, *at calls and fchdir; `None` for anonymous objects.
+    path: Option<Arc<dyn Any + Send + Sync>>,
+    flags: AtomicU32,
+    pos: Mutex<u64>,
+    /// F_SETOWN and friends.
+    owner: Mutex<FileOwner>,
+}
+
+/// Who gets SIGIO: F_SETOWN (pid > 0, group < 0) and F_SETSIG.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct FileOwner {
+    /// F_OWNER_TID 0, F_OWNER_PID 1, F_OWNER_PGRP 2.
+    pub kind: i32,
+    pub pid: i32,
+    pub signal: i32,
+}
+
+impl File {
+    /// A description of `inode`. `flags` as given to open, without creation flags.
+    pub fn new(
+        ops: Box<dyn FileOps>,
+        inode: InodeRef,
+        path: Option<Arc<dyn Any + Send + Sync>>,
+        flags: OpenFlags,
+    ) -> Arc<File> {
+        let keep = flags
+            - (OpenFlags::CREAT
+                | OpenFlags::EXCL
+                | OpenFlags::NOCTTY
+                | OpenFlags::TRUNC
+                | OpenFlags::CLOEXEC);
+        Arc::new(File {
+            ops,
+            inode,
+            path,
+            flags: AtomicU32::new(keep.bits()),
+            pos: Mutex::new(Rank::FILE_POS, 0),
+            owner: Mutex::new(
+                Rank::LEAF,
+                FileOwner {
+                    kind: 1,
+                    ..FileOwner::default()
+                },
+            ),
+        })
+    }
+    /// Behaviour.
+    pub fn ops(&self) -> &dyn FileOps {
+        &*self.ops
+    }
+    /// Behaviour of a known type.
+    pub fn downcast<T: FileOps>(&self) -> Option<&T> {
+        self.ops.as_any().downcast_ref()
+    }
+    /// The inode.
+    pub fn inode(&self) -> &InodeRef {
+        &self.inode
+    }
+    /// The place in the tree it was opened at.
+    pub fn path_any(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.path.as_ref()
+    }
+    /// Status flags and access mode.
+    pub fn flags(&self) -> OpenFlags {
+        OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+    /// F_SETFL: replaces the settable flags.
+    pub fn set_flags(&self, new: OpenFlags) {
+        let all = (self.flags() - OpenFlags::SETTABLE) | (new & OpenFlags::SETTABLE);
+        self.flags.store(all.bits(), Ordering::Relaxed);
+        self.ops.flags_changed(self, all);
+    }
+    /// Whether calls on it must not wait.
+    pub fn nonblocking(&self) -> bool {
+        self.flags().contains(OpenFlags::NONBLOCK)
+    }
+    /// The file position; hold the lock over a whole read or write.
+    pub fn pos(&self) -> &Mutex<u64> {
+        &self.pos
+    }
+    /// SIGIO owner.
+    pub fn owner(&self) -> &Mutex<FileOwner> {
+        &self.owner
+    }
+    /// Readiness now.
+    pub fn poll(&self) -> Events {
+        self.ops.poll(self)
+    }
+}
