@@ -116,6 +116,11 @@ impl WaitQueue {
         WaitKey(key)
     }
 
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len.load(Ordering::SeqCst) == 0
+    }
+
     /// Removes a registration; unknown keys are ignored.
     pub fn unregister(&self, key: WaitKey) {
         let removed = {

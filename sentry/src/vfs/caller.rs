@@ -2,7 +2,9 @@
 
 use crate::abi::{Errno, Result};
 use crate::auth::Credentials;
+use crate::time::Instant;
 use crate::usermem::GuestMemory;
+use std::any::Any;
 use std::sync::Arc;
 
 /// The calling task as files see it. The kernel implements it for tasks; [`KernelCaller`] stands for the sentry itself.
@@ -21,8 +23,24 @@ pub trait Caller {
     fn umask(&self) -> u32;
     /// RLIMIT_FSIZE soft limit in bytes.
     fn file_size_limit(&self) -> u64;
-    /// For terminals and other objects that need more of the kernel (see `kernel::Task`).
-    fn as_any(&self) -> &dyn std::any::Any;
+    /// The controlling terminal of the process (`signal_struct.tty`), an object of `fs::tty`.
+    fn controlling_terminal(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
+    /// Gives the process a controlling terminal, or takes it away.
+    fn set_controlling_terminal(&self, _tty: Option<Arc<dyn Any + Send + Sync>>) {}
+    /// Whether the calling task blocks or its process ignores `signal`.
+    fn ignores_signal(&self, _signal: i32) -> bool {
+        false
+    }
+    /// When the current call first had to wait; `None` in its first run.
+    fn waiting_since(&self) -> Option<Instant> {
+        None
+    }
+    /// A signal was sent that stops or ends the current call: whatever error it returns now, treat it as ERESTARTSYS.
+    fn restart_after_signal(&self) {}
+    /// For objects that need more of the kernel (see `kernel::Task`).
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// The sentry acting for itself: root, no guest memory.

@@ -126,6 +126,11 @@ pub trait FileOps: Any + Send + Sync {
     fn seekable(&self) -> bool {
         false
     }
+    /// Whether the object keeps its position itself (a host descriptor whose offset host processes share). Calls without
+    /// an explicit offset then pass [`OWN_POSITION`] and what they leave there is ignored: see [`File::with_position`].
+    fn own_position(&self) -> bool {
+        false
+    }
     /// New position for lseek, given the old one. The default knows Set, Current and, by `size`, End, Data and Hole.
     fn seek(&self, file: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
         default_seek(self.stat(file)?.size, pos, offset, whence)
@@ -182,6 +187,9 @@ pub trait FileOps: Any + Send + Sync {
     /// For downcasts (sockets, epoll, ttys …).
     fn as_any(&self) -> &dyn Any;
 }
+
+/// Stands for "the object's own position" in [`FileOps::read`], `write` and `seek`; no file has this offset.
+pub const OWN_POSITION: u64 = u64::MAX;
 
 /// The arithmetic of lseek for a file of `size` bytes without holes.
 pub fn default_seek(size: u64, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
@@ -285,7 +293,25 @@ impl File {
     pub fn nonblocking(&self) -> bool {
         self.flags().contains(OpenFlags::NONBLOCK)
     }
-    /// The file position; hold the lock over a whole read or write.
+    /// Runs `f` on the position that calls without an explicit offset use, holding it for the whole call.
+    pub fn with_position<R>(&self, f: impl FnOnce(&mut u64) -> R) -> R {
+        if self.ops.own_position() {
+            f(&mut OWN_POSITION.clone())
+        } else {
+            f(&mut self.pos.lock())
+        }
+    }
+    /// lseek(2): moves the position and returns it. ESPIPE if there is none.
+    pub fn seek(&self, offset: i64, whence: Whence) -> Result<u64> {
+        if !self.ops.seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        self.with_position(|pos| {
+            *pos = self.ops.seek(self, *pos, offset, whence)?;
+            Ok(*pos)
+        })
+    }
+    /// The file position; prefer [`File::with_position`], which also knows objects with a position of their own.
     pub fn pos(&self) -> &Mutex<u64> {
         &self.pos
     }

@@ -8,7 +8,7 @@ pub mod file;
 pub mod inode;
 
 pub use caller::Caller;
-pub use file::{DirEntry, File, FileOps, MapSource, OpenFlags, Readdir, Whence};
+pub use file::{DirEntry, File, FileOps, MapSource, OWN_POSITION, OpenFlags, Readdir, Whence};
 pub use inode::{
     FileType, Inode, InodeMeta, InodeRef, RenameFlags, SetAttr, SetTime, Stat, StatFs, Timestamp,
 };
