@@ -27,11 +27,18 @@
 #![warn(missing_docs)]
 
 pub mod arch;
+pub mod backend;
+mod mem;
+mod stub;
+mod sys;
+mod wake;
+mod zygote;
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 pub use arch::Registers;
+pub use backend::ptrace::PtracePlatform;
 
 /// Lowest address that a guest may map, in bytes (Linux's usual `vm.mmap_min_addr`).
 pub const GUEST_START: u64 = 0x1_0000;

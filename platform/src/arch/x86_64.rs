@@ -1,5 +1,15 @@
 //! x86-64 registers of a guest thread.
 
+use crate::GUEST_END;
+
+/// The bits of `eflags` that a program may set: CF PF AF ZF SF TF DF OF NT RF AC ID.
+pub(crate) const USER_FLAGS: u64 = 0x25_4dd5;
+/// The interrupt flag and the bit that is always 1.
+const FIXED_FLAGS: u64 = 0x202;
+/// Linux's 64-bit user code and data selectors.
+const USER_CS: u64 = 0x33;
+const USER_DS: u64 = 0x2b;
+
 /// General registers as `user_regs_struct` of `<sys/user.h>` lays them out (PTRACE_GETREGS).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,5 +56,26 @@ impl Registers {
     /// Sets the system call's result (an address, a count, or a negated errno).
     pub fn set_return(&mut self, value: i64) {
         self.rax = value.cast_unsigned();
+    }
+    /// The same registers, with values no program could have replaced by harmless ones: 64-bit code, user flags only, segment
+    /// bases inside the guest range, and nothing that the host would restart (`orig_rax` is -1). Safe for PTRACE_SETREGS whatever a guest
+    /// put into a signal frame.
+    #[must_use]
+    pub fn sanitized(&self) -> Registers {
+        let data = |selector: u64| if selector == USER_DS { USER_DS } else { 0 };
+        let base = |base: u64| if base < GUEST_END { base } else { 0 };
+        Registers {
+            orig_rax: u64::MAX,
+            cs: USER_CS,
+            ss: USER_DS,
+            ds: data(self.ds),
+            es: data(self.es),
+            fs: 0,
+            gs: 0,
+            eflags: (self.eflags & USER_FLAGS) | FIXED_FLAGS,
+            fs_base: base(self.fs_base),
+            gs_base: base(self.gs_base),
+            ..*self
+        }
     }
 }

@@ -1,0 +1,2 @@
+//! The backends: one module per way to trap system calls.
+pub mod ptrace;

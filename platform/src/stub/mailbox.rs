@@ -1,0 +1,147 @@
+//! Mailboxes: the memory that one guest process shares with the sentry, one slot per host thread.
+//!
+//! A process has one sealed memfd ([`Mailboxes`]) that holds the slots of all its threads and of nobody else. The guest can
+//! write to it at any time: what is read from here is hostile and must be copied once, then checked.
+#![allow(unsafe_code)] // volatile access to memory that another process writes
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use parking_lot::Mutex;
+
+use crate::{Error, Result, sys};
+
+/// Length of one slot in bytes.
+pub(crate) const SLOT: usize = 8192;
+/// How many threads one process may have.
+pub(crate) const SLOTS: usize = 4096;
+/// Length of the window of all slots in bytes.
+pub(crate) const WINDOW: usize = SLOT * SLOTS;
+/// How many list entries fit in a slot; the rest is left for results.
+pub(crate) const MAX_OPS: usize = 96;
+/// Offset of the result area in a slot, in bytes; it is `SLOT - RESULT` bytes long.
+pub(crate) const RESULT: usize = MAX_OPS * size_of::<Op>();
+
+/// One entry of the list that the stub carries out: a host system call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Op {
+    /// System call number.
+    pub number: u64,
+    /// Arguments.
+    pub args: [u64; 6],
+    /// 1: ring for a descriptor first; it becomes `args[4]` and is closed afterwards.
+    pub with_fd: u64,
+}
+
+/// The mailboxes of one guest process, as the sentry sees them.
+#[derive(Debug)]
+pub(crate) struct Mailboxes {
+    fd: OwnedFd,
+    map: *mut u8,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    next: usize,
+    free: BTreeSet<usize>,
+}
+
+// SAFETY: the mapping is only reached through volatile accesses below; nothing else is thread-bound.
+unsafe impl Send for Mailboxes {}
+// SAFETY: as above; each slot is used by the owner of its thread.
+unsafe impl Sync for Mailboxes {}
+
+impl Mailboxes {
+    /// Makes an empty set of slots; no memory is used before a slot is.
+    pub fn new() -> Result<Mailboxes> {
+        let fd = sys::memfd(c"mailbox", WINDOW as u64)
+            .map_err(|e| Error::Host(format!("cannot make a mailbox: {e}")))?;
+        // SAFETY: a fresh shared mapping at an address of the kernel's choice; checked below, unmapped in drop.
+        let map = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                WINDOW,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_NORESERVE,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if map == libc::MAP_FAILED {
+            return Err(Error::Host(format!(
+                "cannot map a mailbox: {}",
+                std::io::Error::last_os_error()
+            )));
+        }
+        Ok(Mailboxes {
+            fd,
+            map: map.cast(),
+            slots: Mutex::default(),
+        })
+    }
+
+    /// The memfd, for the stub to map.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Takes a free slot; `None` if the process has too many threads.
+    pub fn take(&self) -> Option<usize> {
+        let mut slots = self.slots.lock();
+        if let Some(slot) = slots.free.pop_first() {
+            return Some(slot);
+        }
+        (slots.next < SLOTS).then(|| {
+            slots.next += 1;
+            slots.next - 1
+        })
+    }
+
+    /// Gives a slot back.
+    pub fn give(&self, slot: usize) {
+        self.slots.lock().free.insert(slot);
+    }
+
+    /// Writes the list for the stub of the thread that owns `slot`; entries beyond [`MAX_OPS`] are the caller's mistake and dropped.
+    pub fn post(&self, slot: usize, ops: &[Op]) {
+        debug_assert!(slot < SLOTS && ops.len() <= MAX_OPS);
+        if slot >= SLOTS {
+            return;
+        }
+        for (i, op) in ops.iter().take(MAX_OPS).enumerate() {
+            // SAFETY: slot < SLOTS and i < MAX_OPS keep the entry inside the mapping; it is aligned to 64
+            // bytes; the memfd cannot shrink (sealed); volatile since the guest may write there too.
+            unsafe {
+                self.map
+                    .add(slot * SLOT)
+                    .cast::<Op>()
+                    .add(i)
+                    .write_volatile(*op)
+            }
+        }
+    }
+
+    /// Copies `N` words of the result area.
+    pub fn results<const N: usize>(&self, slot: usize) -> [u64; N] {
+        const { assert!(RESULT + N * 8 <= SLOT) };
+        let slot = slot.min(SLOTS - 1);
+        std::array::from_fn(|i| {
+            // SAFETY: inside the slot by the assertion above; aligned to 8 bytes; the memfd cannot shrink.
+            unsafe {
+                self.map
+                    .add(slot * SLOT + RESULT)
+                    .cast::<u64>()
+                    .add(i)
+                    .read_volatile()
+            }
+        })
+    }
+}
+
+impl Drop for Mailboxes {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`; no reference into it exists.
+        unsafe { libc::munmap(self.map.cast(), WINDOW) };
+    }
+}
