@@ -5,6 +5,7 @@
 
 mod cx;
 mod fd_table;
+pub mod futex;
 pub mod limits;
 pub mod signal;
 pub mod task;
@@ -43,6 +44,8 @@ pub struct Kernel {
     by_token: Mutex<HashMap<u64, Arc<Task>>>,
     /// Set once init has exited.
     stopping: AtomicBool,
+    /// How init ended.
+    init_status: Mutex<Option<ExitStatus>>,
     /// Calls that are missing and were already logged.
     missing: Mutex<std::collections::HashSet<u64>>,
     /// Called for each finished system call when `--strace` is on.
@@ -72,6 +75,16 @@ pub trait SyscallTracer: Send + Sync {
 pub const RELEASE: &str = "6.12.0-cofferdam";
 
 impl Kernel {
+    /// How init ended, once it has.
+    pub fn init_status(&self) -> Option<ExitStatus> {
+        *self.init_status.lock()
+    }
+    pub(in crate::kernel) fn new_token(&self) -> cofferdam_platform::Token {
+        cofferdam_platform::Token(
+            self.next_token
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+        )
+    }
     /// A kernel without tasks.
     pub fn new(
         platform: Arc<dyn Platform>,
@@ -94,6 +107,7 @@ impl Kernel {
             next_token: AtomicU64::new(1),
             by_token: Mutex::new(Rank::LEAF, HashMap::new()),
             stopping: AtomicBool::new(false),
+            init_status: Mutex::new(Rank::LEAF, None),
             missing: Mutex::new(Rank::LEAF, Default::default()),
             tracer,
             extensions: Default::default(),

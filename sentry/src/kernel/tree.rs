@@ -1,10 +1,10 @@
 //! Thread groups, process groups and sessions: who is whose parent, and who has ended how.
 
 use super::signal::GroupSignals;
-use super::{Limits, Task};
+use super::{Kernel, Limits, Task};
 use crate::sync::{Mutex, Rank, WaitQueue};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// How a process ended, as wait4 encodes it.
@@ -28,6 +28,9 @@ impl ExitStatus {
 
 /// One guest process (`struct signal_struct`).
 pub struct ThreadGroup {
+    kernel: Weak<Kernel>,
+    /// Real uid of the thread that ended last (a zombie has no task to ask).
+    pub(super) last_uid: AtomicU32,
     pid: i32,
     pgid: AtomicI32,
     sid: AtomicI32,
@@ -48,6 +51,7 @@ pub struct ThreadGroup {
     pub tty: Mutex<Option<Arc<dyn std::any::Any + Send + Sync>>>,
     /// Objects that belong to the process (POSIX timers, itimers), keyed by type.
     pub extensions: crate::vfs::InodeMeta,
+    exiting: AtomicBool,
     /// Number of voluntary context switches (parks).
     pub switches: AtomicU64,
 }
@@ -64,6 +68,7 @@ pub struct GroupTimes {
 
 impl ThreadGroup {
     pub(super) fn new(
+        kernel: &Arc<Kernel>,
         pid: i32,
         pgid: i32,
         sid: i32,
@@ -72,6 +77,8 @@ impl ThreadGroup {
         start_ns: u64,
     ) -> Arc<ThreadGroup> {
         Arc::new(ThreadGroup {
+            kernel: Arc::downgrade(kernel),
+            last_uid: AtomicU32::new(0),
             pid,
             pgid: AtomicI32::new(pgid),
             sid: AtomicI32::new(sid),
@@ -84,8 +91,54 @@ impl ThreadGroup {
             oom_score_adj: AtomicI32::new(0),
             tty: Mutex::new(Rank::LEAF, None),
             extensions: Default::default(),
+            exiting: AtomicBool::new(false),
             switches: AtomicU64::new(0),
         })
+    }
+    /// The sandbox, while it lives.
+    pub fn kernel(&self) -> Option<Arc<Kernel>> {
+        self.kernel.upgrade()
+    }
+    /// Live threads.
+    pub fn threads(&self) -> Vec<Arc<Task>> {
+        let Some(kernel) = self.kernel() else {
+            return Vec::new();
+        };
+        let tree = kernel.tree.lock();
+        tree.nodes
+            .get(&self.pid)
+            .map(|n| n.threads.clone())
+            .unwrap_or_default()
+    }
+    /// The parent's pid, 0 for init.
+    pub fn parent_pid(&self) -> i32 {
+        let Some(kernel) = self.kernel() else {
+            return 0;
+        };
+        let tree = kernel.tree.lock();
+        tree.nodes.get(&self.pid).map_or(0, |n| n.parent)
+    }
+    /// How it ended, if it is a zombie.
+    pub fn zombie_status(&self) -> Option<ExitStatus> {
+        let kernel = self.kernel()?;
+        let tree = kernel.tree.lock();
+        match tree.nodes.get(&self.pid)?.life {
+            Life::Zombie(s) => Some(s),
+            _ => None,
+        }
+    }
+    /// Records a job-control stop (`Some(signal)`) or continue (`None`) for the parent's wait4, and wakes it; the parent.
+    pub fn report_stop(&self, stopped: Option<i32>) -> Option<Arc<ThreadGroup>> {
+        let kernel = self.kernel()?;
+        let parent = {
+            let mut tree = kernel.tree.lock();
+            let node = tree.nodes.get_mut(&self.pid)?;
+            node.report = Some(stopped.map_or(Report::Continued, Report::Stopped));
+            let parent = node.parent;
+            tree.nodes.get(&parent)?.group.clone()
+        };
+        parent.child_events.wake(crate::sync::Events::IN);
+        Some(parent)
     }
     /// Thread-group id: what getpid(2) returns.
     pub fn pid(&self) -> i32 {
@@ -98,6 +151,13 @@ impl ThreadGroup {
     /// Session id.
     pub fn sid(&self) -> i32 {
         self.sid.load(Ordering::Relaxed)
+    }
+    /// Whether the whole process is being ended (exit_group or a fatal signal).
+    pub fn is_exiting(&self) -> bool {
+        self.exiting.load(Ordering::SeqCst)
+    }
+    pub(super) fn set_exiting(&self) {
+        self.exiting.store(true, Ordering::SeqCst);
     }
     pub(super) fn set_pgid(&self, pgid: i32) {
         self.pgid.store(pgid, Ordering::Relaxed);
@@ -188,5 +248,47 @@ impl TaskTree {
             .filter(|n| n.group.pgid() == pgid)
             .map(|n| n.group.clone())
             .collect()
+    }
+}
+
+impl Kernel {
+    /// The task with this tid.
+    pub fn task(&self, tid: i32) -> Option<Arc<Task>> {
+        self.tree.lock().tasks.get(&tid).and_then(Weak::upgrade)
+    }
+    /// The process with this pid, zombies included.
+    pub fn process(&self, pid: i32) -> Option<Arc<ThreadGroup>> {
+        self.tree.lock().nodes.get(&pid).map(|n| n.group.clone())
+    }
+    /// All processes by pid, zombies included.
+    pub fn processes(&self) -> Vec<Arc<ThreadGroup>> {
+        self.tree
+            .lock()
+            .nodes
+            .values()
+            .map(|n| n.group.clone())
+            .collect()
+    }
+    /// Processes of a process group, zombies included.
+    pub fn process_group(&self, pgid: i32) -> Vec<Arc<ThreadGroup>> {
+        self.tree.lock().group_members(pgid)
+    }
+    /// Processes of a session, zombies included.
+    pub fn session(&self, sid: i32) -> Vec<Arc<ThreadGroup>> {
+        self.tree
+            .lock()
+            .nodes
+            .values()
+            .filter(|n| n.group.sid() == sid)
+            .map(|n| n.group.clone())
+            .collect()
+    }
+    /// Whether a process group is orphaned (its background reads give EIO, its stops are ignored).
+    pub fn is_orphaned_group(&self, pgid: i32) -> bool {
+        super::task::exit::is_orphaned(&self.tree.lock(), pgid, 0)
+    }
+    /// Number of live tasks.
+    pub fn task_count(&self) -> usize {
+        self.tree.lock().tasks.len()
     }
 }

@@ -39,6 +39,8 @@ impl Rank {
     pub const THREAD_GROUP: Rank = Rank(62);
     /// Signal handlers and pending signals of a thread group.
     pub const SIGNALS: Rank = Rank(64);
+    /// A task's signal mask and pending signals.
+    pub const TASK_SIGNALS: Rank = Rank(65);
     /// A task's fields that other tasks may read (credentials, name, parking state).
     pub const TASK: Rank = Rank(66);
     /// Futex buckets.

@@ -43,6 +43,8 @@ pub enum OnSignal {
     RestartBlock,
     /// EINTR whatever the handler says (epoll_wait, semop, sockets with timeouts).
     Eintr,
+    /// Only a fatal signal ends the wait (TASK_KILLABLE: vfork, exec waiting for sibling threads).
+    Killable,
     /// The call returns this value: what was done so far.
     Value(i64),
 }

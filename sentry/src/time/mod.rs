@@ -17,6 +17,10 @@ impl Instant {
     pub fn after(self, ns: u64) -> Instant {
         Instant(self.0.saturating_add(ns))
     }
+    /// Nanoseconds from `self` until now; 0 if in the future.
+    pub fn elapsed(self) -> u64 {
+        Instant::now().0.saturating_sub(self.0)
+    }
     /// Nanoseconds from now until `self`; 0 if past.
     pub fn remaining(self) -> u64 {
         self.0.saturating_sub(Instant::now().0)

@@ -23,4 +23,11 @@ impl FsContext {
     pub fn umask(&self) -> u32 {
         self.umask.load(std::sync::atomic::Ordering::Relaxed)
     }
+
+    /// A copy for a new process.
+    pub fn duplicate(&self) -> FsContext {
+        FsContext {
+            umask: self.umask().into(),
+        }
+    }
 }

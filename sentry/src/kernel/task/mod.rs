@@ -9,14 +9,36 @@ use crate::sync::{Mutex, Rank, WaitKey, WaitQueue};
 use crate::vfs::FsContext;
 use cofferdam_platform::{Registers, Thread, Token};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU8};
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
+
+pub mod clone;
+
+pub mod exit;
+pub mod wait;
+
+/// What a vfork parent waits for.
+#[derive(Default)]
+pub struct VforkDone {
+    done: AtomicBool,
+    queue: Arc<WaitQueue>,
+}
+
+impl VforkDone {
+    /// The child has left the parent's memory.
+    pub fn finish(&self) {
+        self.done.store(true, Ordering::SeqCst);
+        self.queue.wake(crate::sync::Events::IN);
+    }
+}
 
 /// A guest thread.
 pub struct Task {
+    me: Weak<Task>,
     kernel: Arc<Kernel>,
     group: Arc<ThreadGroup>,
     tid: AtomicI32,
-    token: Token,
+    token: AtomicU64,
     /// What other tasks may look at.
     shared: Mutex<Shared>,
     /// The host thread that runs it; `None` once it has exited.
@@ -26,6 +48,21 @@ pub struct Task {
     /// Mask and thread-directed pending signals.
     pub signals: Mutex<TaskSignals>,
     local: Mutex<TaskLocal>,
+}
+
+/// What a new task starts with.
+pub(super) struct TaskParts {
+    pub group: Arc<ThreadGroup>,
+    pub tid: i32,
+    pub token: Token,
+    pub creds: Arc<Credentials>,
+    pub name: Vec<u8>,
+    pub mm: Arc<MemoryManager>,
+    pub fs: Arc<FsContext>,
+    pub fds: Arc<FdTable>,
+    pub thread: Box<dyn Thread>,
+    pub signals: TaskSignals,
+    pub local: TaskLocal,
 }
 
 struct Shared {
@@ -49,8 +86,12 @@ pub struct TaskLocal {
     /// Registrations of a parked call.
     pub(super) waits: Vec<(Arc<WaitQueue>, WaitKey)>,
     pub(super) timer: Option<crate::time::TimerHandle>,
-    /// What a signal makes of the parked call.
-    pub(super) on_signal: Option<crate::syscalls::OnSignal>,
+    pub(super) timer_deadline: Option<crate::time::Instant>,
+    /// Whether the call in flight has registered (a call may wait on nothing but signals).
+    pub(super) registered: bool,
+    /// A signal ended the call in flight: what `signal::deliver` is to make of it. `deliver` takes it, and clears
+    /// `call`, whenever it lets the task go on.
+    pub interrupted: Option<crate::syscalls::OnSignal>,
     /// restart_syscall(2) continues this call (ERESTART_RESTARTBLOCK) with its progress.
     pub restart: Option<(u64, [u64; 6], Progress)>,
     /// set_tid_address(2).
@@ -61,11 +102,65 @@ pub struct TaskLocal {
     pub alt_stack: super::signal::AltStack,
     /// Mask to restore after a handler that interrupted sigsuspend, ppoll, pselect, epoll_pwait.
     pub saved_mask: Option<u64>,
-    /// vfork: the parent waits on this until exec or exit.
-    pub vfork_done: Option<Arc<WaitQueue>>,
+    /// vfork: the parent waits for this until exec or exit.
+    pub vfork_done: Option<Arc<VforkDone>>,
+    /// Signal sent when the parent dies (PR_SET_PDEATHSIG).
+    pub parent_death_signal: i32,
 }
 
 impl Task {
+    pub(super) fn new(kernel: &Arc<Kernel>, parts: TaskParts) -> Arc<Task> {
+        let task = Arc::new_cyclic(|me| Task {
+            me: me.clone(),
+            kernel: kernel.clone(),
+            group: parts.group,
+            tid: AtomicI32::new(parts.tid),
+            token: AtomicU64::new(parts.token.0),
+            shared: Mutex::new(
+                Rank::TASK,
+                Shared {
+                    creds: parts.creds,
+                    name: parts.name,
+                    mm: parts.mm,
+                    fs: parts.fs,
+                    fds: parts.fds,
+                },
+            ),
+            thread: Mutex::new(Rank::LEAF, Some(parts.thread.into())),
+            run_state: AtomicU8::new(super::worker::state::RUNNING),
+            signals: Mutex::new(Rank::TASK_SIGNALS, parts.signals),
+            local: Mutex::new(Rank::TASK_LOCAL, parts.local),
+        });
+        kernel.by_token.lock().insert(task.token().0, task.clone());
+        task
+    }
+    pub(super) fn lock_local(&self) -> crate::sync::MutexGuard<'_, TaskLocal> {
+        self.local.lock()
+    }
+    pub(super) fn waker(&self) -> Arc<dyn crate::sync::Notify> {
+        Arc::new(super::worker::TaskWaker(self.me.clone()))
+    }
+    /// Takes away the host thread (exit) or gives the task another one (exec); the old one is returned.
+    pub(super) fn replace_thread(
+        &self,
+        token: Token,
+        new: Option<Arc<dyn Thread>>,
+    ) -> Option<Arc<dyn Thread>> {
+        let mut by_token = self.kernel.by_token.lock();
+        by_token.remove(&self.token.load(Ordering::Relaxed));
+        if new.is_some() {
+            self.token.store(token.0, Ordering::Relaxed);
+            by_token.extend(self.me.upgrade().map(|me| (token.0, me)));
+        }
+        drop(by_token);
+        std::mem::replace(&mut *self.thread.lock(), new)
+    }
+    pub(super) fn set_mm(&self, mm: Arc<MemoryManager>) -> Arc<MemoryManager> {
+        std::mem::replace(&mut self.shared.lock().mm, mm)
+    }
+    pub(super) fn set_tid(&self, tid: i32) {
+        self.tid.store(tid, Ordering::Relaxed);
+    }
     /// The sandbox.
     pub fn kernel(&self) -> &Arc<Kernel> {
         &self.kernel
@@ -80,7 +175,7 @@ impl Task {
     }
     /// The platform's number for it.
     pub fn token(&self) -> Token {
-        self.token
+        Token(self.token.load(Ordering::Relaxed))
     }
     /// Identity.
     pub fn creds(&self) -> Arc<Credentials> {

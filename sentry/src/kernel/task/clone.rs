@@ -1,0 +1,267 @@
+//! New tasks: fork, vfork, clone, clone3 (`kernel/fork.c`).
+
+use super::{Task, TaskLocal, TaskParts, VforkDone};
+use crate::abi::Errno;
+use crate::kernel::tree::{Life, Node};
+use crate::kernel::{Cx, PID_MAX, ThreadGroup, signal};
+use crate::syscalls::{Block, OnSignal, SysErr, SysResult};
+use crate::usermem::UserPtr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Arguments of clone3(2), however they came.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct CloneArgs {
+    /// CLONE_* without the exit signal.
+    pub flags: u64,
+    pub pidfd: u64,
+    pub child_tid: u64,
+    pub parent_tid: u64,
+    pub exit_signal: i32,
+    /// New stack pointer; 0 keeps the caller's.
+    pub stack: u64,
+    pub tls: u64,
+}
+
+const VM: u64 = libc::CLONE_VM as u64;
+const FS: u64 = libc::CLONE_FS as u64;
+const FILES: u64 = libc::CLONE_FILES as u64;
+const SIGHAND: u64 = libc::CLONE_SIGHAND as u64;
+const PIDFD: u64 = libc::CLONE_PIDFD as u64;
+const VFORK: u64 = libc::CLONE_VFORK as u64;
+const PARENT: u64 = libc::CLONE_PARENT as u64;
+const THREAD: u64 = libc::CLONE_THREAD as u64;
+const SETTLS: u64 = libc::CLONE_SETTLS as u64;
+const PARENT_SETTID: u64 = libc::CLONE_PARENT_SETTID as u64;
+const CHILD_CLEARTID: u64 = libc::CLONE_CHILD_CLEARTID as u64;
+const CHILD_SETTID: u64 = libc::CLONE_CHILD_SETTID as u64;
+const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const DETACHED: u64 = 0x0040_0000;
+const NAMESPACES: u64 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWCGROUP) as u64
+    & 0xffff_ffff;
+
+fn check(a: &CloneArgs) -> Result<(), Errno> {
+    let has = |f| a.flags & f != 0;
+    if (has(THREAD) && !has(SIGHAND))
+        || (has(SIGHAND) && !has(VM))
+        || (has(PIDFD) && has(DETACHED))
+        || (has(CLEAR_SIGHAND) && has(SIGHAND))
+        || !(0..=64).contains(&a.exit_signal)
+    {
+        return Err(Errno::EINVAL);
+    }
+    if has(NAMESPACES) {
+        // Namespaces of the guest's own are not there yet; Linux answers so when they are not configured.
+        log::warn!(
+            "clone with new namespaces (flags {:#x}) is not supported; the guest got EINVAL",
+            a.flags
+        );
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// Makes a task and returns its tid in the caller.
+///
+/// # Errors
+/// EINVAL, EAGAIN (RLIMIT_NPROC, no pid), ENOMEM, EFAULT.
+pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
+    if cx.local.progress.started {
+        return wait_for_vfork(cx);
+    }
+    check(a)?;
+    if a.flags & PIDFD != 0 {
+        cx.mem().write_bytes(a.pidfd, &[0; 4])?;
+    }
+    let done = (a.flags & VFORK != 0).then(Arc::<VforkDone>::default);
+    let child = make(cx, a, done.clone())?;
+    let tid = child.tid();
+    if a.flags & PARENT_SETTID != 0 {
+        // A fault here is ignored by Linux too.
+        let _ = cx.mem().put(UserPtr::<i32>::new(a.parent_tid), &tid);
+    }
+    if a.flags & PIDFD != 0 {
+        // TODO(pidfd)
+    }
+    cx.kernel().start(child);
+    match done {
+        None => Ok(i64::from(tid)),
+        Some(d) => {
+            let p = cx.progress();
+            p.started = true;
+            p.value = tid.cast_unsigned().into();
+            p.object = Some(d);
+            wait_for_vfork(cx)
+        }
+    }
+}
+
+fn wait_for_vfork(cx: &mut Cx<'_>) -> SysResult {
+    let tid = cx.progress().value.cast_signed();
+    let Some(d) = cx
+        .progress()
+        .object
+        .clone()
+        .and_then(|o| o.downcast::<VforkDone>().ok())
+    else {
+        return Ok(tid);
+    };
+    if d.done.load(Ordering::SeqCst) {
+        return Ok(tid);
+    }
+    Err(Block::on(d.queue.clone(), crate::sync::Events::IN)
+        .on_signal(OnSignal::Killable)
+        .into())
+}
+
+fn make(
+    cx: &mut Cx<'_>,
+    a: &CloneArgs,
+    vfork_done: Option<Arc<VforkDone>>,
+) -> Result<Arc<Task>, SysErr> {
+    let kernel = cx.kernel().clone();
+    let has = |f| a.flags & f != 0;
+    let creds = cx.creds();
+    let thread = cx.thread()?;
+    if kernel.task_count() as u64 >= cx.limit(libc::RLIMIT_NPROC).min(PID_MAX as u64 / 2) {
+        return Err(Errno::EAGAIN.into());
+    }
+    let token = kernel.new_token();
+    let (mm, host) = if has(VM) {
+        (cx.mm.clone(), thread.spawn(token).map_err(host_error)?)
+    } else {
+        let (aspace, host) = thread.fork(token).map_err(host_error)?;
+        (Arc::new(cx.mm.fork(aspace, &*host)?), host)
+    };
+    let mut regs = cx.local.regs;
+    regs.set_return(0);
+    if a.stack != 0 {
+        regs.rsp = a.stack;
+    }
+    if has(SETTLS) {
+        regs.fs_base = a.tls;
+    }
+    let local = TaskLocal {
+        regs,
+        clear_child_tid: if has(CHILD_CLEARTID) { a.child_tid } else { 0 },
+        alt_stack: if has(VM) && !has(VFORK) {
+            Default::default()
+        } else {
+            cx.local.alt_stack
+        },
+        vfork_done,
+        ..TaskLocal::default()
+    };
+    let fs = if has(FS) {
+        cx.fs()
+    } else {
+        Arc::new(cx.fs().duplicate())
+    };
+    let fds = if has(FILES) {
+        cx.fds()
+    } else {
+        Arc::new(cx.fds().duplicate())
+    };
+    let group_signals =
+        (!has(THREAD)).then(|| signal::clone_group(cx.group(), has(SIGHAND), has(CLEAR_SIGHAND)));
+    let task_signals = signal::clone_task(cx.task);
+    let mut tree = kernel.tree.lock();
+    let pid = tree.allocate_pid().ok_or(Errno::EAGAIN)?;
+    let own = tree.nodes.get(&cx.group().pid()).ok_or(Errno::ESRCH)?;
+    if own.life != Life::Alive {
+        return Err(Errno::EAGAIN.into());
+    }
+    let (own_parent, own_exit_signal) = (own.parent, own.exit_signal);
+    let group = match group_signals {
+        None => cx.group().clone(),
+        Some(signals) => {
+            let g = ThreadGroup::new(
+                &kernel,
+                pid,
+                cx.group().pgid(),
+                cx.group().sid(),
+                *cx.group().limits().lock(),
+                signals,
+                kernel.boot.elapsed(),
+            );
+            *g.tty.lock() = cx.group().tty.lock().clone();
+            g.oom_score_adj.store(
+                cx.group().oom_score_adj.load(Ordering::Relaxed),
+                Ordering::Relaxed,
+            );
+            g
+        }
+    };
+    let task = Task::new(
+        &kernel,
+        TaskParts {
+            group: group.clone(),
+            tid: pid,
+            token,
+            creds,
+            name: cx.task.name(),
+            mm: mm.clone(),
+            fs,
+            fds,
+            thread: host,
+            signals: task_signals,
+            local,
+        },
+    );
+    tree.tasks.insert(pid, Arc::downgrade(&task));
+    if has(THREAD) {
+        if let Some(n) = tree.nodes.get_mut(&group.pid()) {
+            n.threads.push(task.clone());
+        }
+    } else {
+        let parent = if has(PARENT) {
+            own_parent
+        } else {
+            cx.group().pid()
+        };
+        let exit_signal = if has(PARENT) {
+            own_exit_signal
+        } else {
+            a.exit_signal
+        };
+        let node = Node {
+            group,
+            parent,
+            children: Vec::new(),
+            threads: vec![task.clone()],
+            life: Life::Alive,
+            exit_signal,
+            report: None,
+            subreaper: false,
+            execed: false,
+        };
+        tree.nodes.insert(pid, node);
+        if let Some(p) = tree.nodes.get_mut(&parent) {
+            p.children.push(pid);
+        }
+    }
+    drop(tree);
+    if has(CHILD_SETTID) {
+        let _ =
+            (&*mm as &dyn crate::usermem::GuestMemory).put(UserPtr::<i32>::new(a.child_tid), &pid);
+    }
+    Ok(task)
+}
+
+pub(in crate::kernel) fn host_error(e: cofferdam_platform::Error) -> Errno {
+    match e {
+        cofferdam_platform::Error::Op { errno, .. } => Errno::from_raw(errno),
+        cofferdam_platform::Error::Gone => Errno::ESRCH,
+        cofferdam_platform::Error::Host(why) => {
+            log::warn!("the host refused a new process or thread: {why}");
+            Errno::EAGAIN
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The end of tasks and processes (`kernel/exit.c`).
+
+use super::Task;
+use crate::kernel::signal;
+use crate::kernel::tree::{Life, Node, TaskTree};
+use crate::kernel::{Cx, ExitStatus, Kernel, ThreadGroup, worker};
+use crate::sync::Events;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Starts ending the whole process with `status`, unless it is being ended already. Its threads end themselves when
+/// their workers next look.
+pub fn group_exit(group: &Arc<ThreadGroup>, status: ExitStatus) {
+    let Some(kernel) = group.kernel() else { return };
+    let threads = {
+        let mut tree = kernel.tree.lock();
+        let Some(node) = tree.nodes.get_mut(&group.pid()) else {
+            return;
+        };
+        if node.life != Life::Alive {
+            return;
+        }
+        node.life = Life::Exiting(status);
+        group.set_exiting();
+        node.threads.clone()
+    };
+    for t in &threads {
+        worker::kick(t);
+    }
+}
+
+/// Ends the running task. `status` becomes the process's if this is its last thread and nothing ended the group before.
+pub fn exit_task(cx: &mut Cx<'_>, status: ExitStatus) {
+    let task = cx.task;
+    let kernel = task.kernel().clone();
+    cx.local.call = None;
+    cx.local.interrupted = None;
+    crate::kernel::futex::exit_robust_list(cx);
+    let tid_address = std::mem::take(&mut cx.local.clear_child_tid);
+    if tid_address != 0 {
+        crate::kernel::futex::wake_clear_child_tid(cx, tid_address);
+    }
+    if let Some(done) = cx.local.vfork_done.take() {
+        done.finish();
+    }
+    let times = task.thread().map_or((0, 0), |t| t.cpu_time());
+    let rss = cx.mm.resident_peak();
+    release_fds(task);
+    let thread = task.replace_thread(task.token(), None);
+    if let Some(t) = thread {
+        t.terminate();
+    }
+    leave(&kernel, task, status, times, rss);
+}
+
+/// Drops the task's descriptors, as its last user closing them.
+fn release_fds(task: &Arc<Task>) {
+    let old = task.set_fds(Arc::default());
+    if Arc::strong_count(&old) == 1 {
+        let tgid = task.group().pid();
+        for e in old.remove_where(|_, _| true) {
+            e.file.ops().flush(&e.file, tgid);
+        }
+    }
+}
+
+/// Takes the task out of the tree; the last thread makes its process a zombie.
+fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, times: (u64, u64), rss: u64) {
+    let group = task.group();
+    {
+        let mut t = group.times.lock();
+        t.dead_threads.0 = t.dead_threads.0.saturating_add(times.0);
+        t.dead_threads.1 = t.dead_threads.1.saturating_add(times.1);
+        t.maxrss = t.maxrss.max(rss);
+    }
+    group.last_uid.store(task.creds().uid, Ordering::Relaxed);
+    let mut news = News::default();
+    {
+        let mut tree = kernel.tree.lock();
+        tree.tasks.remove(&task.tid());
+        let Some(node) = tree.nodes.get_mut(&group.pid()) else {
+            return;
+        };
+        node.threads.retain(|t| !Arc::ptr_eq(t, task));
+        if node.threads.is_empty() {
+            let status = match node.life {
+                Life::Exiting(s) | Life::Zombie(s) => s,
+                Life::Alive => status,
+            };
+            node.life = Life::Zombie(status);
+            group.set_exiting();
+            process_ended(&mut tree, group, status, &mut news);
+        }
+    }
+    group.exit_events.wake(Events::IN);
+    news.tell(kernel);
+}
+
+/// What to do after the tree's lock is released.
+#[derive(Default)]
+struct News {
+    /// (parent, child status) pairs: SIGCHLD-like signal number, child pid, uid.
+    deaths: Vec<(Arc<ThreadGroup>, i32, ChildNews)>,
+    /// Orphaned process groups with stopped members: SIGHUP, SIGCONT.
+    orphaned: Vec<Arc<ThreadGroup>>,
+    /// Session leader's death: hang up its terminal.
+    hangup: Option<Arc<ThreadGroup>>,
+    /// PR_SET_PDEATHSIG receivers.
+    parent_died: Vec<Arc<Task>>,
+    init_ended: Option<ExitStatus>,
+}
+
+/// What a SIGCHLD says.
+#[derive(Clone, Copy)]
+pub(crate) struct ChildNews {
+    pub pid: i32,
+    pub uid: u32,
+    pub status: ExitStatus,
+    pub times: (u64, u64),
+}
+
+impl News {
+    fn tell(self, kernel: &Arc<Kernel>) {
+        for (parent, signal, child) in self.deaths {
+            if signal != 0 {
+                signal::send_child_exit(&parent, signal, &child);
+            }
+            parent.child_events.wake(Events::IN);
+        }
+        for g in self.orphaned {
+            signal::send_kernel(&g, libc::SIGHUP);
+            signal::send_kernel(&g, libc::SIGCONT);
+        }
+        if let Some(g) = self.hangup {
+            signal::session_leader_exited(&g);
+        }
+        for t in self.parent_died {
+            signal::parent_died(&t);
+        }
+        if let Some(status) = self.init_ended {
+            *kernel.init_status.lock() = Some(status);
+            kernel.stopping.store(true, Ordering::SeqCst);
+            kernel.platform.wake();
+        }
+    }
+}
+
+fn process_ended(
+    tree: &mut TaskTree,
+    group: &Arc<ThreadGroup>,
+    status: ExitStatus,
+    news: &mut News,
+) {
+    let pid = group.pid();
+    if pid == 1 {
+        news.init_ended = Some(status);
+    }
+    let (parent_pid, children, exit_signal) = match tree.nodes.get_mut(&pid) {
+        Some(n) => (n.parent, std::mem::take(&mut n.children), n.exit_signal),
+        None => return,
+    };
+    if group.sid() == pid {
+        news.hangup = Some(group.clone());
+    }
+    // Children go to the nearest subreaper, else to init.
+    let heir = nearest_reaper(tree, parent_pid);
+    for child in &children {
+        let mut zombie = None;
+        if let Some(n) = tree.nodes.get_mut(child) {
+            n.parent = heir;
+            n.exit_signal = libc::SIGCHLD;
+            news.parent_died.extend(n.threads.iter().cloned());
+            if let Life::Zombie(s) = n.life {
+                zombie = Some((n.group.clone(), s));
+            }
+        }
+        if let Some(h) = tree.nodes.get_mut(&heir) {
+            h.children.push(*child);
+        }
+        if let Some((g, s)) = zombie {
+            notify_parent(tree, &g, heir, libc::SIGCHLD, s, news);
+        }
+    }
+    orphaned_groups(tree, group, parent_pid, &children, news);
+    notify_parent(tree, group, parent_pid, exit_signal, status, news);
+}
+
+/// Tells the parent of a zombie, or reaps it at once if the parent ignores SIGCHLD.
+fn notify_parent(
+    tree: &mut TaskTree,
+    child: &Arc<ThreadGroup>,
+    parent: i32,
+    exit_signal: i32,
+    status: ExitStatus,
+    news: &mut News,
+) {
+    let Some(p) = tree.nodes.get(&parent).map(|n| n.group.clone()) else {
+        // Init itself, or a parent that is gone: nobody will wait.
+        if child.pid() != 1 {
+            reap(tree, child.pid());
+        }
+        return;
+    };
+    let uid = child.last_uid.load(Ordering::Relaxed);
+    let times = child.times.lock().dead_threads;
+    let (send, autoreap) = signal::child_exit_policy(&p, exit_signal);
+    if autoreap {
+        reap(tree, child.pid());
+    }
+    let news_item = ChildNews {
+        pid: child.pid(),
+        uid,
+        status,
+        times,
+    };
+    news.deaths
+        .push((p, if send { exit_signal } else { 0 }, news_item));
+}
+
+fn nearest_reaper(tree: &TaskTree, mut pid: i32) -> i32 {
+    while let Some(n) = tree.nodes.get(&pid) {
+        if n.subreaper && n.life == Life::Alive {
+            return pid;
+        }
+        if n.parent == pid || n.parent == 0 {
+            break;
+        }
+        pid = n.parent;
+    }
+    1
+}
+
+/// Removes a zombie from the tree; its CPU times go to its parent's children times.
+pub(in crate::kernel) fn reap(tree: &mut TaskTree, pid: i32) {
+    let Some(node) = tree.nodes.remove(&pid) else {
+        return;
+    };
+    let Some(parent) = tree.nodes.get_mut(&node.parent) else {
+        return;
+    };
+    parent.children.retain(|c| *c != pid);
+    let own = *node.group.times.lock();
+    let mut p = parent.group.times.lock();
+    p.children.0 = p
+        .children
+        .0
+        .saturating_add(own.dead_threads.0)
+        .saturating_add(own.children.0);
+    p.children.1 = p
+        .children
+        .1
+        .saturating_add(own.dead_threads.1)
+        .saturating_add(own.children.1);
+    p.children_maxrss = p.children_maxrss.max(own.maxrss).max(own.children_maxrss);
+}
+
+/// Whether no live member of the process group has a parent in the same session but another group (setpgid(2)). `without`
+/// is left out: it is just ending.
+pub(in crate::kernel) fn is_orphaned(tree: &TaskTree, pgid: i32, without: i32) -> bool {
+    !tree.nodes.values().any(|n| {
+        n.group.pgid() == pgid
+            && n.group.pid() != without
+            && !matches!(n.life, Life::Zombie(_))
+            && tree.nodes.get(&n.parent).is_some_and(|p| {
+                p.group.pgid() != pgid && p.group.sid() == n.group.sid() && n.parent != without
+            })
+    })
+}
+
+/// SIGHUP and SIGCONT for groups that this death orphans, if they have stopped members (POSIX, `kill_orphaned_pgrp`).
+fn orphaned_groups(
+    tree: &TaskTree,
+    group: &Arc<ThreadGroup>,
+    parent: i32,
+    children: &[i32],
+    news: &mut News,
+) {
+    let mut consider = |pgid: i32, sid: i32, tie: bool| {
+        if !tie || !is_orphaned(tree, pgid, group.pid()) {
+            return;
+        }
+        let members: Vec<&Node> = tree
+            .nodes
+            .values()
+            .filter(|n| n.group.pgid() == pgid && n.group.sid() == sid && n.life == Life::Alive)
+            .collect();
+        if members.iter().any(|n| signal::is_stopped(&n.group)) {
+            news.orphaned
+                .extend(members.iter().map(|n| n.group.clone()));
+        }
+    };
+    // The tie of its own group to the session was this process's parent.
+    let own_tie = tree
+        .nodes
+        .get(&parent)
+        .is_some_and(|p| p.group.pgid() != group.pgid() && p.group.sid() == group.sid());
+    consider(group.pgid(), group.sid(), own_tie);
+    for c in children {
+        if let Some(n) = tree.nodes.get(c) {
+            let tie = n.group.pgid() != group.pgid() && n.group.sid() == group.sid();
+            consider(n.group.pgid(), n.group.sid(), tie);
+        }
+    }
+}

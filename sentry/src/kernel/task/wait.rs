@@ -1,0 +1,117 @@
+//! Waiting for children (wait4(2), waitid(2)).
+
+use super::exit::reap;
+use crate::abi::Errno;
+use crate::kernel::tree::{Life, Report};
+use crate::kernel::{Cx, ExitStatus, ThreadGroup};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Which children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Any child.
+    Any,
+    /// The child with this pid.
+    Pid(i32),
+    /// Children in this process group.
+    Group(i32),
+}
+
+/// What a child did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It ended.
+    Ended(ExitStatus),
+    /// A signal stopped it.
+    Stopped(i32),
+    /// SIGCONT continued it.
+    Continued,
+}
+
+/// One child's change, as wait4 and waitid report it.
+pub struct Found {
+    /// Child's pid.
+    pub pid: i32,
+    /// Its real uid.
+    pub uid: u32,
+    /// What it did.
+    pub change: Change,
+    /// CPU nanoseconds of the child and its waited-for children (user, system), maximum RSS in bytes.
+    pub usage: (u64, u64, u64),
+}
+
+/// WNOHANG and friends that matter to the search.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Wanted {
+    pub exited: bool,
+    pub stopped: bool,
+    pub continued: bool,
+    /// WNOWAIT: leave the child as it is.
+    pub keep: bool,
+    /// __WALL, else __WCLONE: children whose exit signal is not SIGCHLD.
+    pub all: bool,
+    pub clone_only: bool,
+}
+
+/// Looks for a child that changed. `Ok(None)`: there are children, but none changed.
+///
+/// # Errors
+/// ECHILD if there is no such child.
+pub fn find(cx: &Cx<'_>, which: Which, wanted: Wanted) -> Result<Option<Found>, Errno> {
+    let kernel = cx.kernel();
+    let mut tree = kernel.tree.lock();
+    let children = tree
+        .nodes
+        .get(&cx.group().pid())
+        .map(|n| n.children.clone())
+        .unwrap_or_default();
+    let mut any = false;
+    for pid in children {
+        let Some(node) = tree.nodes.get_mut(&pid) else {
+            continue;
+        };
+        let fits = match which {
+            Which::Any => true,
+            Which::Pid(p) => p == pid,
+            Which::Group(g) => node.group.pgid() == g,
+        };
+        let is_clone = node.exit_signal != libc::SIGCHLD;
+        if !fits || (!wanted.all && is_clone != wanted.clone_only) {
+            continue;
+        }
+        any = true;
+        let change = match (node.life, node.report) {
+            (Life::Zombie(s), _) if wanted.exited => Change::Ended(s),
+            (Life::Zombie(_), _) => continue,
+            (_, Some(Report::Stopped(sig))) if wanted.stopped => Change::Stopped(sig),
+            (_, Some(Report::Continued)) if wanted.continued => Change::Continued,
+            _ => continue,
+        };
+        let group = node.group.clone();
+        if !wanted.keep && !matches!(change, Change::Ended(_)) {
+            node.report = None;
+        }
+        let found = describe(&group, change);
+        if matches!(change, Change::Ended(_)) && !wanted.keep {
+            reap(&mut tree, pid);
+        }
+        return Ok(Some(found));
+    }
+    if any { Ok(None) } else { Err(Errno::ECHILD) }
+}
+
+fn describe(group: &Arc<ThreadGroup>, change: Change) -> Found {
+    let t = *group.times.lock();
+    Found {
+        pid: group.pid(),
+        uid: group.last_uid.load(Ordering::Relaxed),
+        change,
+        usage: (
+            t.dead_threads.0.saturating_add(t.children.0),
+            t.dead_threads.1.saturating_add(t.children.1),
+            t.maxrss.max(t.children_maxrss),
+        ),
+    }
+}
