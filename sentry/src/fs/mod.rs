@@ -1,1 +1,6 @@
-//! File systems.
+//! File systems and the objects behind descriptors that have no file system of their own.
+
+pub mod anon;
+pub mod epoll;
+pub mod eventfd;
+pub mod pipe;

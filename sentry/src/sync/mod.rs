@@ -7,7 +7,9 @@
 //! across an exchange with a stub or the gofer.
 
 mod mutex;
+mod quota;
 mod wait_queue;
 
 pub use mutex::{Mutex, MutexGuard, Rank};
+pub use quota::{Charge, Quota};
 pub use wait_queue::{Events, Notify, WaitKey, WaitQueue};

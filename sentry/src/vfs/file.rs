@@ -157,6 +157,11 @@ pub trait FileOps: Any + Send + Sync {
     fn wait_queue(&self) -> Option<Arc<WaitQueue>> {
         None
     }
+    /// Whether open(2) may return now. FIFOs give EAGAIN until a partner has opened the other end: the open call parks on
+    /// [`FileOps::wait_queue`] for any event, keeps the file in its progress and asks again; a signal drops the file.
+    fn open_ready(&self, _file: &File) -> Result<()> {
+        Ok(())
+    }
     /// ioctl(2). FIONBIO, FIOCLEX and the like are done by the system call layer.
     fn ioctl(&self, _file: &File, _cx: &dyn Caller, _cmd: u32, _arg: u64) -> Result<i64> {
         Err(Errno::ENOTTY)

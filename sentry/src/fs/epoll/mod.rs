@@ -1,0 +1,1 @@
+//! epoll(7) instances.
