@@ -3,4 +3,5 @@
 pub mod anon;
 pub mod epoll;
 pub mod eventfd;
+pub mod host;
 pub mod pipe;
