@@ -23,7 +23,10 @@ impl Message {
             Message::Kill => (3, 0),
         };
         let mut out = [0; LEN];
-        for (to, from) in out.iter_mut().zip(kind.to_le_bytes().into_iter().chain(value.to_le_bytes())) {
+        for (to, from) in out
+            .iter_mut()
+            .zip(kind.to_le_bytes().into_iter().chain(value.to_le_bytes()))
+        {
             *to = from;
         }
         out
@@ -48,7 +51,11 @@ mod tests {
 
     #[test]
     fn what_is_encoded_decodes_and_nonsense_does_not() {
-        for m in [Message::Signal(15), Message::WindowSize(24, 80), Message::Kill] {
+        for m in [
+            Message::Signal(15),
+            Message::WindowSize(24, 80),
+            Message::Kill,
+        ] {
             assert_eq!(Message::decode(&m.encode()), Some(m));
         }
         assert_eq!(Message::decode(&[0; LEN]), None);
