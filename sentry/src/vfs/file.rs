@@ -190,21 +190,6 @@ pub trait FileOps: Any + Send + Sync {
     fn flags_changed(&self, _file: &File, _new: OpenFlags) {}
     /// A descriptor of this file was closed (flush), before the last one goes; `tgid` of the closing process.
     fn flush(&self, _file: &File, _tgid: i32) {}
-    /// EAGAIN while open(2) itself still has to wait (a FIFO without a peer): the system call waits on the queue for
-    /// [`Events::READABLE`] or [`Events::WRITABLE`] and asks again. Other errors fail the call.
-    fn opened(&self, _file: &File) -> Result<()> {
-        Ok(())
-    }
-    /// What /proc/PID/fd shows for a file outside any tree: `pipe:[7]`, `anon_inode:[eventfd]`.
-    fn describe(&self, file: &File) -> Vec<u8> {
-        let kind = match file.inode().file_type() {
-            FileType::Fifo => "pipe",
-            FileType::Socket => "socket",
-            _ => return b"anon_inode:[file]".to_vec(),
-        };
-        let ino = file.inode().stat().map_or(0, |s| s.ino);
-        format!("{kind}:[{ino}]").into_bytes()
-    }
     /// For downcasts (sockets, epoll, ttys …).
     fn as_any(&self) -> &dyn Any;
 }
@@ -355,7 +340,7 @@ impl File {
     pub fn display(&self, root: &Path) -> Vec<u8> {
         match &self.path {
             Some(p) => p.display(root),
-            None => self.ops.describe(self),
+            None => self.inode.describe(),
         }
     }
     /// Whether reading must not touch the access time.

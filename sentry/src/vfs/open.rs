@@ -50,7 +50,7 @@ fn access_mask(flags: OpenFlags) -> u32 {
     }
 }
 
-/// Opens `path`. A file whose open must wait for a peer says so by [`FileOps::opened`].
+/// Opens `path`. A file whose open must wait for a peer says so by [`FileOps::open_ready`].
 ///
 /// # Errors
 /// As open(2).

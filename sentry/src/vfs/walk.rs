@@ -381,7 +381,7 @@ impl<'a> Walk<'a> {
 pub fn anonymous_path(file: &super::File) -> Path {
     Path {
         mount: Mount::internal(),
-        dentry: Dentry::anonymous(file.inode().clone(), &file.ops().describe(file)),
+        dentry: Dentry::anonymous(file.inode().clone(), &file.inode().describe()),
     }
 }
 
