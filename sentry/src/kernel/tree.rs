@@ -127,18 +127,9 @@ impl ThreadGroup {
             _ => None,
         }
     }
-    /// Records a job-control stop (`Some(signal)`) or continue (`None`) for the parent's wait4, and wakes it; the parent.
-    pub fn report_stop(&self, stopped: Option<i32>) -> Option<Arc<ThreadGroup>> {
-        let kernel = self.kernel()?;
-        let parent = {
-            let mut tree = kernel.tree.lock();
-            let node = tree.nodes.get_mut(&self.pid)?;
-            node.report = Some(stopped.map_or(Report::Continued, Report::Stopped));
-            let parent = node.parent;
-            tree.nodes.get(&parent)?.group.clone()
-        };
-        parent.child_events.wake(crate::sync::Events::IN);
-        Some(parent)
+    /// CPU time of all threads, dead ones too, in nanoseconds (user, system).
+    pub fn cpu_time(&self) -> (u64, u64) {
+        self.times.lock().dead_threads
     }
     /// Thread-group id: what getpid(2) returns.
     pub fn pid(&self) -> i32 {

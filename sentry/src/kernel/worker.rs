@@ -257,19 +257,7 @@ fn interrupt(cx: &mut Cx<'_>, nr: u64, args: &[u64; 6], how: OnSignal) {
         };
         t.exit(cx.task, nr, args, shown);
     }
-    match how {
-        OnSignal::Value(v) => {
-            cx.local.regs.set_return(v);
-            cx.local.call = None;
-            cx.local.progress = Default::default();
-        }
-        OnSignal::Eintr => {
-            cx.local.regs.set_return(-i64::from(Errno::EINTR.raw()));
-            cx.local.call = None;
-            cx.local.progress = Default::default();
-        }
-        _ => cx.local.interrupted = Some(how),
-    }
+    cx.local.interrupted = Some(how);
 }
 
 fn unregister(cx: &mut Cx<'_>) {

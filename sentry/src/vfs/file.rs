@@ -2,7 +2,6 @@
 
 use super::caller::Caller;
 use super::inode::{FileType, InodeRef, Stat};
-use super::path::Path;
 use crate::abi::{Errno, Result};
 use crate::sync::{Events, Mutex, Rank, WaitQueue};
 use crate::usermem::{Sink, Source};
@@ -96,7 +95,7 @@ pub enum MagicTarget {
     /// An open file; opening the link makes a new description of the same object.
     File(Arc<File>),
     /// A place in the tree.
-    Path(Path),
+    Path(Arc<dyn Any + Send + Sync>),
 }
 
 /// Behaviour of one open file description. Methods that would have to wait return EAGAIN; the
@@ -222,14 +221,12 @@ pub fn default_seek(size: u64, pos: u64, offset: i64, whence: Whence) -> Result<
 pub struct File {
     ops: Box<dyn FileOps>,
     inode: InodeRef,
-    /// Where it was opened, for /proc/PID/fd, *at calls and fchdir; `None` for anonymous objects.
-    path: Option<Path>,
+    /// Where it was opened (a `vfs::Path`), for /proc/PID/fd, *at calls and fchdir; `None` for anonymous objects.
+    path: Option<Arc<dyn Any + Send + Sync>>,
     flags: AtomicU32,
     pos: Mutex<u64>,
     /// F_SETOWN and friends.
     owner: Mutex<FileOwner>,
-    /// Keeps a regular file open for writing from being executed.
-    writer: std::sync::OnceLock<super::deny_write::Writer>,
 }
 
 /// Who gets SIGIO: F_SETOWN (pid > 0, group < 0) and F_SETSIG.
@@ -247,7 +244,7 @@ impl File {
     pub fn new(
         ops: Box<dyn FileOps>,
         inode: InodeRef,
-        path: Option<Path>,
+        path: Option<Arc<dyn Any + Send + Sync>>,
         flags: OpenFlags,
     ) -> Arc<File> {
         let keep = flags
@@ -269,12 +266,7 @@ impl File {
                     ..FileOwner::default()
                 },
             ),
-            writer: std::sync::OnceLock::new(),
         })
-    }
-    /// Ties the right to write to the life of this description.
-    pub(super) fn hold_writer(&self, writer: super::deny_write::Writer) {
-        let _ = self.writer.set(writer);
     }
     /// Behaviour.
     pub fn ops(&self) -> &dyn FileOps {
@@ -289,7 +281,7 @@ impl File {
         &self.inode
     }
     /// The place in the tree it was opened at.
-    pub fn path(&self) -> Option<&Path> {
+    pub fn path_any(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
         self.path.as_ref()
     }
     /// Status flags and access mode.
@@ -335,21 +327,5 @@ impl File {
     /// Readiness now.
     pub fn poll(&self) -> Events {
         self.ops.poll(self)
-    }
-    /// Its name as /proc/PID/fd links show it to someone whose root is `root`.
-    pub fn display(&self, root: &Path) -> Vec<u8> {
-        match &self.path {
-            Some(p) => p.display(root),
-            None => self.inode.describe(),
-        }
-    }
-    /// Whether reading must not touch the access time.
-    pub fn noatime(&self) -> bool {
-        use super::mount::MountFlags;
-        self.flags().contains(OpenFlags::NOATIME)
-            || self
-                .path
-                .as_ref()
-                .is_some_and(|p| p.mount.flags().contains(MountFlags::NOATIME))
     }
 }

@@ -1,84 +1,38 @@
-//! Signals: pending queues, actions, delivery (signal(7)).
+//! Signals: pending queues, actions, sending, job-control stops, delivery (signal(7)).
+//!
+//! Life of a task: [`attach`] at birth, [`deliver`] by the worker before each resume, [`detach`] at its end. A call that would
+//! wait looks at [`TaskSignals::attention`] first, and so does the worker after parking it. Whoever sends wakes with
+//! `worker::kick`.
+//!
+//! Locks: `ThreadGroup::signals` ([`Rank::SIGNALS`](crate::sync::Rank::SIGNALS)) guards all signal state of a process and its
+//! tasks; inside it one task's state (`TASK_SIGNALS`), then handlers and quotas (`LEAF`). Kicks and wake-ups happen after
+//! they are released. [`send_group`] may be called with the task tree locked.
 
-/// Signal state of a process: actions, process-directed pending signals, job-control stop.
-#[derive(Default)]
-pub struct GroupSignals {}
+mod action;
+mod altstack;
+mod deliver;
+mod info;
+mod lifecycle;
+mod queue;
+mod send;
+mod set;
+mod state;
+mod stop;
 
-/// Signal state of a task: mask and thread-directed pending signals.
-#[derive(Default)]
-pub struct TaskSignals {}
-
-/// sigaltstack(2).
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(missing_docs)]
-pub struct AltStack {
-    pub addr: u64,
-    pub size: u64,
-    pub flags: u32,
-}
-
-use crate::kernel::{Cx, ExitStatus, Task, ThreadGroup};
-use std::sync::Arc;
-
-/// What [`deliver`] decided.
-pub enum Delivery {
-    /// The guest may run.
-    Resume,
-    /// The process is stopped; the task waits for SIGCONT or SIGKILL.
-    Stopped,
-    /// The process ends.
-    Exit(ExitStatus),
-}
-
-/// Delivers pending signals before the guest runs.
-pub fn deliver(cx: &mut Cx<'_>) -> Delivery {
-    if cx.local.interrupted.take().is_some() {
-        cx.local.call = None;
-    }
-    Delivery::Resume
-}
-
-/// Whether a waiting call of this task must stop waiting.
-pub fn interrupts(_task: &Arc<Task>) -> bool {
-    false
-}
-
-/// Whether this task is being killed.
-pub fn must_die(_task: &Arc<Task>) -> bool {
-    false
-}
-
-/// A CPU exception: the signal is delivered even if blocked or ignored (then by its default action).
-pub fn force_fault(_cx: &mut Cx<'_>, _signo: i32, _code: i32, _addr: u64) {}
-
-/// The signal state of a new process.
-pub fn clone_group(_parent: &Arc<ThreadGroup>, _share: bool, _clear: bool) -> GroupSignals {
-    GroupSignals::default()
-}
-/// The signal state of a new task: the parent's mask, nothing pending.
-pub fn clone_task(_parent: &Arc<Task>) -> TaskSignals {
-    TaskSignals::default()
-}
-/// exec: caught signals go back to their default action, the alternate stack is forgotten, handlers are no longer shared.
-pub fn exec(_cx: &mut Cx<'_>) {}
-/// Whether a parent is to be sent `exit_signal`, and whether the child is reaped without a wait (SIGCHLD ignored or SA_NOCLDWAIT).
-pub fn child_exit_policy(_parent: &Arc<ThreadGroup>, _exit_signal: i32) -> (bool, bool) {
-    (true, false)
-}
-/// Sends the parent its child's exit signal.
-pub fn send_child_exit(
-    _parent: &Arc<ThreadGroup>,
-    _signal: i32,
-    _child: &super::task::exit::ChildNews,
-) {
-}
-/// Sends a signal from the kernel (SI_KERNEL) to a process.
-pub fn send_kernel(_group: &Arc<ThreadGroup>, _signal: i32) {}
-/// A session leader has ended: its terminal hangs up.
-pub fn session_leader_exited(_leader: &Arc<ThreadGroup>) {}
-/// The task's parent has ended (PR_SET_PDEATHSIG).
-pub fn parent_died(_task: &Arc<Task>) {}
-/// Whether the process is stopped by a job-control signal.
-pub fn is_stopped(_group: &Arc<ThreadGroup>) -> bool {
-    false
-}
+pub use action::{SIG_DFL, SIG_IGN, SaFlags, SigAction, SignalHandlers};
+pub use altstack::AltStack;
+pub use deliver::{Delivery, deliver, force, force_fault, set_temporary_mask};
+pub use info::{AUDIT_ARCH_X86_64, SigInfo, code};
+pub(crate) use lifecycle::send_child_exit;
+pub use lifecycle::{
+    attach, child_exit_policy, clone_group, clone_task, detach, end_siblings, exec, interrupts,
+    is_stopped, must_die, parent_died, send_kernel, session_leader_exited, start_group_exit,
+};
+pub use queue::{OnDequeue, Pending, Queued, QuotaGuard, SignalQuota};
+pub use send::{
+    Origin, Sent, check_permission, group_creds, may_signal, send, send_group, send_pgrp,
+    send_task, set_blocked,
+};
+pub use set::{DefaultAction, SigSet, Signal};
+pub use state::{GroupSignals, TaskSignals, TaskState};
+pub use stop::ticks;

@@ -3,7 +3,7 @@
 use super::Task;
 use crate::kernel::signal;
 use crate::kernel::tree::{Life, Node, TaskTree};
-use crate::kernel::{Cx, ExitStatus, Kernel, ThreadGroup, worker};
+use crate::kernel::{Cx, ExitStatus, Kernel, ThreadGroup};
 use crate::sync::Events;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 /// their workers next look.
 pub fn group_exit(group: &Arc<ThreadGroup>, status: ExitStatus) {
     let Some(kernel) = group.kernel() else { return };
-    let threads = {
+    {
         let mut tree = kernel.tree.lock();
         let Some(node) = tree.nodes.get_mut(&group.pid()) else {
             return;
@@ -22,11 +22,8 @@ pub fn group_exit(group: &Arc<ThreadGroup>, status: ExitStatus) {
         }
         node.life = Life::Exiting(status);
         group.set_exiting();
-        node.threads.clone()
-    };
-    for t in &threads {
-        worker::kick(t);
     }
+    signal::start_group_exit(group, status);
 }
 
 /// Ends the running task. `status` becomes the process's if this is its last thread and nothing ended the group before.
@@ -73,6 +70,7 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, times: (u64
         t.dead_threads.1 = t.dead_threads.1.saturating_add(times.1);
         t.maxrss = t.maxrss.max(rss);
     }
+    signal::detach(task);
     group.last_uid.store(task.creds().uid, Ordering::Relaxed);
     let mut news = News::default();
     {

@@ -46,7 +46,9 @@ pub struct Task {
     /// Where it is: see [`super::worker`].
     pub(super) run_state: AtomicU8,
     /// Mask and thread-directed pending signals.
-    pub signals: Mutex<TaskSignals>,
+    pub signals: TaskSignals,
+    /// Signal sent when the parent dies (PR_SET_PDEATHSIG), 0 none.
+    parent_death_signal: AtomicI32,
     local: Mutex<TaskLocal>,
 }
 
@@ -104,8 +106,6 @@ pub struct TaskLocal {
     pub saved_mask: Option<u64>,
     /// vfork: the parent waits for this until exec or exit.
     pub vfork_done: Option<Arc<VforkDone>>,
-    /// Signal sent when the parent dies (PR_SET_PDEATHSIG).
-    pub parent_death_signal: i32,
 }
 
 impl Task {
@@ -128,10 +128,12 @@ impl Task {
             ),
             thread: Mutex::new(Rank::LEAF, Some(parts.thread.into())),
             run_state: AtomicU8::new(super::worker::state::RUNNING),
-            signals: Mutex::new(Rank::TASK_SIGNALS, parts.signals),
+            signals: parts.signals,
+            parent_death_signal: AtomicI32::new(0),
             local: Mutex::new(Rank::TASK_LOCAL, parts.local),
         });
         kernel.by_token.lock().insert(task.token().0, task.clone());
+        super::signal::attach(&task);
         task
     }
     pub(super) fn lock_local(&self) -> crate::sync::MutexGuard<'_, TaskLocal> {
@@ -160,6 +162,14 @@ impl Task {
     }
     pub(super) fn set_tid(&self, tid: i32) {
         self.tid.store(tid, Ordering::Relaxed);
+    }
+    /// PR_SET_PDEATHSIG's signal, 0 none.
+    pub fn parent_death_signal(&self) -> i32 {
+        self.parent_death_signal.load(Ordering::Relaxed)
+    }
+    /// Sets PR_SET_PDEATHSIG's signal.
+    pub fn set_parent_death_signal(&self, signal: i32) {
+        self.parent_death_signal.store(signal, Ordering::Relaxed);
     }
     /// The sandbox.
     pub fn kernel(&self) -> &Arc<Kernel> {
