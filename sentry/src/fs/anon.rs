@@ -171,6 +171,9 @@ impl Inode for AnonInode {
             AnonKind::Socket | AnonKind::Other(_) => Err(Errno::ENXIO),
         }
     }
+    fn describe(&self) -> Vec<u8> {
+        self.link_name()
+    }
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -21,7 +21,10 @@ impl Rank {
     pub const MOUNTS: Rank = Rank(32);
     /// A rename in one file system (one at a time).
     pub const RENAME: Rank = Rank(34);
-    /// A directory entry's children.
+    /// The names of one directory, over a whole change of them (`i_rwsem`). The exception to the rule that nothing is
+    /// held across a gofer exchange: whoever changes the same directory waits, as on Linux.
+    pub const DIRECTORY: Rank = Rank(35);
+    /// A directory entry's cached children.
     pub const DENTRY: Rank = Rank(36);
     /// An overlay inode (above the inodes of its layers).
     pub const OVERLAY: Rank = Rank(38);

@@ -2,6 +2,7 @@
 
 use super::caller::Caller;
 use super::inode::{FileType, InodeRef, Stat};
+use super::path::Path;
 use crate::abi::{Errno, Result};
 use crate::sync::{Events, Mutex, Rank, WaitQueue};
 use crate::usermem::{Sink, Source};
@@ -95,7 +96,7 @@ pub enum MagicTarget {
     /// An open file; opening the link makes a new description of the same object.
     File(Arc<File>),
     /// A place in the tree.
-    Path(Arc<dyn Any + Send + Sync>),
+    Path(Path),
 }
 
 /// Behaviour of one open file description. Methods that would have to wait return EAGAIN; the
@@ -221,12 +222,14 @@ pub fn default_seek(size: u64, pos: u64, offset: i64, whence: Whence) -> Result<
 pub struct File {
     ops: Box<dyn FileOps>,
     inode: InodeRef,
-    /// Where it was opened (a `vfs::Path`), for /proc/PID/fd, *at calls and fchdir; `None` for anonymous objects.
-    path: Option<Arc<dyn Any + Send + Sync>>,
+    /// Where it was opened, for /proc/PID/fd, *at calls and fchdir; `None` for anonymous objects.
+    path: Option<Path>,
     flags: AtomicU32,
     pos: Mutex<u64>,
     /// F_SETOWN and friends.
     owner: Mutex<FileOwner>,
+    /// Keeps a regular file open for writing from being executed.
+    writer: std::sync::OnceLock<super::deny_write::Writer>,
 }
 
 /// Who gets SIGIO: F_SETOWN (pid > 0, group < 0) and F_SETSIG.
@@ -244,7 +247,7 @@ impl File {
     pub fn new(
         ops: Box<dyn FileOps>,
         inode: InodeRef,
-        path: Option<Arc<dyn Any + Send + Sync>>,
+        path: Option<Path>,
         flags: OpenFlags,
     ) -> Arc<File> {
         let keep = flags
@@ -266,7 +269,12 @@ impl File {
                     ..FileOwner::default()
                 },
             ),
+            writer: std::sync::OnceLock::new(),
         })
+    }
+    /// Ties the right to write to the life of this description.
+    pub(super) fn hold_writer(&self, writer: super::deny_write::Writer) {
+        let _ = self.writer.set(writer);
     }
     /// Behaviour.
     pub fn ops(&self) -> &dyn FileOps {
@@ -281,7 +289,7 @@ impl File {
         &self.inode
     }
     /// The place in the tree it was opened at.
-    pub fn path_any(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+    pub fn path(&self) -> Option<&Path> {
         self.path.as_ref()
     }
     /// Status flags and access mode.
@@ -327,5 +335,21 @@ impl File {
     /// Readiness now.
     pub fn poll(&self) -> Events {
         self.ops.poll(self)
+    }
+    /// Its name as /proc/PID/fd links show it to someone whose root is `root`.
+    pub fn display(&self, root: &Path) -> Vec<u8> {
+        match &self.path {
+            Some(p) => p.display(root),
+            None => self.inode.describe(),
+        }
+    }
+    /// Whether reading must not touch the access time.
+    pub fn noatime(&self) -> bool {
+        use super::mount::MountFlags;
+        self.flags().contains(OpenFlags::NOATIME)
+            || self
+                .path
+                .as_ref()
+                .is_some_and(|p| p.mount.flags().contains(MountFlags::NOATIME))
     }
 }

@@ -288,6 +288,10 @@ pub trait Inode: Any + Send + Sync {
     fn removexattr(&self, _cx: &dyn Caller, _name: &[u8]) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
+    /// What /proc/PID/fd shows for an object outside any tree: `pipe:[7]`, `anon_inode:[eventfd]`, `/memfd:x (deleted)`.
+    fn describe(&self) -> Vec<u8> {
+        b"anon_inode:[file]".to_vec()
+    }
     /// For downcasts to the concrete type (sockets bound to a path, overlay).
     fn as_any(&self) -> &dyn Any;
     /// Same, owned.

@@ -1,33 +1,32 @@
-//! The virtual file system: inodes, open files, and (below them) mounts, dentries and path walk.
+//! The virtual file system: inodes, open files, mounts, dentries and path walk.
 //!
 //! File systems implement [`Inode`]; what is open implements [`FileOps`]. Neither knows tasks: the caller's identity, memory
-//! and terminal come as [`Caller`].
+//! and terminal come as [`Caller`]. [`resolve`] walks a path, [`open()`] opens one, [`names`] changes directories. A [`Path`] is
+//! a dentry in a mount; [`FsContext`] says where a task's paths start.
 
 pub mod caller;
+pub mod context;
+pub mod dentry;
+pub mod deny_write;
 pub mod file;
 pub mod inode;
+pub mod mount;
+pub mod names;
+pub mod open;
+pub mod path;
+pub mod permission;
+pub mod walk;
 
-pub use caller::Caller;
-pub use file::{DirEntry, File, FileOps, MapSource, OWN_POSITION, OpenFlags, Readdir, Whence};
+pub use caller::{Caller, KernelCaller};
+pub use context::FsContext;
+pub use dentry::Dentry;
+pub use file::{
+    DirEntry, File, FileOps, MagicTarget, MapSource, OWN_POSITION, OpenFlags, Readdir, Whence,
+};
 pub use inode::{
     FileType, Inode, InodeMeta, InodeRef, RenameFlags, SetAttr, SetTime, Stat, StatFs, Timestamp,
 };
-
-/// Working directory, root and umask of one or more tasks (`struct fs_struct`).
-pub struct FsContext {
-    umask: std::sync::atomic::AtomicU32,
-}
-
-impl FsContext {
-    /// File-mode creation mask.
-    pub fn umask(&self) -> u32 {
-        self.umask.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// A copy for a new process.
-    pub fn duplicate(&self) -> FsContext {
-        FsContext {
-            umask: self.umask().into(),
-        }
-    }
-}
+pub use mount::{Mount, MountFlags, MountNamespace, SuperBlock};
+pub use open::{OpenHow, open, open_exec, open_path};
+pub use path::Path;
+pub use walk::{At, Last, Walk, WalkFlags, resolve};

@@ -1,0 +1,543 @@
+//! Mounts and mount namespaces.
+//!
+//! A [`SuperBlock`] is one instance of a file system; a [`Mount`] shows (part of) it at a place; a [`MountNamespace`] owns a
+//! tree of mounts. Changes of a tree run under the namespace's lock (MOUNTS); the links between mounts are LEAF locks.
+
+use super::dentry::Dentry;
+use super::inode::InodeRef;
+use super::path::Path;
+use crate::abi::{Errno, Result};
+use crate::sync::{Events, Mutex, Rank, WaitQueue};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+bitflags::bitflags! {
+    /// Per-mount flags, with the values of mount(2)'s MS_*.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[allow(missing_docs)]
+    pub struct MountFlags: u32 {
+        const READONLY = 1;
+        const NOSUID = 2;
+        const NODEV = 4;
+        const NOEXEC = 8;
+        const NOSYMFOLLOW = 256;
+        const NOATIME = 1024;
+        const NODIRATIME = 2048;
+        const RELATIME = 1 << 21;
+        const STRICTATIME = 1 << 24;
+    }
+}
+
+/// Most mounts in one namespace; more is ENOSPC (`fs.mount-max`).
+pub const MOUNT_MAX: usize = 10_000;
+
+/// One instance of a file system.
+pub struct SuperBlock {
+    root: Arc<Dentry>,
+    fs_type: String,
+    /// Options for /proc/mounts, without the mount flags: `size=64k`.
+    options: String,
+    readonly: AtomicU32,
+    /// One rename at a time, so that no two make a cycle.
+    pub(super) rename: Mutex<()>,
+}
+
+impl SuperBlock {
+    /// A file system with this root directory. `fs_type` and `options` are for /proc/mounts.
+    pub fn new(root: InodeRef, fs_type: &str, options: &str) -> Arc<SuperBlock> {
+        Arc::new(SuperBlock {
+            root: Dentry::root(root),
+            fs_type: fs_type.to_owned(),
+            options: options.to_owned(),
+            readonly: AtomicU32::new(0),
+            rename: Mutex::new(Rank::RENAME, ()),
+        })
+    }
+    /// The root directory.
+    pub fn root(&self) -> &Arc<Dentry> {
+        &self.root
+    }
+    /// File system type, as in /proc/mounts.
+    pub fn fs_type(&self) -> &str {
+        &self.fs_type
+    }
+    /// Options, as in /proc/mounts.
+    pub fn options(&self) -> &str {
+        &self.options
+    }
+    /// Whether the whole file system is read-only.
+    pub fn readonly(&self) -> bool {
+        self.readonly.load(Ordering::Relaxed) != 0
+    }
+    /// Makes the whole file system read-only or writable (remount).
+    pub fn set_readonly(&self, on: bool) {
+        self.readonly.store(on.into(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for SuperBlock {
+    fn drop(&mut self) {
+        self.root.forget_tree();
+    }
+}
+
+/// A file system, or a part of it, at a place.
+pub struct Mount {
+    id: i32,
+    superblock: Arc<SuperBlock>,
+    root: Arc<Dentry>,
+    /// What /proc/mounts shows as the device.
+    source: Vec<u8>,
+    flags: AtomicU32,
+    /// Namespace id; 0 once detached.
+    namespace: AtomicU64,
+    links: Mutex<Links>,
+}
+
+#[derive(Default)]
+struct Links {
+    /// Where it is mounted.
+    at: Option<Path>,
+    /// What is mounted on it, by address of the dentry.
+    children: HashMap<usize, Arc<Mount>>,
+}
+
+fn key(dentry: &Arc<Dentry>) -> usize {
+    Arc::as_ptr(dentry).addr()
+}
+
+static NEXT_MOUNT: AtomicI32 = AtomicI32::new(20);
+static NEXT_NAMESPACE: AtomicU64 = AtomicU64::new(0xf000_0000);
+
+impl Mount {
+    /// A mount of `root` (a directory or file of `superblock`) that is nowhere yet.
+    pub fn new(
+        superblock: Arc<SuperBlock>,
+        root: Arc<Dentry>,
+        source: &[u8],
+        flags: MountFlags,
+    ) -> Arc<Mount> {
+        Arc::new(Mount {
+            id: NEXT_MOUNT.fetch_add(1, Ordering::Relaxed),
+            superblock,
+            root,
+            source: source.to_vec(),
+            flags: AtomicU32::new(flags.bits()),
+            namespace: AtomicU64::new(0),
+            links: Mutex::new(Rank::LEAF, Links::default()),
+        })
+    }
+    /// The mount of objects without a tree (pipes, sockets, memfds).
+    pub fn internal() -> Arc<Mount> {
+        use std::sync::OnceLock;
+        static INTERNAL: OnceLock<Arc<Mount>> = OnceLock::new();
+        INTERNAL
+            .get_or_init(|| {
+                let sb = SuperBlock::new(super::open::nothing_inode(), "anon_inodefs", "");
+                let root = sb.root().clone();
+                Mount::new(sb, root, b"none", MountFlags::default())
+            })
+            .clone()
+    }
+    /// Mount id (/proc/PID/mountinfo, statx).
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+    /// The file system.
+    pub fn superblock(&self) -> &Arc<SuperBlock> {
+        &self.superblock
+    }
+    /// What it shows at its place.
+    pub fn root(&self) -> &Arc<Dentry> {
+        &self.root
+    }
+    /// The root as a path.
+    pub fn root_path(self: &Arc<Self>) -> Path {
+        Path {
+            mount: self.clone(),
+            dentry: self.root.clone(),
+        }
+    }
+    /// Device name for /proc/mounts.
+    pub fn source(&self) -> &[u8] {
+        &self.source
+    }
+    /// Flags.
+    pub fn flags(&self) -> MountFlags {
+        MountFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+    /// Replaces the flags (remount).
+    pub fn set_flags(&self, flags: MountFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+    /// EROFS if nothing may be changed through this mount.
+    pub fn want_write(&self) -> Result<()> {
+        if self.flags().contains(MountFlags::READONLY) || self.superblock.readonly() {
+            Err(Errno::EROFS)
+        } else {
+            Ok(())
+        }
+    }
+    /// Where it is mounted; `None` for the root of a namespace and for detached mounts.
+    pub fn mountpoint(&self) -> Option<Path> {
+        self.links.lock().at.clone()
+    }
+    /// What is mounted on `dentry` of this mount.
+    pub fn child_at(&self, dentry: &Arc<Dentry>) -> Option<Arc<Mount>> {
+        self.links.lock().children.get(&key(dentry)).cloned()
+    }
+    /// Mounts directly on this one.
+    pub fn children(&self) -> Vec<Arc<Mount>> {
+        self.links.lock().children.values().cloned().collect()
+    }
+    /// Id of the namespace it is in; 0 if detached.
+    pub fn namespace_id(&self) -> u64 {
+        self.namespace.load(Ordering::Relaxed)
+    }
+
+    fn attach(self: &Arc<Self>, at: Path, namespace: u64) {
+        at.dentry.mount_added();
+        let old = at
+            .mount
+            .links
+            .lock()
+            .children
+            .insert(key(&at.dentry), self.clone());
+        drop(old);
+        self.namespace.store(namespace, Ordering::Relaxed);
+        self.links.lock().at = Some(at);
+    }
+
+    fn detach(&self) {
+        let at = self.links.lock().at.take();
+        self.namespace.store(0, Ordering::Relaxed);
+        if let Some(at) = at {
+            let me = at.mount.links.lock().children.remove(&key(&at.dentry));
+            at.dentry.mount_removed();
+            drop(me);
+        }
+    }
+}
+
+impl Drop for Mount {
+    /// Lets go of the mounts above in a loop: they may be stacked deep.
+    fn drop(&mut self) {
+        let mut next = self.links.get_mut().at.take();
+        while let Some(mut m) = next.and_then(|p| Arc::into_inner(p.mount)) {
+            next = m.links.get_mut().at.take();
+        }
+    }
+}
+
+/// A tree of mounts that tasks see.
+pub struct MountNamespace {
+    id: u64,
+    tree: Mutex<Tree>,
+    /// Woken when the tree changes (poll on /proc/mounts).
+    pub changed: Arc<WaitQueue>,
+}
+
+struct Tree {
+    root: Arc<Mount>,
+    /// In the order they were made; parents before children.
+    mounts: Vec<Arc<Mount>>,
+}
+
+impl MountNamespace {
+    /// A namespace whose root is the whole of `superblock`.
+    pub fn new(
+        superblock: Arc<SuperBlock>,
+        source: &[u8],
+        flags: MountFlags,
+    ) -> Arc<MountNamespace> {
+        let root = superblock.root().clone();
+        MountNamespace::with_root(Mount::new(superblock, root, source, flags))
+    }
+
+    fn with_root(root: Arc<Mount>) -> Arc<MountNamespace> {
+        let id = NEXT_NAMESPACE.fetch_add(1, Ordering::Relaxed);
+        root.namespace.store(id, Ordering::Relaxed);
+        Arc::new(MountNamespace {
+            id,
+            tree: Mutex::new(
+                Rank::MOUNTS,
+                Tree {
+                    mounts: vec![root.clone()],
+                    root,
+                },
+            ),
+            changed: Arc::new(WaitQueue::new()),
+        })
+    }
+    /// Its number (/proc/PID/ns/mnt).
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+    /// What is visible at the root.
+    pub fn root(&self) -> Path {
+        let root = self.tree.lock().root.clone();
+        root.root_path().visible()
+    }
+    /// All mounts; parents before what is on them.
+    pub fn mounts(&self) -> Vec<Arc<Mount>> {
+        self.tree.lock().mounts.clone()
+    }
+
+    /// Mounts all of `superblock` over `at`.
+    ///
+    /// # Errors
+    /// ENOTDIR if one is a directory and the other is not; EINVAL if `at` is not in this namespace; ENOENT
+    /// if `at` was removed; ENOSPC.
+    pub fn mount(
+        &self,
+        at: &Path,
+        superblock: Arc<SuperBlock>,
+        source: &[u8],
+        flags: MountFlags,
+    ) -> Result<Arc<Mount>> {
+        let root = superblock.root().clone();
+        let m = Mount::new(superblock, root, source, flags);
+        self.graft(at, vec![(m.clone(), None)])?;
+        Ok(m)
+    }
+
+    /// Shows `source` at `at` too (MS_BIND), with the mounts below it if `recursive` (MS_REC).
+    pub fn bind(&self, source: &Path, at: &Path, recursive: bool) -> Result<Arc<Mount>> {
+        let copy = |m: &Arc<Mount>, root: &Arc<Dentry>| {
+            Mount::new(m.superblock.clone(), root.clone(), &m.source, m.flags())
+        };
+        let top = copy(&source.mount, &source.dentry);
+        let mut made = vec![(top.clone(), None)];
+        if recursive {
+            let mut copies: HashMap<i32, Arc<Mount>> = HashMap::new();
+            copies.insert(source.mount.id, top.clone());
+            for m in self.mounts() {
+                let Some(place) = m.mountpoint() else {
+                    continue;
+                };
+                let Some(parent) = copies.get(&place.mount.id).cloned() else {
+                    continue;
+                };
+                if place.mount.id == source.mount.id && !place.dentry.is_within(&source.dentry) {
+                    continue;
+                }
+                let c = copy(&m, &m.root);
+                copies.insert(m.id, c.clone());
+                made.push((
+                    c,
+                    Some(Path {
+                        mount: parent,
+                        dentry: place.dentry,
+                    }),
+                ));
+            }
+        }
+        self.graft(at, made)?;
+        Ok(top)
+    }
+
+    /// Attaches mounts: the first (without a place) over `at`, the others at their places.
+    fn graft(&self, at: &Path, made: Vec<(Arc<Mount>, Option<Path>)>) -> Result<()> {
+        let at = at.clone().visible();
+        let Some((top, _)) = made.first() else {
+            return Ok(());
+        };
+        if top.root.is_dir() != at.is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        {
+            let mut tree = self.tree.lock();
+            if at.mount.namespace_id() != self.id {
+                return Err(Errno::EINVAL);
+            }
+            if at.dentry.is_deleted() {
+                return Err(Errno::ENOENT);
+            }
+            if tree.mounts.len().saturating_add(made.len()) > MOUNT_MAX {
+                return Err(Errno::ENOSPC);
+            }
+            for (m, place) in made {
+                m.attach(place.unwrap_or_else(|| at.clone()), self.id);
+                tree.mounts.push(m);
+            }
+        }
+        self.changed.wake(Events::PRI | Events::ERR);
+        Ok(())
+    }
+
+    /// umount2(2) of the mount whose root is `at`. `lazy` is MNT_DETACH: what is below goes along.
+    ///
+    /// # Errors
+    /// EINVAL if `at` is not the root of a mount of this namespace, or it is the namespace's root;
+    /// EBUSY if it is in use or holds mounts.
+    pub fn unmount(&self, at: Path, lazy: bool) -> Result<()> {
+        let mount = at.mount.clone();
+        if !Arc::ptr_eq(&at.dentry, &mount.root) {
+            return Err(Errno::EINVAL);
+        }
+        drop(at);
+        let mut gone = Vec::new();
+        {
+            let mut tree = self.tree.lock();
+            if mount.namespace_id() != self.id || Arc::ptr_eq(&mount, &tree.root) {
+                return Err(Errno::EINVAL);
+            }
+            // Holders: the tree, the mount below, and `mount` here.
+            if !lazy && (!mount.links.lock().children.is_empty() || Arc::strong_count(&mount) > 3) {
+                return Err(Errno::EBUSY);
+            }
+            let mut ids = std::collections::HashSet::from([mount.id]);
+            for m in &tree.mounts {
+                if m.mountpoint().is_some_and(|p| ids.contains(&p.mount.id)) {
+                    ids.insert(m.id);
+                }
+            }
+            tree.mounts.retain(|m| {
+                let stay = !ids.contains(&m.id);
+                if !stay {
+                    gone.push(m.clone());
+                }
+                stay
+            });
+            for m in &gone {
+                m.detach();
+            }
+        }
+        self.changed.wake(Events::PRI | Events::ERR);
+        drop(gone);
+        Ok(())
+    }
+
+    /// mount(2) with MS_MOVE.
+    ///
+    /// # Errors
+    /// EINVAL if `from` is not a mount root or is the namespace's root; ELOOP if `to` is below `from`.
+    pub fn move_mount(&self, from: &Path, to: &Path) -> Result<()> {
+        let to = to.clone().visible();
+        if !Arc::ptr_eq(&from.dentry, &from.mount.root) {
+            return Err(Errno::EINVAL);
+        }
+        let mut tree = self.tree.lock();
+        if from.mount.namespace_id() != self.id
+            || to.mount.namespace_id() != self.id
+            || Arc::ptr_eq(&from.mount, &tree.root)
+        {
+            return Err(Errno::EINVAL);
+        }
+        if from.is_dir() != to.is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        if mount_above(&to.mount, &from.mount) {
+            return Err(Errno::ELOOP);
+        }
+        from.mount.detach();
+        from.mount.attach(to, self.id);
+        tree.sort();
+        drop(tree);
+        self.changed.wake(Events::PRI | Events::ERR);
+        Ok(())
+    }
+
+    /// pivot_root(2): `new_root` (a mount's root) becomes the namespace's root, the old root moves to `put_old`.
+    pub fn pivot_root(&self, new_root: &Path, put_old: &Path) -> Result<()> {
+        let mut tree = self.tree.lock();
+        if !Arc::ptr_eq(&new_root.dentry, &new_root.mount.root)
+            || new_root.mount.namespace_id() != self.id
+            || put_old.mount.namespace_id() != self.id
+        {
+            return Err(Errno::EINVAL);
+        }
+        if Arc::ptr_eq(&new_root.mount, &tree.root) || Arc::ptr_eq(&put_old.mount, &tree.root) {
+            return Err(Errno::EBUSY);
+        }
+        if !mount_above(&put_old.mount, &new_root.mount) {
+            return Err(Errno::EINVAL);
+        }
+        let old = tree.root.clone();
+        new_root.mount.detach();
+        new_root.mount.namespace.store(self.id, Ordering::Relaxed);
+        old.attach(put_old.clone(), self.id);
+        tree.root = new_root.mount.clone();
+        tree.sort();
+        drop(tree);
+        self.changed.wake(Events::PRI | Events::ERR);
+        Ok(())
+    }
+
+    /// A copy of the whole tree (CLONE_NEWNS), and the translation of places in the old tree to the new one.
+    pub fn duplicate(&self) -> (Arc<MountNamespace>, impl Fn(&Path) -> Path + use<>) {
+        let tree = self.tree.lock();
+        let mut map: HashMap<i32, Arc<Mount>> = HashMap::new();
+        let mut ns: Option<Arc<MountNamespace>> = None;
+        for m in &tree.mounts {
+            let c = Mount::new(m.superblock.clone(), m.root.clone(), &m.source, m.flags());
+            map.insert(m.id, c.clone());
+            match (&ns, m.mountpoint()) {
+                (None, _) => ns = Some(MountNamespace::with_root(c)),
+                (Some(ns), Some(at)) => {
+                    if let Some(parent) = map.get(&at.mount.id) {
+                        c.attach(
+                            Path {
+                                mount: parent.clone(),
+                                dentry: at.dentry,
+                            },
+                            ns.id,
+                        );
+                        ns.tree.lock_nested().mounts.push(c);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let ns = ns.unwrap_or_else(|| MountNamespace::with_root(tree.root.clone()));
+        let translate = move |p: &Path| match map.get(&p.mount.id) {
+            Some(m) => Path {
+                mount: m.clone(),
+                dentry: p.dentry.clone(),
+            },
+            None => p.clone(),
+        };
+        (ns, translate)
+    }
+}
+
+/// Whether `below` is `above` or mounted somewhere on it.
+fn mount_above(below: &Arc<Mount>, above: &Arc<Mount>) -> bool {
+    let mut at = below.clone();
+    loop {
+        if Arc::ptr_eq(&at, above) {
+            return true;
+        }
+        match at.mountpoint() {
+            Some(p) => at = p.mount,
+            None => return false,
+        }
+    }
+}
+
+impl Tree {
+    /// Brings parents before children again.
+    fn sort(&mut self) {
+        let depth = |m: &Arc<Mount>| {
+            let mut n = 0usize;
+            let mut at = m.clone();
+            while let Some(p) = at.mountpoint() {
+                n += 1;
+                at = p.mount;
+            }
+            n
+        };
+        self.mounts.sort_by_cached_key(depth);
+    }
+}
+
+impl Drop for MountNamespace {
+    /// Breaks the cycles between mounts and what they are on.
+    fn drop(&mut self) {
+        let mounts = std::mem::take(&mut self.tree.get_mut().mounts);
+        for m in mounts.iter().rev() {
+            m.detach();
+        }
+    }
+}
