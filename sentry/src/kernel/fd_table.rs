@@ -132,6 +132,13 @@ impl FdTable {
             .cloexec = on;
         Ok(())
     }
+    /// Descriptors that the table has room for now (`max_fds` in Linux): select(2) does not look beyond.
+    pub fn capacity(&self) -> usize {
+        match self.inner.lock().slots.len() {
+            0..=64 => 64,
+            n => n.div_ceil(128).next_power_of_two() * 128,
+        }
+    }
     /// Open descriptors, ascending.
     pub fn list(&self) -> Vec<i32> {
         let t = self.inner.lock();

@@ -11,6 +11,8 @@ impl Rank {
     pub const TASK_LOCAL: Rank = Rank(10);
     /// Position of an open file (serialises read/write/lseek on it).
     pub const FILE_POS: Rank = Rank(20);
+    /// Which epoll instance watches which: one change at a time.
+    pub const EPOLL_TREE: Rank = Rank(24);
     /// An epoll instance's interest list.
     pub const EPOLL: Rank = Rank(25);
     /// Memory map of a guest process.

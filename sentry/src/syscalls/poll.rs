@@ -1,6 +1,0 @@
-//! poll, select, epoll, eventfd, pipe.
-
-use super::Syscall;
-
-/// This family's calls.
-pub static TABLE: &[Syscall] = &[];
