@@ -173,7 +173,7 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
                 && cx
                     .task
                     .thread()
-                    .is_some_and(|t| cx.mm.handle_fault(&*t, addr));
+                    .is_some_and(|t| cx.mm.handle_fault(&*t, addr, &cx.mm_limits()));
             if !grown {
                 signal::force_fault(cx, signo, code, addr);
             }

@@ -1,34 +1,199 @@
-//! Guest memory maps: VMAs, mmap, faults.
+//! Guest memory maps: which pages of a guest process are mapped to what, and every change of that.
+//!
+//! The guest's memory is ordinary memory of a host process. [`MemoryManager`] decides each mapping, keeps the list of
+//! [`Vma`]s and has the stub in the process carry the decision out ([`cofferdam_platform::Thread::execute`]).
+//!
+//! # Changing mappings
+//! A change takes the manager's *ticket* (`Change`), works out what to do under the lock, has the stub do it
+//! without the lock, and enters into the list what the stub confirmed, operation by operation; so what failed
+//! needs no undoing. One change is in flight per address space. A second task that finds the ticket taken gets
+//! [`MmError::Busy`] with a queue to wait on: its call is parked and run again.
+//!
+//! # Locks
+//! `state` ([`Rank::MM`]) is the only one. It is never held during an exchange with the stub, and mappings that went away are
+//! dropped (closing files) after it is released.
 
+mod advise;
+mod brk;
+mod change;
+mod layout;
+mod listing;
+mod lock;
+mod map;
+mod mmap;
+mod protect;
+mod remap;
+mod shared;
+mod stack;
+#[cfg(test)]
+mod tests;
+mod vma;
+
+pub use change::MmError;
+pub use layout::{
+    ELF_DYN_BASE, Layout, MmLimits, random_brk_shift, random_dyn_shift, random_mmap_base,
+    random_stack_top, random_u64,
+};
+pub use listing::{Label, MapEntry, Sizes};
+pub use map::GUARD_GAP;
+pub use mmap::{MapFlags, MapRequest, MapWhat};
+pub use remap::{RemapFlags, RemapRequest};
+pub use shared::SharedAnon;
+pub use vma::{Backing, PAGE, VmFlags, Vma, page_ceil, page_floor};
+
+use crate::sync::{Mutex, Rank, WaitQueue};
 use crate::usermem::GuestMemory;
+use cofferdam_platform::{AddressSpace, Thread};
+use map::VmaMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// Most mappings in one address space (`vm.max_map_count`).
+pub const MAX_MAP_COUNT: usize = 65530;
 
 /// One guest address space (`struct mm_struct`).
-pub struct MemoryManager {}
+pub struct MemoryManager {
+    id: u64,
+    space: Arc<dyn AddressSpace>,
+    state: Mutex<State>,
+    /// Woken when a change is done.
+    free: Arc<WaitQueue>,
+    dumpable: AtomicU8,
+    /// Greatest resident size seen, in bytes.
+    resident_peak: AtomicU64,
+}
 
-impl GuestMemory for MemoryManager {
-    fn read_partial(&self, _addr: u64, _buf: &mut [u8]) -> usize {
-        0
+#[derive(Clone)]
+struct State {
+    map: VmaMap,
+    /// A change is in flight.
+    busy: bool,
+    layout: Layout,
+    /// Flags of new mappings (mlockall MCL_FUTURE).
+    new_flags: VmFlags,
+    /// Greatest `map.total()` so far.
+    peak_total: u64,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl MemoryManager {
+    /// Manages a fresh address space with nothing mapped.
+    pub fn new(space: Arc<dyn AddressSpace>) -> MemoryManager {
+        Self::with_state(
+            space,
+            State {
+                map: VmaMap::default(),
+                busy: false,
+                layout: Layout::default(),
+                new_flags: VmFlags::empty(),
+                peak_total: 0,
+            },
+            1,
+        )
     }
-    fn write_partial(&self, _addr: u64, _buf: &[u8]) -> usize {
-        0
+
+    fn with_state(space: Arc<dyn AddressSpace>, state: State, dumpable: u8) -> MemoryManager {
+        MemoryManager {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            space,
+            state: Mutex::new(Rank::MM, state),
+            free: Arc::new(WaitQueue::new()),
+            dumpable: AtomicU8::new(dumpable),
+            resident_peak: AtomicU64::new(0),
+        }
+    }
+
+    /// A number that no other address space has had or will have.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+    /// The host process.
+    pub fn space(&self) -> &Arc<dyn AddressSpace> {
+        &self.space
+    }
+    /// PR_GET_DUMPABLE.
+    pub fn dumpable(&self) -> u8 {
+        self.dumpable.load(Ordering::Relaxed)
+    }
+    /// PR_SET_DUMPABLE; also cleared by set-id execs.
+    pub fn set_dumpable(&self, value: u8) {
+        self.dumpable.store(value, Ordering::Relaxed);
+    }
+    /// Resident size now, in bytes; 0 if the host does not say.
+    pub fn resident(&self) -> u64 {
+        let now = self.space.resident_bytes();
+        self.resident_peak.fetch_max(now, Ordering::Relaxed);
+        now
+    }
+    /// Greatest resident size seen so far, in bytes (it is looked at when somebody asks).
+    pub fn resident_peak(&self) -> u64 {
+        let now = self.resident();
+        self.resident_peak.load(Ordering::Relaxed).max(now)
+    }
+    /// Where program, heap, stack, arguments and environment lie.
+    pub fn layout(&self) -> Layout {
+        self.state.lock().layout.clone()
+    }
+    /// Changes the record of where things lie (loader, prctl PR_SET_MM).
+    pub fn set_layout(&self, change: impl FnOnce(&mut Layout)) {
+        let old = {
+            let mut s = self.state.lock();
+            let old = s.layout.clone();
+            change(&mut s.layout);
+            old
+        };
+        // May hold the last reference to the executable.
+        drop(old);
+    }
+
+    /// Maps all these in one exchange with the stub (program loading). The ranges are free or to be replaced.
+    ///
+    /// # Errors
+    /// What the host says; mappings before the failing one stay.
+    pub fn map_all(&self, thread: &dyn Thread, vmas: Vec<Vma>) -> Result<(), MmError> {
+        Ok(self.begin()?.map_all(thread, vmas)?)
+    }
+
+    /// Copies this address space: `make` has the platform copy the host process (with MADV_DONTFORK and
+    /// MADV_WIPEONFORK done by the host kernel), while no mapping can change.
+    ///
+    /// # Errors
+    /// [`MmError::Busy`]: try again after the queue is woken. ENOMEM if the host refuses.
+    pub fn fork(
+        &self,
+        make: impl FnOnce() -> cofferdam_platform::Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)>,
+    ) -> Result<(MemoryManager, Box<dyn Thread>), MmError> {
+        let change = self.begin()?;
+        let (space, thread) = make().map_err(|e| change::host_error(&e))?;
+        let mut state = self.state.lock().clone();
+        drop(change);
+        let mut gone = Vec::new();
+        let dont: Vec<(u64, u64)> = state
+            .map
+            .iter()
+            .filter(|v| v.flags.contains(VmFlags::DONTFORK))
+            .map(|v| (v.start, v.end))
+            .collect();
+        for (start, end) in dont {
+            state.map.remove(start, end, &mut gone);
+        }
+        // Memory locks are not inherited (mlock(2)).
+        state.map.update(0, u64::MAX, &mut gone, |v| {
+            v.flags -= VmFlags::LOCKED | VmFlags::LOCKONFAULT;
+        });
+        state.new_flags = VmFlags::empty();
+        state.busy = false;
+        state.peak_total = state.map.total();
+        Ok((Self::with_state(space, state, self.dumpable()), thread))
     }
 }
 
-impl MemoryManager {
-    /// The child's view after the host process was forked.
-    pub fn fork(
-        &self,
-        _child: std::sync::Arc<dyn cofferdam_platform::AddressSpace>,
-        _thread: &dyn cofferdam_platform::Thread,
-    ) -> crate::abi::Result<MemoryManager> {
-        Err(crate::abi::Errno::ENOMEM)
+impl GuestMemory for MemoryManager {
+    fn read_partial(&self, addr: u64, buf: &mut [u8]) -> usize {
+        self.space.read(addr, buf)
     }
-    /// A fault that growing a stack can mend.
-    pub fn handle_fault(&self, _thread: &dyn cofferdam_platform::Thread, _addr: u64) -> bool {
-        false
-    }
-    /// Largest resident size so far, in bytes.
-    pub fn resident_peak(&self) -> u64 {
-        0
+    fn write_partial(&self, addr: u64, buf: &[u8]) -> usize {
+        self.space.write(addr, buf)
     }
 }

@@ -137,8 +137,8 @@ fn make(
     let (mm, host) = if has(VM) {
         (cx.mm.clone(), thread.spawn(token).map_err(host_error)?)
     } else {
-        let (aspace, host) = thread.fork(token).map_err(host_error)?;
-        (Arc::new(cx.mm.fork(aspace, &*host)?), host)
+        let (mm, host) = cx.mm.fork(|| thread.fork(token))?;
+        (Arc::new(mm), host)
     };
     let mut regs = cx.local.regs;
     regs.set_return(0);

@@ -1,0 +1,279 @@
+//! The ticket for a change of mappings, and carrying a change out.
+
+use super::map::VmaMap;
+use super::vma::{Backing, VmFlags, Vma, host_prot};
+use super::{MAX_MAP_COUNT, MemoryManager, State};
+use crate::abi::Errno;
+use crate::sync::{Events, MutexGuard, WaitQueue};
+use crate::vfs::MapSource;
+use cofferdam_platform::{MemOp, Prot, Thread};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// Why a memory operation did not happen.
+pub enum MmError {
+    /// As the guest sees it.
+    Errno(Errno),
+    /// Another task's change is in flight; the operation is to be tried again once the queue is woken.
+    Busy(Arc<WaitQueue>),
+}
+
+impl From<Errno> for MmError {
+    fn from(e: Errno) -> MmError {
+        MmError::Errno(e)
+    }
+}
+
+impl std::fmt::Debug for MmError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            MmError::Errno(e) => e.fmt(f),
+            MmError::Busy(_) => f.write_str("Busy"),
+        }
+    }
+}
+
+/// Result of a memory operation.
+pub(super) type Result<T> = std::result::Result<T, MmError>;
+
+/// What the guest sees of a failure in the stub.
+pub(super) fn host_error(e: &cofferdam_platform::Error) -> Errno {
+    match e {
+        cofferdam_platform::Error::Op { errno, .. } => Errno::from_raw(*errno),
+        cofferdam_platform::Error::Gone => Errno::ESRCH,
+        cofferdam_platform::Error::Host(why) => {
+            log::warn!("memory operation failed on the host: {why}");
+            Errno::ENOMEM
+        }
+    }
+}
+
+/// What one confirmed operation changes in the list.
+pub(super) enum Edit {
+    /// Nothing.
+    None,
+    /// A mapping appears, replacing what was in its range.
+    Insert(Vma),
+    /// A range disappears.
+    Remove(u64, u64),
+    /// A range gets a new protection.
+    Protect(u64, u64, Prot),
+    /// Flags of a range are cleared (first) and set (second).
+    Flags(u64, u64, VmFlags, VmFlags),
+    /// The mapping that starts at .0 grows down to start .1 and reserve .2.
+    GrowDown(u64, u64, u64),
+    /// A range of anonymous memory gets a name, or loses it.
+    Name(u64, u64, Option<Arc<[u8]>>),
+    /// The first edit, then the second.
+    Both(Box<Edit>, Box<Edit>),
+}
+
+impl Edit {
+    pub(super) fn apply(self, map: &mut VmaMap, out: &mut Vec<Vma>) {
+        match self {
+            Edit::None => {}
+            Edit::Insert(vma) => map.insert(vma, out),
+            Edit::Remove(start, end) => map.remove(start, end, out),
+            Edit::Protect(start, end, prot) => map.update(start, end, out, |v| v.prot = prot),
+            Edit::Flags(start, end, clear, set) => {
+                map.update(start, end, out, |v| v.flags = (v.flags - clear) | set);
+            }
+            Edit::Name(start, end, name) => {
+                map.update(start, end, out, |v| v.anon_name = name.clone());
+            }
+            Edit::GrowDown(start, new_start, reserve) => map.grow_down(start, new_start, reserve),
+            Edit::Both(a, b) => {
+                a.apply(map, out);
+                b.apply(map, out);
+            }
+        }
+    }
+}
+
+/// One operation for the stub; unlike [`MemOp`] it owns what it maps.
+pub(super) enum Op {
+    /// Maps like this VMA (from its reserve on).
+    Map(Vma),
+    /// munmap of start..end.
+    Unmap(u64, u64),
+    /// mprotect of start..end.
+    Protect(u64, u64, Prot),
+    /// mremap.
+    Remap {
+        addr: u64,
+        old_len: u64,
+        new_addr: u64,
+        new_len: u64,
+        keep_old: bool,
+    },
+    /// madvise of start..end.
+    Advise(u64, u64, i32),
+}
+
+impl Op {
+    fn as_mem_op(&self) -> MemOp<'_> {
+        match self {
+            Op::Map(v) => {
+                let addr = v.reserve;
+                let len = v.end - addr;
+                let prot = host_prot(v.prot);
+                match &v.backing {
+                    Backing::SharedAnon { mem, offset } => MemOp::MapFile {
+                        addr,
+                        len,
+                        prot,
+                        fd: mem.fd(),
+                        offset: *offset,
+                        shared: true,
+                    },
+                    Backing::File {
+                        source: MapSource::Host(fd),
+                        offset,
+                        ..
+                    } => MemOp::MapFile {
+                        addr,
+                        len,
+                        prot,
+                        fd: fd.as_fd(),
+                        offset: *offset,
+                        shared: v.shared(),
+                    },
+                    Backing::Anonymous
+                    | Backing::File {
+                        source: MapSource::Anonymous,
+                        ..
+                    } => MemOp::MapAnon { addr, len, prot },
+                }
+            }
+            Op::Unmap(start, end) => MemOp::Unmap {
+                addr: *start,
+                len: end - start,
+            },
+            Op::Protect(start, end, prot) => MemOp::Protect {
+                addr: *start,
+                len: end - start,
+                prot: host_prot(*prot),
+            },
+            Op::Remap {
+                addr,
+                old_len,
+                new_addr,
+                new_len,
+                keep_old,
+            } => MemOp::Remap {
+                addr: *addr,
+                old_len: *old_len,
+                new_addr: *new_addr,
+                new_len: *new_len,
+                keep_old: *keep_old,
+            },
+            Op::Advise(start, end, advice) => MemOp::Advise {
+                addr: *start,
+                len: end - start,
+                advice: *advice,
+            },
+        }
+    }
+}
+
+/// The ticket: while it lives nobody else changes mappings of this address space.
+pub(super) struct Change<'a> {
+    mm: &'a MemoryManager,
+    /// Mappings that went away; dropped with the ticket, without locks.
+    gone: Vec<Vma>,
+}
+
+impl MemoryManager {
+    /// Takes the ticket.
+    pub(super) fn begin(&self) -> Result<Change<'_>> {
+        let mut s = self.state.lock();
+        if s.busy {
+            return Err(MmError::Busy(self.free.clone()));
+        }
+        s.busy = true;
+        Ok(Change {
+            mm: self,
+            gone: Vec::new(),
+        })
+    }
+}
+
+impl Change<'_> {
+    /// The state; the guard must be gone before anything is carried out.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.mm.state.lock()
+    }
+
+    /// Has the stub do the operations in order and enters each that it confirmed. On failure, what came before the
+    /// failed one stays.
+    pub(super) fn carry_out(
+        &mut self,
+        thread: &dyn Thread,
+        steps: Vec<(Op, Edit)>,
+    ) -> std::result::Result<(), Errno> {
+        let outcome = {
+            let ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();
+            thread.execute(&ops)
+        };
+        let confirmed = match &outcome {
+            Ok(()) => steps.len(),
+            Err(cofferdam_platform::Error::Op { index, .. }) => *index,
+            Err(_) => 0,
+        };
+        let mut s = self.mm.state.lock();
+        for (op, edit) in steps.into_iter().take(confirmed) {
+            edit.apply(&mut s.map, &mut self.gone);
+            // Dropping what the operation held may close a file: not under the lock.
+            if let Op::Map(v) = op {
+                self.gone.push(v);
+            }
+        }
+        s.peak_total = s.peak_total.max(s.map.total());
+        drop(s);
+        outcome.map_err(|e| host_error(&e))
+    }
+
+    /// Has the stub map all these, in order and in one exchange.
+    pub(super) fn map_all(
+        &mut self,
+        thread: &dyn Thread,
+        vmas: Vec<Vma>,
+    ) -> std::result::Result<(), Errno> {
+        let steps = vmas
+            .into_iter()
+            .map(|v| (Op::Map(v.clone()), Edit::Insert(v)))
+            .collect();
+        self.carry_out(thread, steps)
+    }
+
+    /// Enters a change that needs nothing of the stub.
+    pub(super) fn enter(&mut self, edit: Edit) {
+        let mut s = self.mm.state.lock();
+        edit.apply(&mut s.map, &mut self.gone);
+    }
+
+    /// Makes stack reserve in `start..end` part of its stack, so that the range can be handled as mapped.
+    pub(super) fn take_in_reserve(&mut self, start: u64, end: u64) {
+        let mut s = self.mm.state.lock();
+        while let Some((vma, reserve)) = s.map.reserve_in(start, end) {
+            s.map.grow_down(vma, reserve, reserve);
+        }
+    }
+
+    /// ENOMEM if `more` mappings would be too many.
+    pub(super) fn check_count(&self, more: usize) -> std::result::Result<(), Errno> {
+        if self.mm.state.lock().map.count().saturating_add(more) > MAX_MAP_COUNT {
+            Err(Errno::ENOMEM)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        self.mm.state.lock().busy = false;
+        self.gone.clear();
+        self.mm.free.wake(Events::READABLE);
+    }
+}

@@ -1,0 +1,149 @@
+//! What procfs and others may know of an address space.
+
+use super::vma::{Backing, VmFlags, Vma};
+use super::{MemoryManager, State};
+use cofferdam_platform::Prot;
+
+/// What the last column of `/proc/PID/maps` says of a mapping that has no path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// Nothing, or the path of the mapped file.
+    None,
+    /// `[heap]`
+    Heap,
+    /// `[stack]`
+    Stack,
+    /// `[vvar]`
+    Vvar,
+    /// `[vdso]`
+    Vdso,
+    /// `[anon:NAME]`, given by prctl(PR_SET_VMA).
+    Anon(Vec<u8>),
+    /// A shared object: its name and inode number.
+    Object(Vec<u8>, u64),
+}
+
+/// One line of `/proc/PID/maps`.
+#[derive(Clone)]
+pub struct MapEntry {
+    /// Range, protection, flags, backing.
+    pub vma: Vma,
+    /// Name if it is no file.
+    pub label: Label,
+}
+
+/// Sizes in bytes, for `/proc/PID/{stat,statm,status}` and getrusage.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Sizes {
+    /// VmSize.
+    pub total: u64,
+    /// VmPeak.
+    pub peak: u64,
+    /// VmLck.
+    pub locked: u64,
+    /// VmData.
+    pub data: u64,
+    /// VmStk.
+    pub stack: u64,
+    /// VmExe: the program's own text.
+    pub exe: u64,
+    /// VmLib: other executable file mappings.
+    pub lib: u64,
+    /// File and shared mappings, whatever their protection.
+    pub shared: u64,
+    /// VmRSS, as the host sees it; 0 if it cannot be had.
+    pub resident: u64,
+    /// Number of mappings.
+    pub count: usize,
+}
+
+impl MemoryManager {
+    /// All mappings, ascending, with the vDSO.
+    pub fn maps(&self) -> Vec<MapEntry> {
+        let s = self.state.lock();
+        let mut out: Vec<MapEntry> = s
+            .map
+            .iter()
+            .map(|v| MapEntry {
+                vma: v.clone(),
+                label: label(&s, v),
+            })
+            .collect();
+        let special = [
+            (s.layout.vvar, Prot::READ, Label::Vvar),
+            (s.layout.vdso, Prot::READ | Prot::EXEC, Label::Vdso),
+        ];
+        for (range, prot, label) in special {
+            if let Some((start, len)) = range.filter(|r| r.1 > 0) {
+                let vma = Vma::anonymous(start, start.saturating_add(len), prot);
+                out.push(MapEntry { vma, label });
+            }
+        }
+        out
+    }
+
+    /// Calls `f` for each mapping, ascending, the vDSO included. No lock is held.
+    pub fn for_each_vma(&self, f: &mut dyn FnMut(&MapEntry)) {
+        for e in self.maps() {
+            f(&e);
+        }
+    }
+
+    /// The mapping that contains `addr`.
+    pub fn find_vma(&self, addr: u64) -> Option<Vma> {
+        self.state.lock().map.find(addr).cloned()
+    }
+
+    /// Sizes now.
+    pub fn sizes(&self) -> Sizes {
+        let mut out = {
+            let s = self.state.lock();
+            let mut out = Sizes {
+                total: s.map.total(),
+                peak: s.peak_total,
+                locked: s.map.locked(),
+                data: s.map.data(),
+                count: s.map.count(),
+                ..Sizes::default()
+            };
+            for v in s.map.iter() {
+                let file = !matches!(v.backing, Backing::Anonymous);
+                if v.flags.contains(VmFlags::GROWSDOWN) {
+                    out.stack += v.len();
+                }
+                if file {
+                    out.shared += v.len();
+                }
+                if file && v.prot.contains(Prot::EXEC) && !v.prot.contains(Prot::WRITE) {
+                    if v.start < s.layout.end_code && v.end > s.layout.start_code {
+                        out.exe += v.len();
+                    } else {
+                        out.lib += v.len();
+                    }
+                }
+            }
+            out
+        };
+        out.resident = self.resident().min(out.total);
+        out
+    }
+}
+
+fn label(s: &State, v: &Vma) -> Label {
+    match &v.backing {
+        Backing::File { .. } => return Label::None,
+        Backing::SharedAnon { mem, .. } => return Label::Object(mem.name().to_vec(), mem.ino()),
+        Backing::Anonymous => {}
+    }
+    let l = &s.layout;
+    if v.start < l.brk && v.end > l.start_brk {
+        Label::Heap
+    } else if v.start <= l.start_stack && l.start_stack < v.end {
+        Label::Stack
+    } else if let Some(name) = &v.anon_name {
+        Label::Anon(name.to_vec())
+    } else {
+        Label::None
+    }
+}
