@@ -1,5 +1,7 @@
 //! The alternate signal stack (sigaltstack(2)).
 
+use crate::abi::{Errno, Result};
+
 /// SS_ONSTACK.
 pub const SS_ONSTACK: u32 = 1;
 /// SS_DISABLE.
@@ -45,5 +47,59 @@ impl AltStack {
             flags: SS_DISABLE,
             ..AltStack::default()
         }
+    }
+    /// Sets another one (`do_sigaltstack`), with the stack pointer at `sp`.
+    ///
+    /// # Errors
+    /// EPERM while it is in use, EINVAL for unknown flags, ENOMEM if it is too small.
+    pub fn replace(&mut self, new: AltStack, sp: u64) -> Result<()> {
+        if self.in_use(sp) {
+            return Err(Errno::EPERM);
+        }
+        let mode = new.flags & !SS_AUTODISARM;
+        if !matches!(mode, 0 | SS_ONSTACK | SS_DISABLE) {
+            return Err(Errno::EINVAL);
+        }
+        if mode == SS_DISABLE {
+            *self = AltStack {
+                addr: 0,
+                size: 0,
+                flags: new.flags,
+            };
+            return Ok(());
+        }
+        if new.size < MINSIGSTKSZ && *self != new {
+            return Err(Errno::ENOMEM);
+        }
+        *self = new;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_sigaltstack() {
+        let mut a = AltStack::none();
+        let ok = AltStack {
+            addr: 0x1000,
+            size: 8192,
+            flags: 0,
+        };
+        assert_eq!(a.status(0x2000), SS_DISABLE);
+        let small = AltStack { size: 2047, ..ok };
+        assert_eq!(a.replace(small, 0), Err(Errno::ENOMEM));
+        let odd = AltStack { flags: 4, ..ok };
+        assert_eq!(a.replace(odd, 0), Err(Errno::EINVAL));
+        a.replace(ok, 0).unwrap();
+        assert_eq!(a.status(0x2000), SS_ONSTACK);
+        assert_eq!(a.status(0x1000), 0);
+        assert_eq!(a.status(0x3000), SS_ONSTACK);
+        assert_eq!(a.status(0x3001), 0);
+        assert_eq!(a.replace(AltStack::none(), 0x2000), Err(Errno::EPERM));
+        a.replace(AltStack::none(), 0).unwrap();
+        assert_eq!(a, AltStack::none());
     }
 }

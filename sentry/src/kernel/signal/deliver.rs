@@ -1,6 +1,8 @@
 //! What happens to a task's signals before it resumes (`get_signal`, `arch_do_signal_or_restart`).
 
 use super::action::{SIG_DFL, SIG_IGN, SaFlags, SigAction};
+use super::altstack::{AltStack, SS_AUTODISARM};
+use super::frame::{self, FaultRecord};
 use super::info::SigInfo;
 use super::send::{Kicks, Origin, send};
 use super::set::{DefaultAction, SigSet, Signal};
@@ -156,6 +158,8 @@ fn next(task: &Arc<Task>) -> Next {
 
 /// Puts the outcome of an interrupted call into the registers; `handler`: the action about to run, if any.
 fn finish_call(cx: &mut Cx<'_>, on: OnSignal, handler: Option<&SigAction>) {
+    let call = cx.local.call.take();
+    let progress = std::mem::take(&mut cx.local.progress);
     let eintr = -i64::from(Errno::EINTR.raw());
     let restarts = match (on, handler) {
         (OnSignal::Value(v), _) => {
@@ -168,8 +172,7 @@ fn finish_call(cx: &mut Cx<'_>, on: OnSignal, handler: Option<&SigAction>) {
         (OnSignal::RestartSys | OnSignal::RestartNoHand, None) => true,
         (OnSignal::RestartNoHand | OnSignal::RestartBlock, Some(_)) => false,
         (OnSignal::RestartBlock, None) => {
-            if let Some((number, args)) = cx.local.call.take() {
-                let progress = std::mem::take(&mut cx.local.progress);
+            if let Some((number, args)) = call {
                 cx.local.restart = Some((number, args, progress));
             }
             cx.local.regs.rax = libc::SYS_restart_syscall.cast_unsigned();
@@ -190,7 +193,36 @@ fn run_handler(cx: &mut Cx<'_>, info: &SigInfo, action: &SigAction) {
     if let Some(on) = cx.local.interrupted.take() {
         finish_call(cx, on, Some(action));
     }
-    let _ = info;
+    let Some(signal) = info.signal() else { return };
+    let blocked = cx.task.signals.blocked();
+    let mask = cx.local.saved_mask.take().map_or(blocked, SigSet);
+    if frame::push(cx, signal, info, action, mask).is_err() {
+        return force_fatal_segv(cx.task, signal);
+    }
+    let mut block = blocked | SigSet(action.mask);
+    if !action.sa_flags().contains(SaFlags::NODEFER) {
+        block.insert(signal);
+    }
+    set_blocked(cx.task, block);
+    if cx.local.alt_stack.flags & SS_AUTODISARM != 0 {
+        cx.local.alt_stack = AltStack::none();
+    }
+}
+
+/// The frame of `signal` could not be written (`force_sigsegv`): SIGSEGV, without a handler if that was its own frame.
+fn force_fatal_segv(task: &Arc<Task>, signal: Signal) {
+    if signal == Signal::SEGV {
+        let g = task.group().signals.lock();
+        let action = g.handlers.get(Signal::SEGV);
+        g.handlers.set(
+            Signal::SEGV,
+            SigAction {
+                handler: SIG_DFL,
+                ..action
+            },
+        );
+    }
+    force(task, SigInfo::kernel(Signal::SEGV));
 }
 
 /// Blocks `mask` for the duration of one call (sigsuspend, ppoll, pselect, epoll_pwait). Only the first run of the call
@@ -231,5 +263,6 @@ pub fn force(task: &Arc<Task>, info: SigInfo) {
 /// A synchronous fault of the running task: signal, `si_code`, address.
 pub fn force_fault(cx: &mut Cx<'_>, signo: i32, code: i32, addr: u64) {
     let signal = Signal::new(signo).unwrap_or(Signal::SEGV);
+    cx.local.fault = FaultRecord::of(signal, code, addr, cx.local.fault);
     force(cx.task, SigInfo::fault(signal, code, addr));
 }

@@ -11,6 +11,8 @@
 mod action;
 mod altstack;
 mod deliver;
+mod fpstate;
+mod frame;
 mod info;
 mod lifecycle;
 mod queue;
@@ -20,8 +22,9 @@ mod state;
 mod stop;
 
 pub use action::{SIG_DFL, SIG_IGN, SaFlags, SigAction, SignalHandlers};
-pub use altstack::AltStack;
+pub use altstack::{AltStack, MINSIGSTKSZ, SS_AUTODISARM};
 pub use deliver::{Delivery, deliver, force, force_fault, set_temporary_mask};
+pub use frame::{FaultRecord, StackT, sigreturn};
 pub use info::{AUDIT_ARCH_X86_64, SigInfo, code};
 pub(crate) use lifecycle::send_child_exit;
 pub use lifecycle::{

@@ -102,6 +102,8 @@ pub struct TaskLocal {
     pub robust_list: (u64, u64),
     /// sigaltstack(2).
     pub alt_stack: super::signal::AltStack,
+    /// Its last CPU exception, for signal frames.
+    pub fault: super::signal::FaultRecord,
     /// Mask to restore after a handler that interrupted sigsuspend, ppoll, pselect, epoll_pwait.
     pub saved_mask: Option<u64>,
     /// vfork: the parent waits for this until exec or exit.
