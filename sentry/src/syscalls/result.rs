@@ -1,6 +1,7 @@
 //! What a system call handler returns.
 
 use crate::abi::Errno;
+use crate::kernel::Cx;
 use crate::sync::{Events, WaitQueue};
 use crate::time::Instant;
 use crate::vfs::File;
@@ -95,17 +96,40 @@ impl From<Block> for SysErr {
 }
 
 /// Turns the outcome of one non-waiting file operation into that of a call: EAGAIN on a file that may
-/// wait becomes a [`Block`] on its queue for `events`.
+/// wait becomes a [`Block`] on its queue for `events`, for as long as [`FileOps::wait_limit`](crate::vfs::FileOps::wait_limit) says.
 pub fn file_op<T>(
+    cx: &mut Cx<'_>,
     file: &Arc<File>,
     events: Events,
     outcome: Result<T, Errno>,
 ) -> Result<T, SysErr> {
-    match outcome {
-        Err(Errno::EAGAIN) if !file.nonblocking() => match file.ops().wait_queue() {
-            Some(q) => Err(Block::on(q, events).into()),
-            None => Err(Errno::EAGAIN.into()),
-        },
-        other => other.map_err(SysErr::Errno),
+    file_wait(cx, file, events, file.nonblocking(), outcome)
+}
+
+/// [`file_op`] for calls that say themselves whether they may wait (MSG_DONTWAIT, RWF_NOWAIT, SPLICE_F_NONBLOCK).
+pub fn file_wait<T>(
+    cx: &mut Cx<'_>,
+    file: &Arc<File>,
+    events: Events,
+    nonblock: bool,
+    outcome: Result<T, Errno>,
+) -> Result<T, SysErr> {
+    if nonblock || !matches!(outcome, Err(Errno::EAGAIN)) {
+        return outcome.map_err(SysErr::Errno);
     }
+    let Some(queue) = file.ops().wait_queue() else {
+        return Err(Errno::EAGAIN.into());
+    };
+    let Some(limit) = file.ops().wait_limit(events) else {
+        return Err(Block::on(queue, events).into());
+    };
+    let deadline = cx.deadline_after(Some(limit));
+    if cx.expired() {
+        return Err(Errno::EAGAIN.into());
+    }
+    // sock_intr_errno: what waits with a limit is not restarted.
+    Err(Block::on(queue, events)
+        .deadline(deadline)
+        .on_signal(OnSignal::Eintr)
+        .into())
 }

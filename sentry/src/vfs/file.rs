@@ -113,6 +113,8 @@ pub trait FileOps: Any + Send + Sync {
         Err(Errno::EINVAL)
     }
     /// Writes at `*pos` and advances it; with `append` at the end of the file, atomically. Streams ignore the position.
+    /// A short count from a pipe, FIFO, socket or terminal means that there was no more room: a call that may wait goes on
+    /// with the rest (and gets EAGAIN), keeping what was written in its progress.
     fn write(
         &self,
         _file: &File,
@@ -157,6 +159,14 @@ pub trait FileOps: Any + Send + Sync {
     /// Queue that is woken when `poll` may have changed; `None` if readiness never changes (epoll refuses such files with EPERM).
     fn wait_queue(&self) -> Option<Arc<WaitQueue>> {
         None
+    }
+    /// How long a call may wait for `events` (IN or OUT), in nanoseconds: SO_RCVTIMEO, SO_SNDTIMEO. `None`: for ever.
+    fn wait_limit(&self, _events: Events) -> Option<u64> {
+        None
+    }
+    /// Whether a write that fails with EPIPE also sends the writer SIGPIPE (datagram sockets do not).
+    fn signals_epipe(&self) -> bool {
+        true
     }
     /// Whether open(2) may return now. FIFOs give EAGAIN until a partner has opened the other end: the open call parks on
     /// [`FileOps::wait_queue`] for any event, keeps the file in its progress and asks again; a signal drops the file.
