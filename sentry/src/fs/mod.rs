@@ -7,3 +7,4 @@ pub mod epoll;
 pub mod eventfd;
 pub mod host;
 pub mod pipe;
+pub mod pseudo;

@@ -1,0 +1,150 @@
+//! Files with generated contents.
+
+use super::Attr;
+use crate::abi::{Errno, Result};
+use crate::sync::{Mutex, Rank};
+use crate::usermem::{Sink, Source};
+use crate::vfs::{
+    Caller, File, FileOps, FileType, Inode, InodeMeta, OpenFlags, SetAttr, Stat, StatFs, Whence,
+};
+use std::any::Any;
+use std::sync::Arc;
+
+/// Most bytes that one write hands to a [`Content`].
+const MAX_WRITE: usize = 64 << 10;
+/// Most bytes of one file.
+const MAX_SIZE: usize = 16 << 20;
+
+/// Makes a file's contents.
+pub trait Content: Send + Sync + 'static {
+    /// The whole text now. Bounded by what the guest may create.
+    fn read(&self, cx: &dyn Caller) -> Result<Vec<u8>>;
+    /// Takes one write; how many bytes were used.
+    fn write(&self, _cx: &dyn Caller, _data: &[u8]) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+    /// Whether the caller may open the file at all, beyond its permission bits.
+    fn may_open(&self, _cx: &dyn Caller, _flags: OpenFlags) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<F: Fn(&dyn Caller) -> Result<Vec<u8>> + Send + Sync + 'static> Content for F {
+    fn read(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
+        self(cx)
+    }
+}
+
+/// A file with generated contents.
+pub struct PseudoFile {
+    meta: InodeMeta,
+    attr: Attr,
+    content: Arc<dyn Content>,
+}
+
+impl PseudoFile {
+    /// A file.
+    pub fn new(attr: Attr, content: impl Content) -> Arc<PseudoFile> {
+        Arc::new(PseudoFile {
+            meta: InodeMeta::default(),
+            attr,
+            content: Arc::new(content),
+        })
+    }
+    /// A file whose text never changes.
+    pub fn fixed(attr: Attr, text: impl Into<Vec<u8>>) -> Arc<PseudoFile> {
+        let text: Vec<u8> = text.into();
+        PseudoFile::new(attr, move |_: &dyn Caller| Ok(text.clone()))
+    }
+}
+
+impl Inode for PseudoFile {
+    fn meta(&self) -> &InodeMeta {
+        &self.meta
+    }
+    fn file_type(&self) -> FileType {
+        FileType::Regular
+    }
+    fn stat(&self) -> Result<Stat> {
+        Ok(self.attr.stat(FileType::Regular, 1, 0))
+    }
+    fn set_attr(&self, cx: &dyn Caller, changes: &SetAttr) -> Result<()> {
+        super::set_attr(cx, changes)
+    }
+    fn statfs(&self) -> Result<StatFs> {
+        Ok(self.attr.statfs())
+    }
+    fn open(self: Arc<Self>, cx: &dyn Caller, flags: OpenFlags) -> Result<Box<dyn FileOps>> {
+        self.content.may_open(cx, flags)?;
+        Ok(Box::new(Opened {
+            content: self.content.clone(),
+            text: Mutex::new(Rank::FILE_POS, None),
+        }))
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+/// An open generated file: the text is made at the first read and again whenever reading starts at 0.
+struct Opened {
+    content: Arc<dyn Content>,
+    text: Mutex<Option<Arc<[u8]>>>,
+}
+
+impl FileOps for Opened {
+    fn read(&self, _: &File, cx: &dyn Caller, dst: &mut dyn Sink, pos: &mut u64) -> Result<usize> {
+        let known = if *pos == 0 {
+            None
+        } else {
+            self.text.lock_nested().clone()
+        };
+        let text = match known {
+            Some(t) => t,
+            None => {
+                // Made without the lock: contents may take any lock themselves.
+                let mut t = self.content.read(cx)?;
+                t.truncate(MAX_SIZE);
+                let t: Arc<[u8]> = t.into();
+                *self.text.lock_nested() = Some(t.clone());
+                t
+            }
+        };
+        let at = usize::try_from(*pos).map_err(|_| Errno::EOVERFLOW)?;
+        let n = dst.put(text.get(at..).unwrap_or_default())?;
+        *pos += n as u64;
+        Ok(n)
+    }
+    fn write(
+        &self,
+        _: &File,
+        cx: &dyn Caller,
+        src: &mut dyn Source,
+        pos: &mut u64,
+        _: bool,
+    ) -> Result<usize> {
+        let mut data = vec![0u8; src.remaining().min(MAX_WRITE)];
+        let got = src.take(&mut data)?;
+        let used = self
+            .content
+            .write(cx, data.get(..got).unwrap_or_default())?;
+        *pos = pos.saturating_add(used as u64);
+        Ok(used)
+    }
+    fn seekable(&self) -> bool {
+        true
+    }
+    fn seek(&self, _: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
+        match whence {
+            // seq_lseek knows no end.
+            Whence::Set | Whence::Current => crate::vfs::file::default_seek(0, pos, offset, whence),
+            Whence::End | Whence::Data | Whence::Hole => Err(Errno::EINVAL),
+        }
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
