@@ -1,6 +1,7 @@
 //! The gofer as a process of its own, in its mount tree and under its system call filter.
 //!
 //! Without the usual test harness: the child must be single-threaded when it makes its namespaces.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 
 use cofferdam_gofer::client::{Client, GoferError};
 use cofferdam_gofer::filter::GOFER_SYSCALLS;
@@ -158,7 +159,7 @@ impl Jailed {
     }
 
     /// The components of a path that was put into the tree at its own place.
-    fn names<'p>(path: &'p Path) -> Vec<&'p [u8]> {
+    fn names(path: &Path) -> Vec<&[u8]> {
         path.iter().skip(1).map(|c| c.as_encoded_bytes()).collect()
     }
 }

@@ -1,4 +1,5 @@
 //! A gofer on a temporary directory, served by a thread of the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 #![allow(dead_code)] // every test file uses another part of it
 
 use cofferdam_gofer::client::{Client, Handle, NodeRef};
