@@ -38,7 +38,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 pub use arch::Registers;
-pub use backend::ptrace::PtracePlatform;
+pub use backend::ptrace::{PtracePlatform, SENTRY_SYSCALLS};
 
 /// Lowest address that a guest may map, in bytes (Linux's usual `vm.mmap_min_addr`).
 pub const GUEST_START: u64 = 0x1_0000;

@@ -291,6 +291,12 @@ pub(crate) fn take_fd(pid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
     }
 }
 
+/// Sleeps, by poll(2).
+pub(crate) fn pause(ms: c_int) {
+    // SAFETY: an empty set of descriptors.
+    unsafe { libc::poll(std::ptr::null_mut(), 0, ms) };
+}
+
 /// Waits until `fd` is readable; false after `timeout_ms`.
 pub(crate) fn readable(fd: BorrowedFd<'_>, timeout_ms: c_int) -> io::Result<bool> {
     let mut poll = libc::pollfd {

@@ -30,8 +30,8 @@ unsafe extern "C" {
     static cofferdam_stub_syscall_done: u8;
     static cofferdam_stub_execute: u8;
     static cofferdam_stub_execute_done: u8;
-    static cofferdam_stub_adopt: u8;
-    static cofferdam_stub_adopt_done: u8;
+    static cofferdam_stub_map: u8;
+    static cofferdam_stub_map_done: u8;
     static cofferdam_stub_cas: u8;
     static cofferdam_stub_cas_done: u8;
     static cofferdam_stub_exit: u8;
@@ -51,10 +51,10 @@ pub(crate) enum Entry {
     Execute,
     /// Behind the `int3` of `Execute`.
     ExecuteDone,
-    /// Maps the process's own mailboxes.
-    Adopt,
-    /// Behind the `int3` of `Adopt`.
-    AdoptDone,
+    /// Rings for a descriptor and maps it, from registers.
+    Map,
+    /// Behind the `int3` of `Map`.
+    MapDone,
     /// Compare and exchange.
     Cas,
     /// Behind the `int3` of `Cas`.
@@ -157,8 +157,8 @@ impl Layout {
             Entry::SyscallDone => &raw const cofferdam_stub_syscall_done,
             Entry::Execute => &raw const cofferdam_stub_execute,
             Entry::ExecuteDone => &raw const cofferdam_stub_execute_done,
-            Entry::Adopt => &raw const cofferdam_stub_adopt,
-            Entry::AdoptDone => &raw const cofferdam_stub_adopt_done,
+            Entry::Map => &raw const cofferdam_stub_map,
+            Entry::MapDone => &raw const cofferdam_stub_map_done,
             Entry::Cas => &raw const cofferdam_stub_cas,
             Entry::CasDone => &raw const cofferdam_stub_cas_done,
             Entry::Exit => &raw const cofferdam_stub_exit,

@@ -1,10 +1,11 @@
 //! Exchanges: the tracer sets a stopped thread's registers to a place in the stub and lets it run to the next `int3`.
 //!
-//! What comes back is hostile where other threads of the guest can write the mailbox meanwhile: the stub may
-//! then make other calls than ordered, but only such as the filter lets through, and a task nobody ordered is killed. Results are taken
-//! from registers, which no other thread can reach. Bounded: the stub stops after a number of entries held in a register.
+//! Nothing that a guest can reach matters while an exchange is under way: the list in the mailbox is used only where the process
+//! has no other thread, else one operation at a time goes from registers; results are taken from registers. So an exchange
+//! makes exactly the calls that were ordered, rings exactly as often as expected, and ends.
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use libc::pid_t;
 
@@ -14,6 +15,9 @@ use crate::stub::mailbox::{MAX_OPS, Op, RESULT, SLOT, WINDOW};
 use crate::stub::{Entry, PAGE, filter};
 use crate::sys::{self, Change};
 use crate::{Error, GUEST_END, GUEST_START, MemOp, Prot, Registers, Result};
+
+/// `si_code` of a SIGSYS that seccomp raised.
+pub(super) const SYS_SECCOMP: i32 = 1;
 
 /// How an exchange ended.
 #[derive(Debug)]
@@ -108,6 +112,14 @@ fn encode<'a>(op: &MemOp<'a>) -> Option<(Op, Option<BorrowedFd<'a>>)> {
     })
 }
 
+/// The result of a host system call that returns 0 or an address.
+fn result(ret: i64) -> Result<()> {
+    match i32::try_from(-ret) {
+        Ok(errno @ 1..4096) => Err(Error::Op { index: 0, errno }),
+        _ => Ok(()),
+    }
+}
+
 /// Registers for the stub to start with.
 fn stub_registers(rip: u64) -> Registers {
     Registers {
@@ -182,8 +194,11 @@ impl Inner {
                 }
                 Change::Signal(libc::SIGSYS) => {
                     let _ = sys::consume(tid);
-                    log::warn!("stub {tid} made a forbidden system call: killed");
-                    return self.give_up(tid);
+                    let info = sys::signal_info(tid).map_err(|_| Error::Gone)?;
+                    if info.si_code == SYS_SECCOMP {
+                        log::warn!("stub {tid} made a forbidden system call: killed");
+                        return self.give_up(tid);
+                    }
                 }
                 Change::Event(
                     libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK,
@@ -309,31 +324,44 @@ impl Inner {
         Ok(child)
     }
 
-    /// The first act of a new process: it fetches and maps its own mailboxes.
-    pub(super) fn map_mailboxes(&self, task: &Task) -> Result<()> {
-        let start = stub_registers(self.layout.at(Entry::Adopt));
-        let nonce = u64::from(task.tid.cast_unsigned());
+    /// Lets the stub ask for `fd` and map it, all from registers; `advice` for the mapping afterwards.
+    fn map(&self, task: &Task, op: &Op, fd: BorrowedFd<'_>, advice: Option<i32>) -> Result<()> {
+        let [addr, len, prot, flags, _, offset] = op.args;
+        let advice = advice.map_or(-1, i64::from).cast_unsigned();
         let regs = Registers {
-            r12: self.layout.mailboxes(),
-            r13: WINDOW as u64,
-            r14: nonce,
-            ..start
+            r12: addr,
+            r13: len,
+            r14: prot,
+            r15: flags,
+            rbx: offset,
+            rbp: advice,
+            ..stub_registers(self.layout.at(Entry::Map))
         };
-        let fd = task.process.mailboxes.fd();
-        let done = self.run(
-            task.tid,
-            &regs,
-            self.layout.at(Entry::AdoptDone),
-            None,
-            &[fd],
-        )?;
-        match done.regs.rax.cast_signed() {
-            0 => Ok(()),
-            e => Err(Error::Op {
-                index: 0,
-                errno: i32::try_from(-e).unwrap_or(libc::EIO),
-            }),
-        }
+        let done = self.run(task.tid, &regs, self.layout.at(Entry::MapDone), None, &[fd])?;
+        result(done.regs.rax.cast_signed())
+    }
+
+    /// The first act of a new process: it fetches and maps its own mailboxes, which its children shall not inherit.
+    pub(super) fn map_mailboxes(&self, task: &Task) -> Result<()> {
+        let flags = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
+        let args = [
+            self.layout.mailboxes(),
+            WINDOW as u64,
+            u64::from((Prot::READ | Prot::WRITE).bits()),
+            flags,
+            0,
+            0,
+        ];
+        let op = Op {
+            args,
+            ..Op::default()
+        };
+        self.map(
+            task,
+            &op,
+            task.process.mailboxes.fd(),
+            Some(libc::MADV_DONTFORK),
+        )
     }
 
     /// Address of a slot in the guest process.
@@ -376,9 +404,31 @@ impl Inner {
         Ok(())
     }
 
+    /// One operation an exchange, from registers: for a process whose other threads could meanwhile rewrite the mailbox,
+    /// and make the stub ring when nobody listens.
+    fn execute_singly(&self, task: &Task, ops: &[Op], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let mut fds = fds.iter();
+        for (index, op) in ops.iter().enumerate() {
+            let done = match (op.with_fd, fds.next()) {
+                (1, Some(fd)) => self.map(task, op, *fd, None),
+                _ => self
+                    .syscall(task.tid, op.number.cast_signed(), op.args)
+                    .and_then(|(ret, _)| result(ret)),
+            };
+            done.map_err(|e| match e {
+                Error::Op { errno, .. } => Error::Op { index, errno },
+                e => e,
+            })?;
+        }
+        Ok(())
+    }
+
     fn execute_list(&self, task: &Task, ops: &[Op], fds: &[BorrowedFd<'_>]) -> Result<()> {
         if ops.is_empty() {
             return Ok(());
+        }
+        if task.process.hosts.load(SeqCst) > 1 {
+            return self.execute_singly(task, ops, fds);
         }
         task.process.mailboxes.post(task.slot, ops);
         let start = stub_registers(self.layout.at(Entry::Execute));
@@ -395,7 +445,7 @@ impl Inner {
             fds,
         )?;
         if done.child.is_some() {
-            return self.give_up(task.tid); // another thread of this guest forged a clone
+            return self.give_up(task.tid); // nobody ordered it
         }
         let count = usize::try_from(done.regs.r12).unwrap_or(usize::MAX);
         if count == ops.len() {
@@ -469,9 +519,8 @@ impl Inner {
         };
         match self.clone_task(task.tid, filter::THREAD_FLAGS) {
             Ok(tid) => {
-                task.process
-                    .threads
-                    .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                task.process.threads.fetch_add(1, SeqCst);
+                task.process.hosts.fetch_add(1, SeqCst);
                 Ok(self.register(tid, Arc::clone(&task.process), slot, regs, token))
             }
             Err(e) => {

@@ -10,7 +10,6 @@ mod thread;
 mod wait;
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
@@ -60,6 +59,8 @@ struct Process {
     mailboxes: Mailboxes,
     /// Guest threads that were not terminated.
     threads: AtomicUsize,
+    /// Host threads that may run guest code.
+    hosts: AtomicUsize,
     /// CPU time at its end.
     final_time: Mutex<(u64, u64)>,
 }
@@ -323,6 +324,7 @@ impl Inner {
                 dead: RwLock::new(false),
                 mailboxes,
                 threads: AtomicUsize::new(1),
+                hosts: AtomicUsize::new(1),
                 final_time: Mutex::default(),
             });
             let slot = process.mailboxes.take().unwrap_or(0);
@@ -415,7 +417,7 @@ impl Inner {
                 sys::reap(self.zygote.pid);
                 return;
             }
-            let _ = sys::readable(self.zygote.listener.as_fd(), 1);
+            sys::pause(1);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use libc::pid_t;
 
+use super::exchange::SYS_SECCOMP;
 use super::{Inner, POOL, Phase, Task};
 use crate::stub::Entry;
 use crate::sys::{self, Change};
@@ -11,8 +12,6 @@ use crate::wake;
 use crate::{Error, Event, Registers, Result, Trap};
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
-/// `si_code` of a SIGSYS that seccomp raised.
-const SYS_SECCOMP: i32 = 1;
 
 impl Inner {
     /// The loop behind [`crate::Platform::next_event`].
@@ -181,6 +180,7 @@ impl Inner {
             *task.process.dead.write() = true;
         } else {
             task.process.mailboxes.give(task.slot);
+            task.process.hosts.fetch_sub(1, SeqCst);
         }
         if let Ok(time) = sys::consume(tid)
             && leader
@@ -222,6 +222,7 @@ impl Inner {
         }
         if task.tid == task.process.pid {
             state.phase = Phase::Parked;
+            task.process.hosts.fetch_sub(1, SeqCst);
             return;
         }
         state.phase = Phase::Exiting;
