@@ -7,12 +7,13 @@ mod cx;
 mod fd_table;
 pub mod futex;
 pub mod limits;
+pub mod pidfd;
 pub mod signal;
 pub mod task;
 mod tree;
 pub mod worker;
 
-pub use cx::{Cx, Progress};
+pub use cx::{Cx, Progress, TaskCaller};
 pub use fd_table::{FdEntry, FdTable, MAX_FDS};
 pub use limits::Limits;
 pub use task::{Task, TaskLocal};

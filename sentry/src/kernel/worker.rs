@@ -185,10 +185,11 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
 
 /// Runs the handler of the call in flight. False: the task is parked or gone.
 fn run_call(cx: &mut Cx<'_>) -> bool {
-    let Some((nr, args)) = cx.local.call else {
-        return true;
-    };
     loop {
+        // Anew each time: restart_syscall(2) turns into the call that it continues.
+        let Some((nr, args)) = cx.local.call else {
+            return true;
+        };
         let outcome = match syscalls::lookup(nr) {
             Some(call) => (call.handler)(cx, &Args(args)),
             None => {

@@ -38,6 +38,9 @@ enum Next {
 /// Delivers what waits for the task. `cx.local.interrupted` says what becomes of the call that was interrupted (`None`: no call,
 /// or it has its result in rax).
 pub fn deliver(cx: &mut Cx<'_>) -> Delivery {
+    if cx.local.interrupted.is_some() {
+        super::stop_waiting(cx.task);
+    }
     // A call that completed with a temporary mask gets the old one back before anything is delivered.
     if cx.local.interrupted.is_none()
         && let Some(mask) = cx.local.saved_mask.take()

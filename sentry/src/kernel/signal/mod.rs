@@ -14,10 +14,13 @@ mod deliver;
 mod fpstate;
 mod frame;
 mod info;
+pub mod kill;
 mod lifecycle;
+mod own;
 mod queue;
 mod send;
 mod set;
+mod signalfd;
 mod state;
 mod stop;
 
@@ -31,11 +34,12 @@ pub use lifecycle::{
     attach, child_exit_policy, clone_group, clone_task, detach, end_siblings, exec, interrupts,
     is_stopped, must_die, parent_died, send_kernel, session_leader_exited, start_group_exit,
 };
+pub use own::{pending, set_action, set_blocked, stop_waiting, take, take_or_wait};
 pub use queue::{OnDequeue, Pending, Queued, QuotaGuard, SignalQuota};
 pub use send::{
-    Origin, Sent, check_permission, group_creds, may_signal, send, send_group, send_pgrp,
-    send_task, set_blocked,
+    Origin, Sent, check_permission, group_creds, may_signal, send, send_group, send_pgrp, send_task,
 };
 pub use set::{DefaultAction, SigSet, Signal};
+pub use signalfd::SignalFd;
 pub use state::{GroupSignals, TaskSignals, TaskState};
 pub use stop::ticks;

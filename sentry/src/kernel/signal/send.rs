@@ -349,24 +349,3 @@ pub(super) fn rouse_others(g: &GroupSignals, task: &Arc<Task>, kicks: &mut Kicks
         }
     }
 }
-
-/// Replaces a task's signal mask (its own task only); signals that this lets through are delivered at the next
-/// resume. The old mask.
-pub fn set_blocked(task: &Arc<Task>, blocked: SigSet) -> SigSet {
-    let mut kicks = Kicks::default();
-    let old = {
-        let g = task.group().signals.lock();
-        let old = {
-            let mut t = task.signals.lock();
-            let old = std::mem::replace(&mut t.blocked, blocked.blockable());
-            recalculate(&g, task, &t);
-            old
-        };
-        if !(blocked & !old & g.pending.set()).is_empty() {
-            rouse_others(&g, task, &mut kicks);
-        }
-        old
-    };
-    kicks.run();
-    old
-}
