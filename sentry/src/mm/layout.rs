@@ -2,6 +2,7 @@
 
 use super::vma::{PAGE, page_floor};
 use crate::vfs::File;
+use crate::vfs::deny_write::DenyWrite;
 use cofferdam_platform::GUEST_END;
 use rand::TryRngCore;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Layout {
     pub mmap_base: u64,
     /// The executable.
     pub exe: Option<Arc<File>>,
+    /// Keeps the executable from being written while it runs (ETXTBSY).
+    pub exe_in_use: Option<Arc<DenyWrite>>,
     /// Auxiliary vector as on the initial stack.
     pub auxv: Vec<u8>,
     /// `[vvar]` and `[vdso]`: start and length.

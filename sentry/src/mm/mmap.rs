@@ -4,6 +4,7 @@ use super::change::{Change, Edit, MmError, Op, Result};
 use super::vma::{Backing, PAGE, VmFlags, Vma, is_data, page_ceil};
 use super::{MemoryManager, MmLimits, SharedAnon, State};
 use crate::abi::Errno;
+use crate::vfs::mount::MountFlags;
 use crate::vfs::{File, MapSource};
 use cofferdam_platform::{GUEST_END, GUEST_START, Prot, Thread};
 use std::sync::Arc;
@@ -351,6 +352,15 @@ fn plan(req: &MapRequest, flags: MapFlags, len: u64) -> std::result::Result<Plan
             }
             if shared && !mode.writable() {
                 vm_flags -= VmFlags::MAYWRITE;
+            }
+            let noexec = file
+                .path()
+                .is_some_and(|p| p.mount.flags().contains(MountFlags::NOEXEC));
+            if noexec {
+                if req.prot.contains(Prot::EXEC) {
+                    return Err(Errno::EPERM);
+                }
+                vm_flags -= VmFlags::MAYEXEC;
             }
             let source = file.ops().map(file, shared, write)?;
             if grows {

@@ -44,7 +44,7 @@ pub use vma::{Backing, PAGE, VmFlags, Vma, page_ceil, page_floor};
 use crate::sync::{Mutex, Rank, WaitQueue};
 use crate::usermem::GuestMemory;
 use cofferdam_platform::{AddressSpace, Thread};
-use map::VmaMap;
+pub(crate) use map::VmaMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
