@@ -8,3 +8,11 @@ pub mod eventfd;
 pub mod host;
 pub mod pipe;
 pub mod pseudo;
+pub mod tmpfs;
+
+/// A device number (`st_dev`) for a file system without a device: major 0 and the next minor.
+pub fn anonymous_device() -> u64 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(32);
+    devices::makedev(0, NEXT.fetch_add(1, Ordering::Relaxed) & 0xf_ffff)
+}

@@ -13,6 +13,8 @@ impl Rank {
     pub const FILE_POS: Rank = Rank(20);
     /// Which epoll instance watches which: one change at a time.
     pub const EPOLL_TREE: Rank = Rank(24);
+    /// Writers of one regular file (serialises whole writes; guest memory is read while it is held).
+    pub const FILE_WRITE: Rank = Rank(22);
     /// An epoll instance's interest list.
     pub const EPOLL: Rank = Rank(25);
     /// Memory map of a guest process.
@@ -32,6 +34,8 @@ impl Rank {
     pub const OVERLAY: Rank = Rank(38);
     /// Descriptor table.
     pub const FD_TABLE: Rank = Rank(40);
+    /// Which directory is where in one tmpfs (rename, rmdir).
+    pub const TMPFS_TREE: Rank = Rank(43);
     /// An inode's own data (tmpfs contents, directory maps).
     pub const INODE: Rank = Rank(44);
     /// A socket namespace table (bound addresses, ports).

@@ -510,3 +510,8 @@ fn balance() {
         Ordering::Relaxed,
     );
 }
+
+/// Entries in all caches now.
+pub fn cached_entries() -> usize {
+    CACHED.load(Ordering::Relaxed)
+}

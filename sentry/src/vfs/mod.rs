@@ -9,6 +9,7 @@ pub mod context;
 pub mod dentry;
 pub mod deny_write;
 pub mod file;
+pub mod host;
 pub mod inode;
 pub mod mount;
 pub mod names;

@@ -1,0 +1,238 @@
+//! Open files and directories of a tmpfs.
+
+use super::inode::{Content, TmpfsInode};
+use super::memfd::{F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_WRITE};
+use crate::abi::{Errno, Result};
+use crate::usermem::{CHUNK, Segment, Sink, Source, put_all};
+use crate::vfs::file::default_seek;
+use crate::vfs::{Caller, File, FileOps, MapSource, OpenFlags, Readdir, Whence, permission};
+use std::any::Any;
+use std::sync::Arc;
+
+/// FALLOC_FL_KEEP_SIZE.
+const KEEP_SIZE: u32 = 1;
+/// FALLOC_FL_PUNCH_HOLE.
+const PUNCH_HOLE: u32 = 2;
+
+pub(super) struct RegularFile(pub Arc<TmpfsInode>);
+pub(super) struct DirectoryFile(pub Arc<TmpfsInode>);
+
+impl TmpfsInode {
+    /// truncate(2).
+    ///
+    /// # Errors
+    /// EPERM against a seal; EFBIG; EISDIR, EINVAL for what has no size.
+    pub(super) fn set_size(&self, size: u64) -> Result<()> {
+        let data = self.data()?;
+        let mut d = data.lock();
+        if (size < d.size() && d.seals & F_SEAL_SHRINK != 0)
+            || (size > d.size() && d.seals & F_SEAL_GROW != 0)
+        {
+            return Err(Errno::EPERM);
+        }
+        d.truncate(&self.fs, size)
+    }
+
+    fn read_at(&self, dst: &mut dyn Sink, pos: &mut u64) -> Result<usize> {
+        let data = self.data()?;
+        let mut total = 0usize;
+        loop {
+            let left = data.lock().size().saturating_sub(*pos);
+            let want = dst
+                .remaining()
+                .min(CHUNK)
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            if want == 0 {
+                break;
+            }
+            let mut buf = vec![0; want];
+            let got = data.lock().read(*pos, &mut buf)?;
+            let bytes = buf.get(..got).unwrap_or(&[]);
+            let put = match put_all(dst, bytes) {
+                Ok(n) => n,
+                Err(e) if total == 0 => return Err(e),
+                Err(_) => break,
+            };
+            *pos = pos.saturating_add(put as u64);
+            total += put;
+            if put < want {
+                break;
+            }
+        }
+        Ok(total)
+    }
+
+    fn write_at(&self, src: &mut dyn Source, pos: &mut u64, append: bool) -> Result<usize> {
+        let Content::Regular { data, writers } = &self.content else {
+            return Err(Errno::EINVAL);
+        };
+        let _whole = writers.lock();
+        if append {
+            *pos = data.lock().size();
+        }
+        let mut total = 0usize;
+        let outcome = loop {
+            if src.remaining() == 0 {
+                break Ok(());
+            }
+            let seg = match Segment::fill(src, CHUNK) {
+                Ok(s) if s.is_empty() => break Ok(()),
+                Ok(s) => s,
+                Err(e) => break Err(e),
+            };
+            let wrote = {
+                let mut d = data.lock();
+                let end = pos.saturating_add(seg.len() as u64);
+                if d.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0
+                    || (d.seals & F_SEAL_GROW != 0 && end > d.size())
+                {
+                    Err(Errno::EPERM)
+                } else {
+                    d.write(&self.fs, *pos, seg.bytes())
+                }
+            };
+            let n = match wrote {
+                Ok(n) => n,
+                Err(e) => {
+                    src.unread(seg.len());
+                    break Err(e);
+                }
+            };
+            *pos = pos.saturating_add(n as u64);
+            total += n;
+            if n < seg.len() {
+                src.unread(seg.len() - n);
+                break Ok(());
+            }
+        };
+        if total > 0 {
+            self.modified();
+            return Ok(total);
+        }
+        outcome.map(|()| 0)
+    }
+}
+
+impl FileOps for RegularFile {
+    fn read(
+        &self,
+        file: &File,
+        _: &dyn Caller,
+        dst: &mut dyn Sink,
+        pos: &mut u64,
+    ) -> Result<usize> {
+        if dst.remaining() == 0 {
+            return Ok(0);
+        }
+        let n = self.0.read_at(dst, pos)?;
+        if !file.noatime() {
+            self.0.accessed();
+        }
+        Ok(n)
+    }
+    fn write(
+        &self,
+        _: &File,
+        cx: &dyn Caller,
+        src: &mut dyn Source,
+        pos: &mut u64,
+        append: bool,
+    ) -> Result<usize> {
+        let n = self.0.write_at(src, pos, append)?;
+        if n > 0 {
+            permission::written(cx, &*self.0)?;
+        }
+        Ok(n)
+    }
+    fn seekable(&self) -> bool {
+        true
+    }
+    fn seek(&self, _: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
+        let d = self.0.data()?.lock();
+        match whence {
+            Whence::Data | Whence::Hole => {
+                let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+                d.seek(from, whence == Whence::Data)
+            }
+            _ => default_seek(d.size(), pos, offset, whence),
+        }
+    }
+    fn map(&self, file: &File, shared: bool, write: bool) -> Result<MapSource> {
+        let fs = &self.0.fs;
+        let mut d = self.0.data()?.lock();
+        let writable = shared && file.flags().writable();
+        let sealed = d.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0;
+        if sealed && shared && write {
+            return Err(Errno::EPERM);
+        }
+        Ok(MapSource::Host(d.host(fs, writable && !sealed)?))
+    }
+    fn fsync(&self, _: &File, _: bool) -> Result<()> {
+        Ok(())
+    }
+    fn fallocate(&self, _: &File, cx: &dyn Caller, mode: u32, offset: u64, len: u64) -> Result<()> {
+        let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
+        let fs = &self.0.fs;
+        let mut d = self.0.data()?.lock();
+        match mode {
+            m if m == KEEP_SIZE | PUNCH_HOLE => {
+                if d.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0 {
+                    return Err(Errno::EPERM);
+                }
+                d.punch(fs, offset, end)?;
+            }
+            0 | KEEP_SIZE => {
+                if mode == 0 && end > d.size() {
+                    if d.seals & F_SEAL_GROW != 0 {
+                        return Err(Errno::EPERM);
+                    }
+                    if end > cx.file_size_limit() {
+                        return Err(Errno::EFBIG);
+                    }
+                }
+                d.allocate(fs, offset, end, mode == KEEP_SIZE)?;
+            }
+            _ => return Err(Errno::EOPNOTSUPP),
+        }
+        drop(d);
+        self.0.modified();
+        permission::written(cx, &*self.0)
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl FileOps for DirectoryFile {
+    fn read(&self, _: &File, _: &dyn Caller, _: &mut dyn Sink, _: &mut u64) -> Result<usize> {
+        Err(Errno::EISDIR)
+    }
+    fn seekable(&self) -> bool {
+        true
+    }
+    fn seek(&self, _: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
+        match whence {
+            Whence::Set | Whence::Current => default_seek(0, pos, offset, whence),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+    fn readdir(
+        &self,
+        file: &File,
+        _: &dyn Caller,
+        pos: &mut u64,
+        emit: &mut Readdir<'_>,
+    ) -> Result<()> {
+        self.0.dir()?.lock().list(self.0.ino, pos, emit);
+        if !file.flags().contains(OpenFlags::NOATIME) {
+            self.0.accessed();
+        }
+        Ok(())
+    }
+    fn fsync(&self, _: &File, _: bool) -> Result<()> {
+        Ok(())
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
