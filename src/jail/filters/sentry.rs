@@ -1,0 +1,75 @@
+//! The sentry: no path, no new socket, no execve; what it may touch it holds since before its lock-down.
+
+use super::{Condition::Is, NO_CLONE3, NOT_EXECUTABLE, Role, Rule, THREAD, allow, only};
+
+/// The sentry's filter, installed before any guest code runs.
+pub const ROLE: Role =
+    Role { name: "sentry", theirs: &[], ours: RULES, refused: NO_CLONE3 };
+
+const RULES: &[Rule] = &[
+    // files the guest has open: donated by the gofer, memfds, standard streams
+    allow(libc::SYS_read, "streams, eventfds"),
+    allow(libc::SYS_write, "streams, eventfds, the log"),
+    allow(libc::SYS_readv, "the same"),
+    allow(libc::SYS_writev, "the same"),
+    allow(libc::SYS_pread64, "files; guest memory"),
+    allow(libc::SYS_pwrite64, "files; guest memory"),
+    allow(libc::SYS_preadv, "files"),
+    allow(libc::SYS_pwritev, "files"),
+    allow(libc::SYS_pwritev2, "append to files"),
+    allow(libc::SYS_lseek, "streams that are files; holes"),
+    allow(libc::SYS_statx, "size of donated files"),
+    allow(libc::SYS_fstat, "the same"),
+    allow(libc::SYS_newfstatat, "the same, as the C library does it"),
+    allow(libc::SYS_ftruncate, "memfds"),
+    allow(libc::SYS_fallocate, "memfds: punch holes"),
+    allow(libc::SYS_fsync, "fsync"),
+    allow(libc::SYS_fdatasync, "fdatasync"),
+    allow(libc::SYS_memfd_create, "tmpfs files, shared memory"),
+    allow(libc::SYS_close, "drop descriptors"),
+    allow(libc::SYS_fcntl, "duplicate descriptors; seals; status of streams"),
+    // the gofer and the monitor
+    allow(libc::SYS_sendmsg, "requests to the gofer"),
+    allow(libc::SYS_recvmsg, "replies of the gofer, with descriptors; the monitor's messages"),
+    allow(libc::SYS_sendto, "messages to the monitor; stream sockets"),
+    allow(libc::SYS_recvfrom, "messages of the monitor; stream sockets"),
+    allow(libc::SYS_shutdown, "standard streams that are sockets"),
+    // waiting and waking
+    allow(libc::SYS_futex, "locks"),
+    allow(libc::SYS_poll, "readiness of standard streams"),
+    allow(libc::SYS_ppoll, "the same"),
+    allow(libc::SYS_eventfd2, "wake a thread that polls"),
+    allow(libc::SYS_clock_gettime, "time, where the vDSO cannot"),
+    allow(libc::SYS_clock_nanosleep, "back off"),
+    allow(libc::SYS_nanosleep, "back off"),
+    allow(libc::SYS_sched_yield, "spinning"),
+    allow(libc::SYS_restart_syscall, "waiting that a stop signal interrupted"),
+    // terminals among the standard streams
+    only(libc::SYS_ioctl, &[Is(1, libc::TCGETS)], "settings of the host terminal"),
+    only(libc::SYS_ioctl, &[Is(1, libc::TCSETS)], "settings of the host terminal"),
+    only(libc::SYS_ioctl, &[Is(1, libc::TCSETSW)], "settings of the host terminal"),
+    only(libc::SYS_ioctl, &[Is(1, libc::TCSETSF)], "settings of the host terminal"),
+    only(libc::SYS_ioctl, &[Is(1, libc::TIOCGWINSZ)], "window size of the host terminal"),
+    only(libc::SYS_ioctl, &[Is(1, libc::FIONREAD)], "bytes waiting in a stream"),
+    // memory and threads of the sentry itself
+    only(libc::SYS_mmap, NOT_EXECUTABLE, "allocator; memfds; thread stacks"),
+    only(libc::SYS_mprotect, NOT_EXECUTABLE, "allocator; guard pages"),
+    allow(libc::SYS_munmap, "allocator"),
+    allow(libc::SYS_mremap, "allocator"),
+    allow(libc::SYS_madvise, "allocator"),
+    allow(libc::SYS_brk, "allocator"),
+    only(libc::SYS_clone, THREAD, "threads"),
+    allow(libc::SYS_set_robust_list, "start of a thread"),
+    allow(libc::SYS_rseq, "start of a thread"),
+    only(libc::SYS_prctl, &[Is(0, libc::PR_SET_NAME as u64)], "name of a thread"),
+    allow(libc::SYS_sched_getaffinity, "start of a thread; how many processors"),
+    allow(libc::SYS_gettid, "thread ids"),
+    allow(libc::SYS_getpid, "signals to itself"),
+    allow(libc::SYS_tgkill, "interrupt a guest thread or a waiting worker"),
+    allow(libc::SYS_sigaltstack, "start and end of a thread"),
+    allow(libc::SYS_rt_sigprocmask, "start of a thread"),
+    allow(libc::SYS_rt_sigreturn, "return from a signal handler"),
+    allow(libc::SYS_getrandom, "random numbers, AT_RANDOM, hash keys"),
+    allow(libc::SYS_exit, "end of a thread"),
+    allow(libc::SYS_exit_group, "end"),
+];

@@ -1,0 +1,66 @@
+//! What a role's process gives up besides namespaces, capabilities and system calls.
+
+use super::{Result, at, sys};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use std::os::fd::RawFd;
+
+/// Has the kernel kill this process when the thread that made it ends. A change of user id undoes it, so it
+/// comes after that; the caller then checks that its parent still lives.
+///
+/// # Errors
+/// Names the step.
+pub fn die_with_parent() -> Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(at("tie its life to its parent's"))
+}
+
+/// Makes memory, descriptors and `/proc` entries of this process unreachable for others of its user.
+///
+/// # Errors
+/// Names the step.
+pub fn undumpable() -> Result<()> {
+    nix::sys::prctl::set_dumpable(false).map_err(at("become non-dumpable"))
+}
+
+/// No execve gains rights from here on; seccomp filters need it.
+///
+/// # Errors
+/// Names the step.
+pub fn no_new_privs() -> Result<()> {
+    nix::sys::prctl::set_no_new_privs().map_err(at("set no_new_privs"))
+}
+
+/// No core file: it would hold guest memory.
+///
+/// # Errors
+/// Names the step.
+pub fn no_core() -> Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(at("forbid core files"))
+}
+
+/// Leaves the caller's session: no controlling terminal, no signals from its keyboard.
+///
+/// # Errors
+/// Names the step.
+pub fn own_session() -> Result<()> {
+    nix::unistd::setsid().map(drop).map_err(at("start a session"))
+}
+
+/// Closes every descriptor that is not in `keep`.
+///
+/// # Errors
+/// Names the step.
+pub fn close_all_but(keep: &[RawFd]) -> Result<()> {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
+    keep.sort_unstable();
+    let mut next = 0;
+    for fd in keep {
+        if let Some(last) = fd.checked_sub(1)
+            && next <= last
+        {
+            sys::close_range(next, last).map_err(at("close descriptors"))?;
+        }
+        next = fd.saturating_add(1).max(next);
+    }
+    sys::close_range(next, u32::MAX).map_err(at("close descriptors"))
+}

@@ -1,0 +1,114 @@
+//! System calls that have no safe wrapper elsewhere, each with the narrowest type that does.
+#![allow(unsafe_code)] // raw system calls whose pointers come from references alive for the call
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn new_fd(result: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = RawFd::try_from(check(result)?).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: the kernel has just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A fresh tmpfs as a detached mount (fsopen(2), fsmount(2)).
+pub fn detached_tmpfs(mount_attrs: u64) -> io::Result<OwnedFd> {
+    const FSOPEN_CLOEXEC: libc::c_uint = 1;
+    const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+    const FSCONFIG_SET_STRING: libc::c_uint = 1;
+    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+    // SAFETY: a NUL-terminated constant and no other pointer.
+    let context = new_fd(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), FSOPEN_CLOEXEC) })?;
+    for (key, value) in [(c"size", c"64k"), (c"nr_inodes", c"16"), (c"mode", c"0555")] {
+        // SAFETY: NUL-terminated constants; the descriptor is open.
+        check(unsafe {
+            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr(), 0)
+        })?;
+    }
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: the create command takes no pointers.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, none, none, 0) })?;
+    // SAFETY: no pointers.
+    new_fd(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, mount_attrs) })
+}
+
+/// Attaches a detached mount at `target` (move_mount(2)).
+pub fn attach_mount(mount: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
+    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+    // SAFETY: both strings are NUL-terminated and live through the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    })
+    .map(drop)
+}
+
+/// Closes descriptors `first..=last` (close_range(2)).
+pub fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: no pointers. Whoever owns a descriptor in the range is gone or never existed: callers run it right
+    // after a fork, with a list of what the child keeps.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// _LINUX_CAPABILITY_VERSION_3, for the calling thread.
+const CAP_HEADER: CapHeader = CapHeader { version: 0x2008_0522, pid: 0 };
+
+/// Sets effective, permitted and inheritable capabilities of the calling thread (capset(2)), by bit.
+pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
+    let half = |shift: u32| CapData {
+        effective: (effective >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: (inheritable >> shift) as u32,
+    };
+    let data = [half(0), half(32)];
+    // SAFETY: version 3 takes a header and two data elements, as laid out above.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const CAP_HEADER, data.as_ptr()) }).map(drop)
+}
+
+/// Permitted capabilities of the calling thread (capget(2)), by bit.
+pub fn permitted_caps() -> io::Result<u64> {
+    let mut header = CAP_HEADER;
+    let mut data = [CapData::default(); 2];
+    // SAFETY: version 3 fills two data elements; the kernel may write the version into the header.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
+    let [low, high] = data;
+    Ok(u64::from(low.permitted) | u64::from(high.permitted) << 32)
+}
+
+/// prctl(2) with plain numbers.
+pub fn prctl(option: libc::c_int, arg2: libc::c_ulong, arg3: libc::c_ulong) -> io::Result<libc::c_int> {
+    // SAFETY: callers use only options whose arguments are numbers.
+    let result = unsafe { libc::prctl(option, arg2, arg3, 0, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Whether the kernel knows a seccomp action (SECCOMP_GET_ACTION_AVAIL).
+pub fn seccomp_action_available(action: u32) -> io::Result<()> {
+    const SECCOMP_GET_ACTION_AVAIL: libc::c_uint = 2;
+    // SAFETY: the pointer is to a u32, as the operation wants.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) }).map(drop)
+}
