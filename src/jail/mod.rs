@@ -29,3 +29,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 fn at<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
     move |e| Error { step, source: e.into() }
 }
+
+/// Whether the kernel has seccomp user notifications, which the stubs need.
+///
+/// # Errors
+/// What the kernel says.
+pub fn user_notification_available() -> std::io::Result<()> {
+    sys::seccomp_action_available(libc::SECCOMP_RET_USER_NOTIF)
+}

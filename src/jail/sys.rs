@@ -112,3 +112,12 @@ pub fn seccomp_action_available(action: u32) -> io::Result<()> {
     // SAFETY: the pointer is to a u32, as the operation wants.
     check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) }).map(drop)
 }
+
+/// TIOCGWINSZ: rows and columns of a terminal.
+pub fn window_size(fd: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
+    // SAFETY: zero is a valid winsize.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the request fills a winsize.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }.into())?;
+    Ok((size.ws_row, size.ws_col))
+}

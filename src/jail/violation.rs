@@ -1,24 +1,29 @@
 //! What happens when one of our own processes makes a system call that its filter forbids.
 //!
-//! The filter answers with SIGSYS, whose handler writes the call's number to the process's diagnostic descriptor and
-//! ends the process. The call itself is never made, and the lists do not contain rt_sigaction, so that code that took
+//! The filter answers with SIGSYS, whose handler tells the call's number to the monitor (which says it on standard
+//! error itself) and ends the process. The call itself is never made, and the lists do not contain rt_sigaction, so that code that took
 //! over a process cannot remove the handler; with SIGSYS blocked the kernel kills.
 #![allow(unsafe_code)] // a signal handler and access to siginfo
 
 use super::{Result, at};
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicUsize, Ordering::Relaxed};
 
 /// Exit status of a process that its filter ended: 128 + SIGSYS.
 pub const EXIT_STATUS: i32 = 128 + libc::SIGSYS;
 
 static FD: AtomicI32 = AtomicI32::new(2);
+/// Bytes before the sentence; both 0: none.
+static PREFIX: [AtomicU8; 2] = [AtomicU8::new(0), AtomicU8::new(0)];
 static ROLE: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 static ROLE_LEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Where the handler writes its line; standard error until set.
-pub fn report_to(fd: RawFd) {
+/// Where the handler writes its sentence, and what before it, in one write(2); standard error until set.
+pub fn report_to(fd: RawFd, prefix: [u8; 2]) {
     FD.store(fd, Relaxed);
+    for (to, from) in PREFIX.iter().zip(prefix) {
+        to.store(from, Relaxed);
+    }
 }
 
 /// Installs the handler.
@@ -71,14 +76,21 @@ extern "C" fn on_sigsys(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc
     let number = decimal(u64::from(number.unsigned_abs()), &mut digits);
     let mut line = [0_u8; 128];
     let mut len = 0;
-    let parts: [&[u8]; 5] =
-        [b"the ", role, b" made system call ", number, b", which its filter forbids; please report this\n"];
-    for byte in parts.into_iter().flatten() {
-        if let Some(slot) = line.get_mut(len) {
-            *slot = *byte;
-            len += 1;
+    let mut put = |bytes: &[u8]| {
+        for byte in bytes {
+            if let Some(slot) = line.get_mut(len) {
+                *slot = *byte;
+                len += 1;
+            }
         }
+    };
+    let prefix = [PREFIX[0].load(Relaxed), PREFIX[1].load(Relaxed)];
+    let direct = prefix == [0; 2];
+    put(if direct { b"cofferdam: " } else { &prefix });
+    for part in [b"the ".as_slice(), role, b" made system call ", number, b", which its filter forbids; please report this"] {
+        put(part);
     }
+    put(if direct { b"\n" } else { b"" });
     // SAFETY: async-signal-safe calls on a local buffer.
     unsafe {
         libc::write(FD.load(Relaxed), line.as_ptr().cast(), len);

@@ -18,7 +18,7 @@ fn confined_call(role: &Role, number: i64, args: [u64; 6]) -> WaitStatus {
         ForkResult::Child => {
             // SAFETY: /dev/null as a diagnostic descriptor; the calls' arguments are chosen to fail harmlessly.
             unsafe {
-                violation::report_to(libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY));
+                violation::report_to(libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY), [0; 2]);
                 if seccomp::confine(role).is_err() {
                     libc::_exit(1);
                 }

@@ -1,0 +1,188 @@
+//! The monitor's connections with gofer and sentry: small messages over SOCK_SEQPACKET.
+//!
+//! Children send [`Report`]s: a kind byte and a payload of at most [`MAX_TEXT`] bytes. They are checked as hostile
+//! input; the worst a child can do is end its own sandbox with a wrong status. In the other direction travel
+//! [`Message`]s, which the sentry itself reads.
+
+use cofferdam_sentry::boot::control::Message;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Longest text in a message, in bytes.
+pub const MAX_TEXT: usize = 4096;
+
+/// A message from a child to the monitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Set-up is done: the program is about to run, or the gofer serves.
+    Ready,
+    /// The program ended with this code.
+    Exited(u8),
+    /// The program was ended by this signal.
+    Signaled(u8),
+    /// The child cannot go on: the exit status that stands for it, and one sentence.
+    Failed(u8, String),
+}
+
+const READY: u8 = 1;
+const EXITED: u8 = 2;
+const SIGNALED: u8 = 3;
+const FAILED: u8 = 4;
+
+/// What a [`Report::Failed`] with status 125 starts with, for those who can only write(2) bytes.
+pub const FAILED_PREFIX: [u8; 2] = [FAILED, crate::cli::FAILED];
+
+impl Report {
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Report::Ready => vec![READY],
+            Report::Exited(code) => vec![EXITED, *code],
+            Report::Signaled(signal) => vec![SIGNALED, *signal],
+            Report::Failed(status, text) => {
+                let text = text.as_bytes();
+                [&[FAILED, *status][..], text.get(..text.len().min(MAX_TEXT)).unwrap_or(&[])].concat()
+            }
+        }
+    }
+
+    fn decode(message: &[u8]) -> Option<Report> {
+        match message {
+            [READY] => Some(Report::Ready),
+            [EXITED, code] => Some(Report::Exited(*code)),
+            [SIGNALED, signal] => Some(Report::Signaled(*signal)),
+            [FAILED, status, text @ ..] => Some(Report::Failed(*status, one_line(text))),
+            _ => None,
+        }
+    }
+}
+
+/// Text that a child sent, fit for a terminal.
+fn one_line(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// What came from a child.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A report.
+    Report(Report),
+    /// The other side is gone.
+    End,
+}
+
+/// The monitor's end.
+#[derive(Debug)]
+pub struct MonitorEnd(OwnedFd);
+
+/// The child's end.
+#[derive(Debug)]
+pub struct ChildEnd(OwnedFd);
+
+/// A connection.
+///
+/// # Errors
+/// What socketpair(2) reports.
+pub fn pair() -> io::Result<(MonitorEnd, ChildEnd)> {
+    let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    Ok((MonitorEnd(a), ChildEnd(b)))
+}
+
+fn send_all(fd: &OwnedFd, message: &[u8], flags: MsgFlags) -> io::Result<()> {
+    loop {
+        match send(fd.as_raw_fd(), message, flags | MsgFlags::MSG_NOSIGNAL) {
+            Err(nix::errno::Errno::EINTR) => {}
+            result => return Ok(result.map(drop)?),
+        }
+    }
+}
+
+impl MonitorEnd {
+    /// Sends without waiting: a sentry that does not read loses messages, not the monitor's time.
+    ///
+    /// # Errors
+    /// What send(2) reports; EAGAIN if the sentry is that far behind.
+    pub fn send(&self, message: Message) -> io::Result<()> {
+        send_all(&self.0, &message.encode(), MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// Waits for a report.
+    ///
+    /// # Errors
+    /// What recv(2) reports, or a malformed message.
+    pub fn receive(&self) -> io::Result<Received> {
+        let mut buffer = [0; MAX_TEXT + 16];
+        loop {
+            return match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(nix::errno::Errno::ECONNRESET) | Ok(0) => Ok(Received::End),
+                Err(e) => Err(e.into()),
+                Ok(n) => match buffer.get(..n).and_then(Report::decode) {
+                    Some(report) => Ok(Received::Report(report)),
+                    None => Err(io::Error::new(io::ErrorKind::InvalidData, "malformed report")),
+                },
+            };
+        }
+    }
+}
+
+impl ChildEnd {
+    /// Sends a report.
+    ///
+    /// # Errors
+    /// What send(2) reports; EPIPE if the monitor is gone.
+    pub fn send(&self, report: &Report) -> io::Result<()> {
+        send_all(&self.0, &report.encode(), MsgFlags::empty())
+    }
+
+    /// A second descriptor for it, for what the sentry itself reads.
+    ///
+    /// # Errors
+    /// Too many descriptors.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+}
+
+impl AsFd for MonitorEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for ChildEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_way() {
+        let (monitor, child) = pair().unwrap();
+        let failed = Report::Failed(127, "no such thing".into());
+        for report in [Report::Ready, Report::Exited(3), Report::Signaled(9), failed] {
+            child.send(&report).unwrap();
+            assert_eq!(monitor.receive().unwrap(), Received::Report(report));
+        }
+        drop(child);
+        assert_eq!(monitor.receive().unwrap(), Received::End);
+    }
+
+    #[test]
+    fn what_a_child_sends_is_not_trusted() {
+        assert_eq!(Report::decode(&[]), None);
+        assert_eq!(Report::decode(&[EXITED]), None);
+        assert_eq!(Report::decode(&[READY, 1]), None);
+        assert_eq!(Report::decode(&[99, 0]), None);
+        assert_eq!(
+            Report::decode(&[FAILED, 125, 0x1b, b'[', b'2', b'J', 0xff, b'\n']),
+            Some(Report::Failed(125, " [2J\u{fffd} ".into()))
+        );
+        let long = Report::Failed(1, "x".repeat(MAX_TEXT * 2)).encode();
+        assert_eq!(long.len(), MAX_TEXT + 2);
+    }
+}

@@ -1,0 +1,139 @@
+//! What the host must offer, and the sentences for a host that does not: which setting it is and how to change it.
+
+use super::{Error, Result};
+use nix::errno::Errno;
+use std::fs;
+
+/// Oldest kernel that has all that is needed: mount_setattr (5.12), and user notifications whose receiver a
+/// signal cannot interrupt (5.19).
+const OLDEST_KERNEL: (u32, u32) = (5, 19);
+
+/// Names of the platforms, best first.
+pub const PLATFORMS: &[&str] = &["ptrace"];
+
+/// Whether this machine can run sandboxes on a platform, as far as can be told without starting one.
+///
+/// # Errors
+/// The sentence that says what is missing.
+pub fn check_platform(name: &str) -> Result<()> {
+    if !PLATFORMS.contains(&name) {
+        return Err(Error::Request(format!(
+            "there is no platform '{name}'; choose from: {} (see 'cofferdam platforms')",
+            PLATFORMS.join(", ")
+        )));
+    }
+    check_kernel(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())?;
+    if !fs::exists("/proc/self/status").unwrap_or(false) {
+        return Err(Error::Host("/proc is not mounted; Cofferdam needs it: mount -t proc proc /proc".into()));
+    }
+    if let Err(e) = crate::jail::user_notification_available() {
+        return Err(Error::Host(format!(
+            "the host kernel lacks seccomp user notifications ({e}); it must be built with CONFIG_SECCOMP_FILTER"
+        )));
+    }
+    match setting("kernel/yama/ptrace_scope") {
+        Some(scope) if scope >= 2 => Err(Error::Host(format!(
+            "kernel.yama.ptrace_scope={scope} forbids tracing one's own children, which the {name} platform does; \
+             allow it: sysctl kernel.yama.ptrace_scope=1{}",
+            if scope >= 3 { " (3 can only be left by a reboot)" } else { "" }
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_kernel(release: &str) -> Result<()> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if release.is_empty() || version >= OLDEST_KERNEL {
+        return Ok(());
+    }
+    let (major, minor) = OLDEST_KERNEL;
+    Err(Error::Host(format!(
+        "the host kernel is {}, too old for Cofferdam; boot Linux {major}.{minor} or newer",
+        release.trim()
+    )))
+}
+
+/// A number under /proc/sys, if there is one.
+fn setting(name: &str) -> Option<u64> {
+    fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok()
+}
+
+/// Why a process in new namespaces could not be cloned.
+pub fn explain_clone(errno: Errno) -> Error {
+    let zero = |name: &str| setting(name) == Some(0);
+    let sentence = match errno {
+        _ if zero("user/max_user_namespaces") => {
+            "the host allows no user namespaces (user.max_user_namespaces=0); allow them: sysctl user.max_user_namespaces=10000"
+                .into()
+        }
+        Errno::ENOSPC | Errno::EUSERS => {
+            "the host allows no more namespaces; raise the limits: sysctl user.max_user_namespaces and the other user.max_*_namespaces, \
+             or nest sandboxes less deeply"
+                .into()
+        }
+        Errno::EPERM | Errno::EACCES if zero("kernel/unprivileged_userns_clone") => {
+            "the host forbids unprivileged user namespaces (kernel.unprivileged_userns_clone=0); \
+             allow them (sysctl kernel.unprivileged_userns_clone=1) or run as root"
+                .into()
+        }
+        Errno::EPERM | Errno::EACCES if apparmor_restricts() => APPARMOR.into(),
+        Errno::EPERM | Errno::EACCES => {
+            "the host forbids new namespaces to this process (a container's seccomp profile or a chroot does that); \
+             run Cofferdam outside of it, or loosen it (Docker: --security-opt seccomp=unconfined)"
+                .into()
+        }
+        Errno::EINVAL => {
+            "the host kernel lacks user, pid or network namespaces; it must be built with CONFIG_USER_NS, CONFIG_PID_NS and CONFIG_NET_NS"
+                .into()
+        }
+        Errno::ENOSYS => "the host does not know clone3(2); boot Linux 5.19 or newer, or loosen the seccomp profile that hides it".into(),
+        Errno::EAGAIN | Errno::ENOMEM => {
+            format!("cannot start a process of the sandbox: {}; raise RLIMIT_NPROC (ulimit -u) or free memory", errno.desc())
+        }
+        _ => format!("cannot start a process of the sandbox: {}", errno.desc()),
+    };
+    Error::Host(sentence)
+}
+
+const APPARMOR: &str = "AppArmor restricts unprivileged user namespaces (kernel.apparmor_restrict_unprivileged_userns=1); \
+     allow them (sysctl kernel.apparmor_restrict_unprivileged_userns=0), give cofferdam a profile with 'userns,', or run as root";
+
+fn apparmor_restricts() -> bool {
+    setting("kernel/apparmor_restrict_unprivileged_userns") == Some(1) && !nix::unistd::geteuid().is_root()
+}
+
+/// Why a user namespace's map could not be written.
+pub fn explain_map(file: &str, error: &std::io::Error) -> Error {
+    if apparmor_restricts() {
+        return Error::Host(APPARMOR.into());
+    }
+    Error::Host(format!("cannot set {file} of the sandbox's user namespace: {error}; run as root or as a user whom the host lets do that"))
+}
+
+/// Adds the likely cause to a step of the jail that was refused after the namespaces had been made.
+pub fn explain_jail(error: &crate::jail::Error) -> String {
+    if matches!(error.source.raw_os_error(), Some(libc::EPERM | libc::EACCES)) && apparmor_restricts() {
+        return APPARMOR.into();
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_too_old_are_named() {
+        assert!(check_kernel("6.1.0-18-amd64\n").is_ok());
+        assert!(check_kernel("5.19.0").is_ok());
+        let e = check_kernel("5.10.0-28-amd64\n").unwrap_err().to_string();
+        assert!(e.contains("5.10.0-28-amd64") && e.contains("5.19"), "{e}");
+    }
+
+    #[test]
+    fn unknown_platforms_are_named() {
+        let e = check_platform("kvm").unwrap_err().to_string();
+        assert!(e.contains("'kvm'") && e.contains("ptrace"), "{e}");
+    }
+}

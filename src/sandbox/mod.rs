@@ -1,0 +1,58 @@
+//! One sandbox's processes: the monitor (the calling process), the gofer and the sentry.
+//!
+//! [`Spec`] says what is wanted; [`run`] starts everything, waits, and returns how the program ended. The monitor
+//! clones gofer and sentry into their namespaces ([`spawn`]), talks with them over [`control`] connections, and each
+//! child confines itself (`gofer`, `sentry`). Whoever ends, by whatever cause, takes the others along: children die
+//! with their parent, the sentry is init of its pid namespace, and every process holds a connection whose end of file
+//! it notices.
+
+pub mod control;
+mod gofer;
+mod host;
+mod ids;
+mod logging;
+mod monitor;
+mod sentry;
+mod spawn;
+mod spec;
+mod terminal;
+
+pub use host::check_platform;
+pub use monitor::run;
+pub use spec::{Identity, Mount, Root, Spec};
+
+/// Why a sandbox could not run its program. Each is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something that the user asked for cannot be had.
+    #[error("{0}")]
+    Request(String),
+    /// The host lacks or forbids something.
+    #[error("{0}")]
+    Host(String),
+    /// A process of the sandbox reported why it could not go on, with the exit status that stands for it.
+    #[error("{1}")]
+    Reported(u8, String),
+    /// A process of the sandbox ended without a word.
+    #[error("{0}")]
+    Died(String),
+}
+
+impl Error {
+    /// Exit status of `cofferdam`: 126 not executable, 127 not found, 125 all else.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Error::Reported(status, _) => *status,
+            _ => crate::cli::FAILED,
+        }
+    }
+}
+
+impl From<crate::jail::Error> for Error {
+    fn from(e: crate::jail::Error) -> Error {
+        Error::Host(e.to_string())
+    }
+}
+
+/// Shorthand.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,75 @@
+//! What a sandbox is to be: plain data, checked by whoever fills it in.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+
+/// What the guest sees as `/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// The host's system directories as far as everybody may read them.
+    System,
+    /// A directory of the host.
+    Directory(PathBuf),
+}
+
+/// Something at a place of its own in the guest's tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mount {
+    /// A file or directory of the host.
+    Bind {
+        /// Absolute host path.
+        source: PathBuf,
+        /// Absolute guest path.
+        target: PathBuf,
+        /// Changes go to the host.
+        writable: bool,
+        /// Changes go to memory and vanish; not with `writable`.
+        overlay: bool,
+        /// Only what everybody may read.
+        world_readable_only: bool,
+    },
+    /// An empty file system in memory.
+    Tmpfs {
+        /// Absolute guest path.
+        target: PathBuf,
+        /// Limit in bytes.
+        size: Option<u64>,
+    },
+}
+
+/// Whom the program runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// User, group, supplementary groups.
+    Ids(u32, u32, Vec<u32>),
+    /// A name in the guest's /etc/passwd and /etc/group.
+    Name(String),
+}
+
+/// A sandbox with one program.
+#[derive(Debug)]
+pub struct Spec {
+    /// What `/` is.
+    pub root: Root,
+    /// Writes to the root fail with EROFS instead of going to memory.
+    pub read_only: bool,
+    /// Further mounts, in this order.
+    pub mounts: Vec<Mount>,
+    /// Command and arguments; not empty.
+    pub argv: Vec<OsString>,
+    /// `NAME=VALUE` strings.
+    pub env: Vec<OsString>,
+    /// Working directory inside.
+    pub cwd: PathBuf,
+    /// Whom the program runs as.
+    pub identity: Identity,
+    /// Name of the machine, as uname(2) tells it.
+    pub hostname: String,
+    /// Name of the platform.
+    pub platform: String,
+    /// Where decoded system calls go.
+    pub strace: Option<File>,
+    /// Where log lines go, and up to which level.
+    pub log: Option<(File, log::LevelFilter)>,
+}
