@@ -38,7 +38,11 @@ pub fn bind(text: &str) -> Result<Bind, String> {
     if target.as_ref().is_some_and(|t| !t.is_absolute()) {
         return Err("the path inside must be absolute".into());
     }
-    Ok(Bind { source: source.into(), target, writable })
+    Ok(Bind {
+        source: source.into(),
+        target,
+        writable,
+    })
 }
 
 /// `DST[:size=N]`: an empty in-memory file system of at most `size` bytes.
@@ -62,14 +66,22 @@ pub fn tmpfs(text: &str) -> Result<Tmpfs, String> {
     if !target.starts_with('/') {
         return Err("the path inside must be absolute".into());
     }
-    Ok(Tmpfs { target: target.into(), size })
+    Ok(Tmpfs {
+        target: target.into(),
+        size,
+    })
 }
 
 /// A positive number of bytes with an optional suffix k, m, g or t (powers of 1024).
 pub fn bytes(text: &str) -> Result<u64, String> {
     let bad = || format!("'{text}' is not a size (examples: 65536, 64k, 512m, 2g)");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.get(digits.len()..).unwrap_or("").to_ascii_lowercase().as_str() {
+    let shift = match text
+        .get(digits.len()..)
+        .unwrap_or("")
+        .to_ascii_lowercase()
+        .as_str()
+    {
         "" => 0,
         "k" | "kib" => 10,
         "m" | "mib" => 20,
@@ -140,13 +152,23 @@ pub fn hostname(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Parses a level of the log.
+pub fn log_level(text: &str) -> Result<log::LevelFilter, String> {
+    text.parse()
+        .map_err(|_| "write off, error, warn, info, debug or trace".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn binds() {
-        let b = |s, t: Option<&str>, w| Bind { source: PathBuf::from(s), target: t.map(PathBuf::from), writable: w };
+        let b = |s, t: Option<&str>, w| Bind {
+            source: PathBuf::from(s),
+            target: t.map(PathBuf::from),
+            writable: w,
+        };
         assert_eq!(bind("/a"), Ok(b("/a", None, false)));
         assert_eq!(bind("a:rw"), Ok(b("a", None, true)));
         assert_eq!(bind("/a:/b"), Ok(b("/a", Some("/b"), false)));
@@ -165,7 +187,13 @@ mod tests {
         for bad in ["", "0", "-1", "k", "1x", "99999999999t"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
-        assert_eq!(tmpfs("/x:size=1m"), Ok(Tmpfs { target: "/x".into(), size: Some(1 << 20) }));
+        assert_eq!(
+            tmpfs("/x:size=1m"),
+            Ok(Tmpfs {
+                target: "/x".into(),
+                size: Some(1 << 20)
+            })
+        );
         assert!(tmpfs("x").is_err() && tmpfs("/x:mode=7").is_err());
     }
 
@@ -181,7 +209,13 @@ mod tests {
 
     #[test]
     fn environment() {
-        assert_eq!(env_var("A=b=c".as_ref()), Ok(EnvVar { key: "A".into(), value: "b=c".into() }));
+        assert_eq!(
+            env_var("A=b=c".as_ref()),
+            Ok(EnvVar {
+                key: "A".into(),
+                value: "b=c".into()
+            })
+        );
         assert!(env_var("=x".as_ref()).is_err() && env_var("x".as_ref()).is_err());
     }
 }

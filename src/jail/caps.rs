@@ -37,7 +37,8 @@ impl CapSet {
 /// Names the step.
 pub fn keep_only(keep: CapSet) -> Result<()> {
     use libc::{
-        PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAPBSET_DROP, PR_CAPBSET_READ, PR_SET_SECUREBITS,
+        PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAPBSET_DROP, PR_CAPBSET_READ,
+        PR_SET_SECUREBITS,
     };
     let held = held()?;
     if held & SETPCAP.0 != 0 {
@@ -47,7 +48,8 @@ pub fn keep_only(keep: CapSet) -> Result<()> {
                 break;
             }
             if keep.0 & (1 << cap) == 0 {
-                sys::prctl(PR_CAPBSET_DROP, cap, 0).map_err(at("shrink the capability bounding set"))?;
+                sys::prctl(PR_CAPBSET_DROP, cap, 0)
+                    .map_err(at("shrink the capability bounding set"))?;
             }
         }
         // SECBIT_NOROOT and its like, all locked: uid 0 is just a number from here on.

@@ -9,7 +9,7 @@ pub mod filters;
 pub mod process;
 pub mod root;
 pub mod seccomp;
-mod sys;
+pub mod sys;
 pub mod violation;
 
 /// A step of the jail that the host refused.
@@ -27,7 +27,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Names the step that failed.
 fn at<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
-    move |e| Error { step, source: e.into() }
+    move |e| Error {
+        step,
+        source: e.into(),
+    }
 }
 
 /// Whether the kernel has seccomp user notifications, which the stubs need.

@@ -43,7 +43,9 @@ pub fn no_core() -> Result<()> {
 /// # Errors
 /// Names the step.
 pub fn own_session() -> Result<()> {
-    nix::unistd::setsid().map(drop).map_err(at("start a session"))
+    nix::unistd::setsid()
+        .map(drop)
+        .map_err(at("start a session"))
 }
 
 /// Closes every descriptor that is not in `keep`.
@@ -51,7 +53,10 @@ pub fn own_session() -> Result<()> {
 /// # Errors
 /// Names the step.
 pub fn close_all_but(keep: &[RawFd]) -> Result<()> {
-    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
+    let mut keep: Vec<u32> = keep
+        .iter()
+        .filter_map(|fd| u32::try_from(*fd).ok())
+        .collect();
     keep.sort_unstable();
     let mut next = 0;
     for fd in keep {
@@ -63,4 +68,23 @@ pub fn close_all_but(keep: &[RawFd]) -> Result<()> {
         next = fd.saturating_add(1).max(next);
     }
     sys::close_range(next, u32::MAX).map_err(at("close descriptors"))
+}
+
+/// Becomes user and group 0 of the own user namespace, in no other group where the host lets go of those.
+///
+/// # Errors
+/// Names the step.
+pub fn become_root_of_namespace(may_drop_groups: bool) -> Result<()> {
+    use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+    if may_drop_groups {
+        setgroups(&[]).map_err(at("leave the caller's groups"))?;
+    }
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    setresgid(gid, gid, gid).map_err(at("change its group"))?;
+    setresuid(uid, uid, uid).map_err(at("change its user"))
+}
+
+/// Ends the process with all its threads at once, running nothing.
+pub fn exit_now(status: u8) -> ! {
+    sys::exit_now(status)
 }

@@ -3,8 +3,8 @@
 use super::filters::{Condition, Role, Rule};
 use super::{Result, at};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -38,23 +38,36 @@ pub fn compile(role: &Role) -> io::Result<Vec<BpfProgram>> {
     ])
 }
 
-fn program(rules: &[Rule], otherwise: SeccompAction, matched: SeccompAction) -> io::Result<BpfProgram> {
+fn program(
+    rules: &[Rule],
+    otherwise: SeccompAction,
+    matched: SeccompAction,
+) -> io::Result<BpfProgram> {
     let bad = |e: seccompiler::BackendError| io::Error::other(e.to_string());
     let mut map: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for rule in rules {
         let entry = map.entry(rule.number).or_default();
         if !rule.when.is_empty() {
-            let conditions = rule.when.iter().map(condition).collect::<std::result::Result<Vec<_>, _>>().map_err(bad)?;
+            let conditions = rule
+                .when
+                .iter()
+                .map(condition)
+                .collect::<std::result::Result<Vec<_>, _>>()
+                .map_err(bad)?;
             entry.push(SeccompRule::new(conditions).map_err(bad)?);
         }
     }
-    SeccompFilter::new(map, otherwise, matched, ARCH).and_then(BpfProgram::try_from).map_err(bad)
+    SeccompFilter::new(map, otherwise, matched, ARCH)
+        .and_then(BpfProgram::try_from)
+        .map_err(bad)
 }
 
 fn condition(c: &Condition) -> std::result::Result<SeccompCondition, seccompiler::BackendError> {
     use SeccompCmpArgLen::{Dword, Qword};
     match *c {
         Condition::Is(arg, value) => SeccompCondition::new(arg, Dword, SeccompCmpOp::Eq, value),
-        Condition::Masked(arg, mask, value) => SeccompCondition::new(arg, Qword, SeccompCmpOp::MaskedEq(mask), value),
+        Condition::Masked(arg, mask, value) => {
+            SeccompCondition::new(arg, Qword, SeccompCmpOp::MaskedEq(mask), value)
+        }
     }
 }

@@ -6,11 +6,16 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn new_fd(result: libc::c_long) -> io::Result<OwnedFd> {
-    let fd = RawFd::try_from(check(result)?).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    let fd =
+        RawFd::try_from(check(result)?).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
     // SAFETY: the kernel has just returned this descriptor to us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -22,18 +27,42 @@ pub fn detached_tmpfs(mount_attrs: u64) -> io::Result<OwnedFd> {
     const FSCONFIG_SET_STRING: libc::c_uint = 1;
     const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
     // SAFETY: a NUL-terminated constant and no other pointer.
-    let context = new_fd(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), FSOPEN_CLOEXEC) })?;
+    let context =
+        new_fd(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), FSOPEN_CLOEXEC) })?;
     for (key, value) in [(c"size", c"64k"), (c"nr_inodes", c"16"), (c"mode", c"0555")] {
         // SAFETY: NUL-terminated constants; the descriptor is open.
         check(unsafe {
-            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr(), 0)
+            libc::syscall(
+                libc::SYS_fsconfig,
+                context.as_raw_fd(),
+                FSCONFIG_SET_STRING,
+                key.as_ptr(),
+                value.as_ptr(),
+                0,
+            )
         })?;
     }
     let none = std::ptr::null::<libc::c_char>();
     // SAFETY: the create command takes no pointers.
-    check(unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, none, none, 0) })?;
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            FSCONFIG_CMD_CREATE,
+            none,
+            none,
+            0,
+        )
+    })?;
     // SAFETY: no pointers.
-    new_fd(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, mount_attrs) })
+    new_fd(unsafe {
+        libc::syscall(
+            libc::SYS_fsmount,
+            context.as_raw_fd(),
+            FSMOUNT_CLOEXEC,
+            mount_attrs,
+        )
+    })
 }
 
 /// Attaches a detached mount at `target` (move_mount(2)).
@@ -75,7 +104,10 @@ struct CapData {
 }
 
 /// _LINUX_CAPABILITY_VERSION_3, for the calling thread.
-const CAP_HEADER: CapHeader = CapHeader { version: 0x2008_0522, pid: 0 };
+const CAP_HEADER: CapHeader = CapHeader {
+    version: 0x2008_0522,
+    pid: 0,
+};
 
 /// Sets effective, permitted and inheritable capabilities of the calling thread (capset(2)), by bit.
 pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
@@ -84,9 +116,10 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()
         permitted: (permitted >> shift) as u32,
         inheritable: (inheritable >> shift) as u32,
     };
-    let data = [half(0), half(32)];
+    let (header, data) = (CAP_HEADER, [half(0), half(32)]);
     // SAFETY: version 3 takes a header and two data elements, as laid out above.
-    check(unsafe { libc::syscall(libc::SYS_capset, &raw const CAP_HEADER, data.as_ptr()) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })
+        .map(drop)
 }
 
 /// Permitted capabilities of the calling thread (capget(2)), by bit.
@@ -100,17 +133,33 @@ pub fn permitted_caps() -> io::Result<u64> {
 }
 
 /// prctl(2) with plain numbers.
-pub fn prctl(option: libc::c_int, arg2: libc::c_ulong, arg3: libc::c_ulong) -> io::Result<libc::c_int> {
+pub fn prctl(
+    option: libc::c_int,
+    arg2: libc::c_ulong,
+    arg3: libc::c_ulong,
+) -> io::Result<libc::c_int> {
     // SAFETY: callers use only options whose arguments are numbers.
     let result = unsafe { libc::prctl(option, arg2, arg3, 0, 0) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// Whether the kernel knows a seccomp action (SECCOMP_GET_ACTION_AVAIL).
 pub fn seccomp_action_available(action: u32) -> io::Result<()> {
     const SECCOMP_GET_ACTION_AVAIL: libc::c_uint = 2;
     // SAFETY: the pointer is to a u32, as the operation wants.
-    check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) }).map(drop)
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            SECCOMP_GET_ACTION_AVAIL,
+            0,
+            &raw const action,
+        )
+    })
+    .map(drop)
 }
 
 /// TIOCGWINSZ: rows and columns of a terminal.
@@ -120,4 +169,10 @@ pub fn window_size(fd: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
     // SAFETY: the request fills a winsize.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }.into())?;
     Ok((size.ws_row, size.ws_col))
+}
+
+/// _exit(2): no destructors, no exit handlers.
+pub fn exit_now(status: u8) -> ! {
+    // SAFETY: takes a number.
+    unsafe { libc::_exit(status.into()) }
 }

@@ -37,7 +37,9 @@ pub(super) fn report_violations(role: &'static str) -> Result<()> {
         action.sa_flags = libc::SA_SIGINFO;
         libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut())
     };
-    nix::errno::Errno::result(result).map(drop).map_err(at("handle SIGSYS"))
+    nix::errno::Errno::result(result)
+        .map(drop)
+        .map_err(at("handle SIGSYS"))
 }
 
 /// Puts `n` in decimal at the end of `buffer`; the digits.
@@ -70,7 +72,10 @@ extern "C" fn on_sigsys(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc
     // SAFETY: the kernel passes a siginfo_t of 128 bytes; the role was a &'static str.
     let (number, role) = unsafe {
         let number = (*info.cast::<SigSys>()).syscall;
-        (number, std::slice::from_raw_parts(ROLE.load(Relaxed), ROLE_LEN.load(Relaxed)))
+        (
+            number,
+            std::slice::from_raw_parts(ROLE.load(Relaxed), ROLE_LEN.load(Relaxed)),
+        )
     };
     let mut digits = [0; 20];
     let number = decimal(u64::from(number.unsigned_abs()), &mut digits);
@@ -87,7 +92,13 @@ extern "C" fn on_sigsys(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc
     let prefix = [PREFIX[0].load(Relaxed), PREFIX[1].load(Relaxed)];
     let direct = prefix == [0; 2];
     put(if direct { b"cofferdam: " } else { &prefix });
-    for part in [b"the ".as_slice(), role, b" made system call ", number, b", which its filter forbids; please report this"] {
+    for part in [
+        b"the ".as_slice(),
+        role,
+        b" made system call ",
+        number,
+        b", which its filter forbids; please report this",
+    ] {
         put(part);
     }
     put(if direct { b"\n" } else { b"" });

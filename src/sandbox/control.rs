@@ -41,7 +41,11 @@ impl Report {
             Report::Signaled(signal) => vec![SIGNALED, *signal],
             Report::Failed(status, text) => {
                 let text = text.as_bytes();
-                [&[FAILED, *status][..], text.get(..text.len().min(MAX_TEXT)).unwrap_or(&[])].concat()
+                [
+                    &[FAILED, *status][..],
+                    text.get(..text.len().min(MAX_TEXT)).unwrap_or(&[]),
+                ]
+                .concat()
             }
         }
     }
@@ -59,7 +63,10 @@ impl Report {
 
 /// Text that a child sent, fit for a terminal.
 fn one_line(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    String::from_utf8_lossy(text)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// What came from a child.
@@ -84,7 +91,12 @@ pub struct ChildEnd(OwnedFd);
 /// # Errors
 /// What socketpair(2) reports.
 pub fn pair() -> io::Result<(MonitorEnd, ChildEnd)> {
-    let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let (a, b) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?;
     Ok((MonitorEnd(a), ChildEnd(b)))
 }
 
@@ -119,7 +131,10 @@ impl MonitorEnd {
                 Err(e) => Err(e.into()),
                 Ok(n) => match buffer.get(..n).and_then(Report::decode) {
                     Some(report) => Ok(Received::Report(report)),
-                    None => Err(io::Error::new(io::ErrorKind::InvalidData, "malformed report")),
+                    None => Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "malformed report",
+                    )),
                 },
             };
         }
@@ -144,6 +159,12 @@ impl ChildEnd {
     }
 }
 
+impl From<OwnedFd> for ChildEnd {
+    fn from(fd: OwnedFd) -> ChildEnd {
+        ChildEnd(fd)
+    }
+}
+
 impl AsFd for MonitorEnd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -164,7 +185,12 @@ mod tests {
     fn messages_survive_the_way() {
         let (monitor, child) = pair().unwrap();
         let failed = Report::Failed(127, "no such thing".into());
-        for report in [Report::Ready, Report::Exited(3), Report::Signaled(9), failed] {
+        for report in [
+            Report::Ready,
+            Report::Exited(3),
+            Report::Signaled(9),
+            failed,
+        ] {
             child.send(&report).unwrap();
             assert_eq!(monitor.receive().unwrap(), Received::Report(report));
         }

@@ -24,7 +24,9 @@ pub fn check_platform(name: &str) -> Result<()> {
     }
     check_kernel(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())?;
     if !fs::exists("/proc/self/status").unwrap_or(false) {
-        return Err(Error::Host("/proc is not mounted; Cofferdam needs it: mount -t proc proc /proc".into()));
+        return Err(Error::Host(
+            "/proc is not mounted; Cofferdam needs it: mount -t proc proc /proc".into(),
+        ));
     }
     if let Err(e) = crate::jail::user_notification_available() {
         return Err(Error::Host(format!(
@@ -35,14 +37,20 @@ pub fn check_platform(name: &str) -> Result<()> {
         Some(scope) if scope >= 2 => Err(Error::Host(format!(
             "kernel.yama.ptrace_scope={scope} forbids tracing one's own children, which the {name} platform does; \
              allow it: sysctl kernel.yama.ptrace_scope=1{}",
-            if scope >= 3 { " (3 can only be left by a reboot)" } else { "" }
+            if scope >= 3 {
+                " (3 can only be left by a reboot)"
+            } else {
+                ""
+            }
         ))),
         _ => Ok(()),
     }
 }
 
 fn check_kernel(release: &str) -> Result<()> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if release.is_empty() || version >= OLDEST_KERNEL {
         return Ok(());
@@ -56,7 +64,11 @@ fn check_kernel(release: &str) -> Result<()> {
 
 /// A number under /proc/sys, if there is one.
 fn setting(name: &str) -> Option<u64> {
-    fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok()
+    fs::read_to_string(format!("/proc/sys/{name}"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Why a process in new namespaces could not be cloned.
@@ -100,7 +112,8 @@ const APPARMOR: &str = "AppArmor restricts unprivileged user namespaces (kernel.
      allow them (sysctl kernel.apparmor_restrict_unprivileged_userns=0), give cofferdam a profile with 'userns,', or run as root";
 
 fn apparmor_restricts() -> bool {
-    setting("kernel/apparmor_restrict_unprivileged_userns") == Some(1) && !nix::unistd::geteuid().is_root()
+    setting("kernel/apparmor_restrict_unprivileged_userns") == Some(1)
+        && !nix::unistd::geteuid().is_root()
 }
 
 /// Why a user namespace's map could not be written.
@@ -108,12 +121,18 @@ pub fn explain_map(file: &str, error: &std::io::Error) -> Error {
     if apparmor_restricts() {
         return Error::Host(APPARMOR.into());
     }
-    Error::Host(format!("cannot set {file} of the sandbox's user namespace: {error}; run as root or as a user whom the host lets do that"))
+    Error::Host(format!(
+        "cannot set {file} of the sandbox's user namespace: {error}; run as root or as a user whom the host lets do that"
+    ))
 }
 
 /// Adds the likely cause to a step of the jail that was refused after the namespaces had been made.
 pub fn explain_jail(error: &crate::jail::Error) -> String {
-    if matches!(error.source.raw_os_error(), Some(libc::EPERM | libc::EACCES)) && apparmor_restricts() {
+    if matches!(
+        error.source.raw_os_error(),
+        Some(libc::EPERM | libc::EACCES)
+    ) && apparmor_restricts()
+    {
         return APPARMOR.into();
     }
     error.to_string()

@@ -27,18 +27,24 @@ impl HostId {
     /// None is free, or sockets cannot be made.
     pub fn take() -> Result<HostId> {
         let mut seed = [0; 4];
-        let failed = |e: std::io::Error| Error::Host(format!("cannot take a host uid for the sandbox: {e}"));
+        let failed =
+            |e: std::io::Error| Error::Host(format!("cannot take a host uid for the sandbox: {e}"));
         for _ in 0..64 {
-            fs::File::open("/dev/urandom").and_then(|mut f| std::io::Read::read_exact(&mut f, &mut seed)).map_err(failed)?;
+            fs::File::open("/dev/urandom")
+                .and_then(|mut f| std::io::Read::read_exact(&mut f, &mut seed))
+                .map_err(failed)?;
             let id = FIRST + u32::from_le_bytes(seed) % COUNT;
-            let name = SocketAddr::from_abstract_name(format!("cofferdam/uid/{id}")).map_err(failed)?;
+            let name =
+                SocketAddr::from_abstract_name(format!("cofferdam/uid/{id}")).map_err(failed)?;
             match UnixListener::bind_addr(&name) {
                 Ok(lock) => return Ok(HostId { id, _lock: lock }),
                 Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {}
                 Err(e) => return Err(failed(e)),
             }
         }
-        Err(Error::Host("cannot take a host uid for the sandbox: 64 random ones are all in use".into()))
+        Err(Error::Host(
+            "cannot take a host uid for the sandbox: 64 random ones are all in use".into(),
+        ))
     }
 }
 
@@ -76,8 +82,16 @@ impl Plan {
     /// The sentry is id 0 of its user namespace and an unimportant id on the host.
     pub fn sentry_maps(&self) -> Maps {
         match self {
-            Plan::Root(host) => Maps { uid: one(0, host.id), gid: one(0, host.id), deny_setgroups: false },
-            Plan::User(uid, gid) => Maps { uid: one(0, *uid), gid: one(0, *gid), deny_setgroups: true },
+            Plan::Root(host) => Maps {
+                uid: one(0, host.id),
+                gid: one(0, host.id),
+                deny_setgroups: false,
+            },
+            Plan::User(uid, gid) => Maps {
+                uid: one(0, *uid),
+                gid: one(0, *gid),
+                deny_setgroups: true,
+            },
         }
     }
 
@@ -87,8 +101,16 @@ impl Plan {
     /// The caller's own map cannot be read.
     pub fn gofer_maps(&self) -> Result<Maps> {
         match self {
-            Plan::Root(_) => Ok(Maps { uid: same("uid_map")?, gid: same("gid_map")?, deny_setgroups: false }),
-            Plan::User(uid, gid) => Ok(Maps { uid: one(*uid, *uid), gid: one(*gid, *gid), deny_setgroups: true }),
+            Plan::Root(_) => Ok(Maps {
+                uid: same("uid_map")?,
+                gid: same("gid_map")?,
+                deny_setgroups: false,
+            }),
+            Plan::User(uid, gid) => Ok(Maps {
+                uid: one(*uid, *uid),
+                gid: one(*gid, *gid),
+                deny_setgroups: true,
+            }),
         }
     }
 
@@ -105,8 +127,11 @@ fn one(inside: u32, outside: u32) -> String {
 /// The caller's own map, mapped onto itself.
 fn same(file: &str) -> Result<String> {
     let path = format!("/proc/self/{file}");
-    let text = fs::read_to_string(&path)
-        .map_err(|e| Error::Host(format!("cannot read {path}: {e}; Cofferdam needs /proc to be mounted")))?;
+    let text = fs::read_to_string(&path).map_err(|e| {
+        Error::Host(format!(
+            "cannot read {path}: {e}; Cofferdam needs /proc to be mounted"
+        ))
+    })?;
     Ok(identity(&text))
 }
 
@@ -127,9 +152,12 @@ fn may_map_any_id() -> bool {
     let whole = |file: &str| {
         fs::read_to_string(file).is_ok_and(|map| {
             map.lines().any(|line| {
-                let mut fields = line.split_whitespace().map(|f| f.parse::<u64>().unwrap_or(0));
+                let mut fields = line
+                    .split_whitespace()
+                    .map(|f| f.parse::<u64>().unwrap_or(0));
                 let (start, count) = (fields.next().unwrap_or(0), fields.nth(1).unwrap_or(0));
-                start <= u64::from(FIRST) && start.saturating_add(count) >= u64::from(FIRST) + u64::from(COUNT)
+                start <= u64::from(FIRST)
+                    && start.saturating_add(count) >= u64::from(FIRST) + u64::from(COUNT)
             })
         })
     };
@@ -142,7 +170,10 @@ mod tests {
 
     #[test]
     fn identity_maps_keep_the_callers_ranges() {
-        assert_eq!(identity("         0          0 4294967295\n"), "0 0 4294967295\n");
+        assert_eq!(
+            identity("         0          0 4294967295\n"),
+            "0 0 4294967295\n"
+        );
         assert_eq!(identity("0 1000 1\n1 100000 65536\n"), "0 0 1\n1 1 65536\n");
     }
 

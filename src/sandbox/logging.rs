@@ -3,8 +3,8 @@
 use log::{LevelFilter, Log, Metadata, Record};
 use std::fs::File;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The role's name in its lines.
@@ -27,7 +27,9 @@ impl Log for FileLog {
         if let Err(e) = (&self.file).write_all(line.as_bytes())
             && !self.failed.swap(true, Ordering::Relaxed)
         {
-            crate::cli::complain(format_args!("cannot write the log: {e}; log lines are lost from here on"));
+            crate::cli::complain(format_args!(
+                "cannot write the log: {e}; log lines are lost from here on"
+            ));
         }
     }
 
@@ -36,14 +38,27 @@ impl Log for FileLog {
 
 /// `seconds.micros level role target: message`.
 fn line(role: &str, record: &Record<'_>) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let message = record.args().to_string().replace(['\n', '\r'], " ");
-    format!("{}.{:06} {:5} {role} {}: {message}\n", now.as_secs(), now.subsec_micros(), record.level(), record.target())
+    format!(
+        "{}.{:06} {:5} {role} {}: {message}\n",
+        now.as_secs(),
+        now.subsec_micros(),
+        record.level(),
+        record.target()
+    )
 }
 
 /// Sends log lines of this process, and of those cloned from it, to `file`. Called once, by the monitor.
 pub fn start(file: File, level: LevelFilter) {
-    if log::set_boxed_logger(Box::new(FileLog { file, failed: AtomicBool::new(false) })).is_ok() {
+    if log::set_boxed_logger(Box::new(FileLog {
+        file,
+        failed: AtomicBool::new(false),
+    }))
+    .is_ok()
+    {
         log::set_max_level(level);
     }
 }

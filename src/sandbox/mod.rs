@@ -13,11 +13,14 @@ mod ids;
 mod logging;
 mod monitor;
 mod sentry;
+mod signals;
 mod spawn;
 mod spec;
+mod streams;
 mod terminal;
+mod tree;
 
-pub use host::check_platform;
+pub use host::{PLATFORMS, check_platform};
 pub use monitor::run;
 pub use spec::{Identity, Mount, Root, Spec};
 

@@ -51,7 +51,13 @@ pub fn spawn(maps: &Maps, body: impl FnOnce() -> u8) -> Result<Child> {
     args.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM this is a fork: the child has a copy of this single-threaded process; `args` and the
     // pidfd's place live through the call.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const args,
+            size_of::<libc::clone_args>(),
+        )
+    };
     if pid < 0 {
         return Err(host::explain_clone(nix::errno::Errno::last()));
     }
@@ -70,10 +76,14 @@ pub fn spawn(maps: &Maps, body: impl FnOnce() -> u8) -> Result<Child> {
         unsafe { libc::_exit(status.into()) }
     }
     // SAFETY: clone3 has just made this descriptor for us.
-    let child = Child { pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) }, ended: None };
+    let child = Child {
+        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        ended: None,
+    };
     drop(wait);
     write_maps(pid, maps)?;
-    go.write_all(b"g").map_err(|_| Error::Died("a process of the sandbox was killed while it started".into()))?;
+    go.write_all(b"g")
+        .map_err(|_| Error::Died("a process of the sandbox was killed while it started".into()))?;
     Ok(child)
 }
 
@@ -104,7 +114,9 @@ impl Child {
             }
             match waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED) {
                 Ok(WaitStatus::Exited(_, status)) => self.ended = Some(Ended::Exited(status)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => self.ended = Some(Ended::Signaled(signal as i32)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => {
+                    self.ended = Some(Ended::Signaled(signal as i32))
+                }
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 // Nothing to wait for; cannot happen while this object owns the child.
                 Err(_) => self.ended = Some(Ended::Signaled(libc::SIGKILL)),
@@ -133,7 +145,14 @@ fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> nix::Result<()> {
     use std::os::fd::AsRawFd;
     let info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo is allowed; the other arguments are numbers.
-    let result =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as libc::c_int, info, 0) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal as libc::c_int,
+            info,
+            0,
+        )
+    };
     nix::errno::Errno::result(result).map(drop)
 }

@@ -7,7 +7,11 @@
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use nix::sys::termios::{InputFlags, LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    InputFlags, LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr,
+    tcsetattr,
+};
+use nix::unistd::{getpgrp, tcgetpgrp};
 use std::io::{IsTerminal, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -20,7 +24,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// The terminal that is both standard input and standard output, if there is one; not yet raw.
+    /// The terminal that is both standard input and standard output, if there is one and it listens to this process;
+    /// not yet raw. A background job leaves its terminal alone.
     pub fn of_streams() -> Option<Terminal> {
         if !stdin().is_terminal() || !stdout().is_terminal() {
             return None;
@@ -29,9 +34,17 @@ impl Terminal {
         if device(stdin().as_fd()) != device(stdout().as_fd()) {
             return None;
         }
+        // ENOTTY: not our controlling terminal, so nobody's keyboard is taken away.
+        if tcgetpgrp(stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
+            return None;
+        }
         let before = tcgetattr(stdin()).ok()?;
         let fd = stdin().as_fd().try_clone_to_owned().ok()?;
-        Some(Terminal { fd, before, raw: false })
+        Some(Terminal {
+            fd,
+            before,
+            raw: false,
+        })
     }
 
     /// A description of its own of the terminal, for the sentry: non-blocking without disturbing others.
@@ -57,8 +70,11 @@ impl Terminal {
             | InputFlags::IGNCR
             | InputFlags::ICRNL
             | InputFlags::IXON);
-        t.local_flags &=
-            !(LocalFlags::ECHO | LocalFlags::ECHONL | LocalFlags::ICANON | LocalFlags::ISIG | LocalFlags::IEXTEN);
+        t.local_flags &= !(LocalFlags::ECHO
+            | LocalFlags::ECHONL
+            | LocalFlags::ICANON
+            | LocalFlags::ISIG
+            | LocalFlags::IEXTEN);
         t.output_flags |= OutputFlags::OPOST;
         t.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
         t.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
@@ -88,5 +104,7 @@ impl Drop for Terminal {
 }
 
 fn window_size(fd: &OwnedFd) -> Option<(u16, u16)> {
-    crate::jail::window_size(fd.as_fd()).ok().filter(|(rows, columns)| *rows > 0 && *columns > 0)
+    crate::jail::sys::window_size(fd.as_fd())
+        .ok()
+        .filter(|(rows, columns)| *rows > 0 && *columns > 0)
 }

@@ -63,6 +63,8 @@ pub struct MountConfig {
     pub source: MountSource,
     /// Refuse writes with EROFS.
     pub read_only: bool,
+    /// Put an in-memory layer over a directory that is served, so that writes succeed and vanish. Not with `read_only`.
+    pub overlay: bool,
 }
 
 /// What is mounted.

@@ -29,12 +29,20 @@ pub struct Rule {
 
 /// Any arguments.
 const fn allow(number: i64, reason: &'static str) -> Rule {
-    Rule { number, when: &[], reason }
+    Rule {
+        number,
+        when: &[],
+        reason,
+    }
 }
 
 /// Only with these arguments.
 const fn only(number: i64, when: &'static [Condition], reason: &'static str) -> Rule {
-    Rule { number, when, reason }
+    Rule {
+        number,
+        when,
+        reason,
+    }
 }
 
 /// One kind of process.
@@ -54,7 +62,10 @@ impl Role {
     pub fn rules(&self) -> Vec<Rule> {
         let pinned = |number: i64| self.ours.iter().any(|r| r.number == number);
         let theirs = self.theirs.iter().filter(|(number, _)| !pinned(*number));
-        theirs.map(|(number, reason)| allow(*number, reason)).chain(self.ours.iter().copied()).collect()
+        theirs
+            .map(|(number, reason)| allow(*number, reason))
+            .chain(self.ours.iter().copied())
+            .collect()
     }
 }
 
@@ -80,7 +91,10 @@ const THREAD: &[Condition] = &[Condition::Masked(
 )];
 
 /// clone3's flags lie in memory, where a filter cannot look.
-const NO_CLONE3: &[Rule] = &[allow(libc::SYS_clone3, "flags cannot be checked; clone serves for threads")];
+const NO_CLONE3: &[Rule] = &[allow(
+    libc::SYS_clone3,
+    "flags cannot be checked; clone serves for threads",
+)];
 
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,12 @@
 use super::{Condition::Is, NO_CLONE3, NOT_EXECUTABLE, Role, Rule, THREAD, allow, only};
 
 /// The sentry's filter, installed before any guest code runs.
-pub const ROLE: Role =
-    Role { name: "sentry", theirs: &[], ours: RULES, refused: NO_CLONE3 };
+pub const ROLE: Role = Role {
+    name: "sentry",
+    theirs: &[],
+    ours: RULES,
+    refused: NO_CLONE3,
+};
 
 const RULES: &[Rule] = &[
     // files the guest has open: donated by the gofer, memfds, standard streams
@@ -27,12 +31,21 @@ const RULES: &[Rule] = &[
     allow(libc::SYS_fdatasync, "fdatasync"),
     allow(libc::SYS_memfd_create, "tmpfs files, shared memory"),
     allow(libc::SYS_close, "drop descriptors"),
-    allow(libc::SYS_fcntl, "duplicate descriptors; seals; status of streams"),
+    allow(
+        libc::SYS_fcntl,
+        "duplicate descriptors; seals; status of streams",
+    ),
     // the gofer and the monitor
     allow(libc::SYS_sendmsg, "requests to the gofer"),
-    allow(libc::SYS_recvmsg, "replies of the gofer, with descriptors; the monitor's messages"),
+    allow(
+        libc::SYS_recvmsg,
+        "replies of the gofer, with descriptors; the monitor's messages",
+    ),
     allow(libc::SYS_sendto, "messages to the monitor; stream sockets"),
-    allow(libc::SYS_recvfrom, "messages of the monitor; stream sockets"),
+    allow(
+        libc::SYS_recvfrom,
+        "messages of the monitor; stream sockets",
+    ),
     allow(libc::SYS_shutdown, "standard streams that are sockets"),
     // waiting and waking
     allow(libc::SYS_futex, "locks"),
@@ -43,16 +56,47 @@ const RULES: &[Rule] = &[
     allow(libc::SYS_clock_nanosleep, "back off"),
     allow(libc::SYS_nanosleep, "back off"),
     allow(libc::SYS_sched_yield, "spinning"),
-    allow(libc::SYS_restart_syscall, "waiting that a stop signal interrupted"),
+    allow(
+        libc::SYS_restart_syscall,
+        "waiting that a stop signal interrupted",
+    ),
     // terminals among the standard streams
-    only(libc::SYS_ioctl, &[Is(1, libc::TCGETS)], "settings of the host terminal"),
-    only(libc::SYS_ioctl, &[Is(1, libc::TCSETS)], "settings of the host terminal"),
-    only(libc::SYS_ioctl, &[Is(1, libc::TCSETSW)], "settings of the host terminal"),
-    only(libc::SYS_ioctl, &[Is(1, libc::TCSETSF)], "settings of the host terminal"),
-    only(libc::SYS_ioctl, &[Is(1, libc::TIOCGWINSZ)], "window size of the host terminal"),
-    only(libc::SYS_ioctl, &[Is(1, libc::FIONREAD)], "bytes waiting in a stream"),
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, libc::TCGETS)],
+        "settings of the host terminal",
+    ),
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, libc::TCSETS)],
+        "settings of the host terminal",
+    ),
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, libc::TCSETSW)],
+        "settings of the host terminal",
+    ),
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, libc::TCSETSF)],
+        "settings of the host terminal",
+    ),
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, libc::TIOCGWINSZ)],
+        "window size of the host terminal",
+    ),
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, libc::FIONREAD)],
+        "bytes waiting in a stream",
+    ),
     // memory and threads of the sentry itself
-    only(libc::SYS_mmap, NOT_EXECUTABLE, "allocator; memfds; thread stacks"),
+    only(
+        libc::SYS_mmap,
+        NOT_EXECUTABLE,
+        "allocator; memfds; thread stacks",
+    ),
     only(libc::SYS_mprotect, NOT_EXECUTABLE, "allocator; guard pages"),
     allow(libc::SYS_munmap, "allocator"),
     allow(libc::SYS_mremap, "allocator"),
@@ -61,11 +105,21 @@ const RULES: &[Rule] = &[
     only(libc::SYS_clone, THREAD, "threads"),
     allow(libc::SYS_set_robust_list, "start of a thread"),
     allow(libc::SYS_rseq, "start of a thread"),
-    only(libc::SYS_prctl, &[Is(0, libc::PR_SET_NAME as u64)], "name of a thread"),
-    allow(libc::SYS_sched_getaffinity, "start of a thread; how many processors"),
+    only(
+        libc::SYS_prctl,
+        &[Is(0, libc::PR_SET_NAME as u64)],
+        "name of a thread",
+    ),
+    allow(
+        libc::SYS_sched_getaffinity,
+        "start of a thread; how many processors",
+    ),
     allow(libc::SYS_gettid, "thread ids"),
     allow(libc::SYS_getpid, "signals to itself"),
-    allow(libc::SYS_tgkill, "interrupt a guest thread or a waiting worker"),
+    allow(
+        libc::SYS_tgkill,
+        "interrupt a guest thread or a waiting worker",
+    ),
     allow(libc::SYS_sigaltstack, "start and end of a thread"),
     allow(libc::SYS_rt_sigprocmask, "start of a thread"),
     allow(libc::SYS_rt_sigreturn, "return from a signal handler"),

@@ -33,7 +33,11 @@ fn confined_call(role: &Role, number: i64, args: [u64; 6]) -> WaitStatus {
 fn refused(role: &Role, number: i64, args: [u64; 6]) -> bool {
     match confined_call(role, number, args) {
         WaitStatus::Exited(_, status) => {
-            assert!(status == 0 || status == violation::EXIT_STATUS, "{}: child failed with {status}", role.name);
+            assert!(
+                status == 0 || status == violation::EXIT_STATUS,
+                "{}: child failed with {status}",
+                role.name
+            );
             status == violation::EXIT_STATUS
         }
         other => panic!("{}: {other:?}", role.name),
@@ -70,18 +74,55 @@ fn forbidden_calls_are_refused() {
     let null = [0; 6];
     for role in ROLES {
         for number in everywhere {
-            assert!(refused(role, number, null), "{} may call {number}", role.name);
+            assert!(
+                refused(role, number, null),
+                "{} may call {number}",
+                role.name
+            );
         }
-        assert!(refused(role, libc::SYS_mmap, [0, 4096, 7, 0x22, u64::MAX, 0]), "{} may map code", role.name);
-        assert!(!refused(role, libc::SYS_mmap, [0, 4096, 3, 0x22, u64::MAX, 0]), "{} may not map data", role.name);
-        assert!(!refused(role, libc::SYS_clone3, null), "clone3 must be ENOSYS, not death");
+        assert!(
+            refused(role, libc::SYS_mmap, [0, 4096, 7, 0x22, u64::MAX, 0]),
+            "{} may map code",
+            role.name
+        );
+        assert!(
+            !refused(role, libc::SYS_mmap, [0, 4096, 3, 0x22, u64::MAX, 0]),
+            "{} may not map data",
+            role.name
+        );
+        assert!(
+            !refused(role, libc::SYS_clone3, null),
+            "clone3 must be ENOSYS, not death"
+        );
     }
-    for number in [libc::SYS_openat, libc::SYS_openat2, libc::SYS_unlinkat, libc::SYS_renameat2, libc::SYS_socketpair] {
-        assert!(refused(&sentry::ROLE, number, null), "the sentry may call {number}");
+    for number in [
+        libc::SYS_openat,
+        libc::SYS_openat2,
+        libc::SYS_unlinkat,
+        libc::SYS_renameat2,
+        libc::SYS_socketpair,
+    ] {
+        assert!(
+            refused(&sentry::ROLE, number, null),
+            "the sentry may call {number}"
+        );
     }
-    assert!(refused(&sentry::ROLE, libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0, 0, 0, 0]), "the sentry may fork");
-    assert!(refused(&gofer::ROLE, libc::SYS_clone, null), "the gofer may make threads");
-    assert!(refused(&gofer::ROLE, libc::SYS_ptrace, null), "the gofer may trace");
+    assert!(
+        refused(
+            &sentry::ROLE,
+            libc::SYS_clone,
+            [libc::SIGCHLD as u64, 0, 0, 0, 0, 0]
+        ),
+        "the sentry may fork"
+    );
+    assert!(
+        refused(&gofer::ROLE, libc::SYS_clone, null),
+        "the gofer may make threads"
+    );
+    assert!(
+        refused(&gofer::ROLE, libc::SYS_ptrace, null),
+        "the gofer may trace"
+    );
 }
 
 #[test]
@@ -90,10 +131,25 @@ fn lists_are_short_and_each_rule_has_its_reason() {
     for (role, most) in ROLES.iter().zip(most) {
         let rules = role.rules();
         let numbers: BTreeSet<i64> = rules.iter().map(|r| r.number).collect();
-        println!("{}: {} system calls allowed, {} rules", role.name, numbers.len(), rules.len());
-        assert!(numbers.len() <= most, "{}: {} system calls", role.name, numbers.len());
+        println!(
+            "{}: {} system calls allowed, {} rules",
+            role.name,
+            numbers.len(),
+            rules.len()
+        );
+        assert!(
+            numbers.len() <= most,
+            "{}: {} system calls",
+            role.name,
+            numbers.len()
+        );
         for rule in &rules {
-            assert!(!rule.reason.is_empty(), "{}: {} has no reason", role.name, rule.number);
+            assert!(
+                !rule.reason.is_empty(),
+                "{}: {} has no reason",
+                role.name,
+                rule.number
+            );
             let same = rules.iter().filter(|r| r.number == rule.number);
             assert!(
                 rule.when.is_empty() == (same.clone().count() == 1 && rule.when.is_empty()),

@@ -1,0 +1,289 @@
+//! `cofferdam do`: one program in a fresh sandbox that is gone when it ends.
+
+use super::options::{Bind, EnvVar, Tmpfs, User, bind, env_var, hostname, log_level, tmpfs, user};
+use super::{FAILED, complain};
+use crate::sandbox::{self, Identity, Mount, Root, Spec};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use log::LevelFilter;
+use nix::unistd::{getegid, geteuid, getgroups};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Run one program in a fresh sandbox
+///
+/// By default the program sees the host's system directories and the current directory; what it writes goes to memory
+/// and vanishes. The exit status is the program's, 128+n if signal n ended it, 125 if Cofferdam failed, 126 if the
+/// program cannot be executed, 127 if it is not found.
+#[derive(clap::Args)]
+pub struct Do {
+    /// Use this directory of the host as the root instead of its system directories ('/' for the whole host)
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+    /// Refuse writes to the root instead of keeping them in memory
+    #[arg(long)]
+    read_only: bool,
+    /// Show a file or directory of the host inside, read-only unless 'rw' (repeatable)
+    #[arg(long, value_name = "SRC[:DST][:ro|rw]", value_parser = bind)]
+    bind: Vec<Bind>,
+    /// Mount an empty in-memory directory (repeatable)
+    #[arg(long, value_name = "DST[:size=N]", value_parser = tmpfs)]
+    tmpfs: Vec<Tmpfs>,
+    /// Set a variable in the program's environment (repeatable)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = OsStringValueParser::new().try_map(|s| env_var(&s)))]
+    env: Vec<EnvVar>,
+    /// Start with an empty environment instead of this one
+    #[arg(long)]
+    clear_env: bool,
+    /// Working directory inside; default: the current one, or / if that is not there
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Run as this user; default: the caller
+    #[arg(long, value_name = "UID[:GID]|NAME", value_parser = user)]
+    user: Option<User>,
+    /// Name of the machine inside
+    #[arg(long, value_name = "NAME", default_value = "cofferdam", value_parser = hostname)]
+    hostname: String,
+    /// How system calls are trapped; see 'cofferdam platforms'
+    #[arg(long, value_name = "NAME", default_value = sandbox::PLATFORMS[0])]
+    platform: String,
+    /// Show every system call of every task, decoded, on standard error or in FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    strace: Option<OsString>,
+    /// Append log lines to FILE
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Least severe lines to log: off, error, warn, info, debug or trace; without --log they go to standard error
+    #[arg(long, value_name = "LEVEL", value_parser = log_level)]
+    log_level: Option<LevelFilter>,
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = false,
+        value_name = "COMMAND"
+    )]
+    command: Vec<OsString>,
+}
+
+impl Do {
+    /// Runs it; the exit status is the program's or tells what failed.
+    pub fn run(self) -> ExitCode {
+        match self
+            .spec()
+            .and_then(|spec| sandbox::run(spec).map_err(|e| (e.exit_status(), e.to_string())))
+        {
+            Ok(status) => ExitCode::from(status),
+            Err((status, sentence)) => {
+                complain(sentence);
+                ExitCode::from(status)
+            }
+        }
+    }
+
+    fn spec(self) -> Result<Spec, (u8, String)> {
+        self.checked_spec().map_err(|sentence| (FAILED, sentence))
+    }
+
+    fn checked_spec(self) -> Result<Spec, String> {
+        let here = std::env::current_dir().ok();
+        let mut mounts = Vec::new();
+        let root = match self.rootfs {
+            Some(dir) => Root::Directory(rootfs(&dir)?),
+            None => {
+                mounts.extend(here.as_deref().and_then(current_directory));
+                Root::System
+            }
+        };
+        for b in &self.bind {
+            mounts.push(bind_mount(b)?);
+        }
+        mounts.extend(self.tmpfs.into_iter().map(|t| Mount::Tmpfs {
+            target: t.target,
+            size: t.size,
+        }));
+        let cwd = match self.cwd {
+            Some(dir) if !dir.is_absolute() => {
+                return Err(format!(
+                    "--cwd {}: the path inside must be absolute",
+                    dir.display()
+                ));
+            }
+            Some(dir) => dir,
+            None => default_cwd(here.as_deref(), &root, &mounts),
+        };
+        Ok(Spec {
+            root,
+            read_only: self.read_only,
+            mounts,
+            argv: self.command,
+            env: environment(self.clear_env, self.env),
+            cwd,
+            identity: identity(self.user)?,
+            hostname: self.hostname,
+            platform: self.platform,
+            strace: self.strace.map(|file| strace(&file)).transpose()?,
+            log: log(self.log.as_deref(), self.log_level)?,
+        })
+    }
+}
+
+fn rootfs(dir: &Path) -> Result<PathBuf, String> {
+    let path = dir.canonicalize().map_err(|e| {
+        format!(
+            "--rootfs {}: {}; name an existing directory",
+            dir.display(),
+            plain(&e)
+        )
+    })?;
+    if !path.is_dir() {
+        return Err(format!("--rootfs {}: not a directory", dir.display()));
+    }
+    Ok(path)
+}
+
+/// The caller's directory, in memory where it is written to. At or above a home directory only what everybody may read
+/// is shown, so that keys stay out.
+fn current_directory(here: &Path) -> Option<Mount> {
+    if here == Path::new("/") {
+        return None;
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let home = home.and_then(|h| h.canonicalize().ok());
+    Some(Mount::Bind {
+        source: here.to_owned(),
+        target: here.to_owned(),
+        writable: false,
+        overlay: true,
+        world_readable_only: home.is_some_and(|home| home.starts_with(here)),
+    })
+}
+
+fn bind_mount(b: &Bind) -> Result<Mount, String> {
+    let source = b.source.canonicalize().map_err(|e| {
+        format!(
+            "--bind {}: {}; name an existing file or directory",
+            b.source.display(),
+            plain(&e)
+        )
+    })?;
+    let target = match &b.target {
+        Some(target) => target.clone(),
+        None => std::path::absolute(&b.source)
+            .map_err(|e| format!("--bind {}: {}", b.source.display(), plain(&e)))?,
+    };
+    Ok(Mount::Bind {
+        source,
+        target,
+        writable: b.writable,
+        overlay: false,
+        world_readable_only: false,
+    })
+}
+
+/// The caller's directory if it is also there inside.
+fn default_cwd(here: Option<&Path>, root: &Root, mounts: &[Mount]) -> PathBuf {
+    let Some(here) = here else { return "/".into() };
+    let mounted = mounts.iter().any(|m| match m {
+        Mount::Bind { target, .. } | Mount::Tmpfs { target, .. } => here == target,
+    });
+    let in_root = match root {
+        Root::System => false,
+        Root::Directory(dir) => dir.join(here.strip_prefix("/").unwrap_or(here)).is_dir(),
+    };
+    if mounted || in_root {
+        here.to_owned()
+    } else {
+        "/".into()
+    }
+}
+
+fn environment(clear: bool, set: Vec<EnvVar>) -> Vec<OsString> {
+    let mut vars: Vec<(OsString, OsString)> = if clear {
+        vec![]
+    } else {
+        std::env::vars_os().collect()
+    };
+    for EnvVar { key, value } in set {
+        vars.retain(|(k, _)| *k != key);
+        vars.push((key, value));
+    }
+    vars.into_iter()
+        .map(|(mut k, v)| {
+            k.push("=");
+            k.push(v);
+            k
+        })
+        .collect()
+}
+
+fn identity(user: Option<User>) -> Result<Identity, String> {
+    Ok(match user {
+        Some(User::Ids(uid, gid)) => Identity::Ids(uid, gid, vec![]),
+        Some(User::Name(name)) => Identity::Name(name),
+        None => {
+            let groups = getgroups()
+                .map_err(|e| format!("cannot read the caller's groups: {}", e.desc()))?;
+            Identity::Ids(
+                geteuid().as_raw(),
+                getegid().as_raw(),
+                groups.into_iter().map(|g| g.as_raw()).collect(),
+            )
+        }
+    })
+}
+
+fn strace(file: &OsStr) -> Result<File, String> {
+    if file.is_empty() {
+        return duplicate_of_stderr();
+    }
+    create(file.as_ref())
+        .map_err(|e| format!("--strace={}: {}", Path::new(file).display(), plain(&e)))
+}
+
+fn log(
+    file: Option<&Path>,
+    level: Option<LevelFilter>,
+) -> Result<Option<(File, LevelFilter)>, String> {
+    match (file, level) {
+        (None, None) => Ok(None),
+        (None, Some(level)) => Ok(Some((duplicate_of_stderr()?, level))),
+        (Some(path), level) => {
+            let failed = |e: std::io::Error| {
+                format!("--log {}: cannot write: {}", path.display(), plain(&e))
+            };
+            let mut file = create(path).map_err(failed)?;
+            // A full disk is found out now, not when something has to be logged.
+            writeln!(file, "cofferdam {} starts", env!("CARGO_PKG_VERSION")).map_err(failed)?;
+            Ok(Some((file, level.unwrap_or(LevelFilter::Info))))
+        }
+    }
+}
+
+fn create(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+}
+
+fn duplicate_of_stderr() -> Result<File, String> {
+    let fd = std::io::stderr().as_fd().try_clone_to_owned();
+    Ok(fd
+        .map_err(|e| format!("cannot use standard error: {}", plain(&e)))?
+        .into())
+}
+
+/// The error in words, without its number.
+fn plain(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    match text.rfind(" (os error") {
+        Some(at) => text.get(..at).unwrap_or(&text).to_lowercase(),
+        None => text,
+    }
+}

@@ -1,0 +1,303 @@
+//! The monitor: starts gofer and sentry, passes signals on, and learns how it all ended.
+
+use super::control::{self, MonitorEnd, Received, Report};
+use super::gofer::Gofer;
+use super::ids::Plan;
+use super::sentry::Sentry;
+use super::signals::{Incoming, Signals};
+use super::spawn::{Child, Ended, spawn};
+use super::spec::Spec;
+use super::terminal::Terminal;
+use super::{Error, Result, host, logging, streams, tree};
+use crate::jail::{caps, filters, process, seccomp, violation};
+use cofferdam_sentry::boot::{Stdio, control::Message};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Runs a sandbox to its end. The result is the exit status that stands for the program's: its code, or 128 plus the
+/// signal that ended it. The calling process must be single-threaded; it gives up its standard input and output, and
+/// at the end it is fit for nothing but reporting and exiting.
+///
+/// # Errors
+/// The program did not run, or the sandbox broke; one sentence.
+pub fn run(mut spec: Spec) -> Result<u8> {
+    host::check_platform(&spec.platform)?;
+    let plan = Plan::for_caller()?;
+    let (served, mounted) = tree::plan(&spec, plan.foreign_owners_overflow());
+    cofferdam_gofer::tree::check(&served.entries).map_err(|e| Error::Request(e.to_string()))?;
+    let log = match spec.log.take() {
+        Some((file, level)) => {
+            let fd = file.as_raw_fd();
+            logging::start(file, level);
+            vec![fd, libc::STDERR_FILENO]
+        }
+        None => vec![],
+    };
+    let broken = |what: &'static str| {
+        move |e: std::io::Error| {
+            Error::Host(format!(
+                "cannot {what}: {e}; is a limit on descriptors (ulimit -n) too low?"
+            ))
+        }
+    };
+    let mut terminal = Terminal::of_streams();
+    let stdio = match &terminal {
+        Some(t) => {
+            let host = t
+                .reopen()
+                .map_err(|e| Error::Host(format!("cannot open the terminal: {e}")))?;
+            Stdio::Terminal {
+                host,
+                size: t.size(),
+            }
+        }
+        None => Stdio::Host(streams::for_sentry().map_err(broken("pass on the standard streams"))?),
+    };
+    let signals = Signals::block().map_err(|e| broken("receive signals")(e.into()))?;
+    let (gofer_end, gofer_child_end) = control::pair().map_err(broken("make a socket"))?;
+    let (sentry_end, sentry_child_end) = control::pair().map_err(broken("make a socket"))?;
+    let (server, client) =
+        cofferdam_gofer::transport::SeqPacket::pair().map_err(broken("make a socket"))?;
+
+    let gofer_maps = plan.gofer_maps()?;
+    let gofer = Gofer {
+        control: gofer_child_end,
+        socket: server,
+        served,
+        keep: log.clone(),
+    };
+    let gofer = Process {
+        name: "gofer",
+        end: gofer_end,
+        child: spawn(&gofer_maps, move || gofer.run())?,
+        open: true,
+    };
+    let sentry_maps = plan.sentry_maps();
+    let sentry = Sentry {
+        control: sentry_child_end,
+        gofer: client,
+        spec,
+        mounted,
+        stdio,
+        may_drop_groups: !sentry_maps.deny_setgroups,
+        keep: log,
+    };
+    let sentry = Process {
+        name: "sentry",
+        end: sentry_end,
+        child: spawn(&sentry_maps, move || sentry.run())?,
+        open: true,
+    };
+    streams::give_up();
+    confine()?;
+    let mut monitor = Monitor {
+        signals,
+        terminal: terminal.as_mut(),
+        gofer,
+        sentry,
+        ready: 0,
+    };
+    let outcome = monitor.wait();
+    monitor.end();
+    drop(plan);
+    outcome
+}
+
+/// The monitor keeps the right to end its children, who are other users if it is root, and little else.
+fn confine() -> Result<()> {
+    let named = |e: crate::jail::Error| Error::Host(format!("the monitor {e}"));
+    process::no_core().map_err(named)?;
+    caps::keep_only(caps::KILL).map_err(named)?;
+    violation::report_to(libc::STDERR_FILENO, [0; 2]);
+    seccomp::confine(&filters::monitor::ROLE).map_err(named)
+}
+
+/// A child and the connection with it.
+struct Process {
+    name: &'static str,
+    end: MonitorEnd,
+    child: Child,
+    /// The connection has not ended.
+    open: bool,
+}
+
+impl Process {
+    /// What it says next; `None` once it says no more.
+    fn report(&mut self) -> Result<Option<Report>> {
+        match self.end.receive() {
+            Ok(Received::Report(report)) => Ok(Some(report)),
+            Ok(Received::End) => {
+                self.open = false;
+                Ok(None)
+            }
+            Err(e) => Err(Error::Died(format!("the {} broke off: {e}", self.name))),
+        }
+    }
+
+    /// The sentence for an end that nobody announced.
+    fn died(&mut self) -> Error {
+        let how = match self.child.wait() {
+            Ended::Exited(status) => format!("ended with status {status}"),
+            Ended::Signaled(signal) => format!("was killed by signal {signal}"),
+        };
+        Error::Died(format!(
+            "the {} {how} while the program ran; the sandbox is gone",
+            self.name
+        ))
+    }
+}
+
+struct Monitor<'t> {
+    signals: Signals,
+    terminal: Option<&'t mut Terminal>,
+    gofer: Process,
+    sentry: Process,
+    /// How many children have finished their set-up.
+    ready: u8,
+}
+
+impl Monitor<'_> {
+    /// Until the program has ended or the sandbox has broken.
+    fn wait(&mut self) -> Result<u8> {
+        loop {
+            let [
+                signalled,
+                gofer_said,
+                sentry_said,
+                gofer_ended,
+                sentry_ended,
+            ] = self.poll()?;
+            if signalled {
+                self.take_signals()?;
+            }
+            // What a child said last counts more than that it ended.
+            if sentry_said
+                && let Some(report) = self.sentry.report()?
+                && let Some(status) = self.heed(report)?
+            {
+                return Ok(status);
+            }
+            if gofer_said
+                && let Some(report) = self.gofer.report()?
+                && self.heed(report)?.is_some()
+            {
+                return Err(Error::Died(
+                    "the gofer claims to know how the program ended; the sandbox is gone".into(),
+                ));
+            }
+            if sentry_ended && !sentry_said {
+                return Err(self.sentry.died());
+            }
+            if gofer_ended && !gofer_said {
+                return Err(self.gofer.died());
+            }
+        }
+    }
+
+    fn poll(&self) -> Result<[bool; 5]> {
+        let input = |open: bool| {
+            if open {
+                PollFlags::POLLIN
+            } else {
+                PollFlags::empty()
+            }
+        };
+        let mut fds = [
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.gofer.end.as_fd(), input(self.gofer.open)),
+            PollFd::new(self.sentry.end.as_fd(), input(self.sentry.open)),
+            PollFd::new(self.gofer.child.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.sentry.child.as_fd(), PollFlags::POLLIN),
+        ];
+        // A closed connection stays "hung up" until its process is reaped, which is moments away.
+        let wait = if self.gofer.open && self.sentry.open {
+            PollTimeout::NONE
+        } else {
+            PollTimeout::from(5_u8)
+        };
+        match poll(&mut fds, wait) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => {
+                return Err(Error::Died(format!(
+                    "the monitor cannot wait: {}",
+                    e.desc()
+                )));
+            }
+        }
+        Ok(fds.map(|fd| fd.revents().is_some_and(|r| r.contains(PollFlags::POLLIN))))
+    }
+
+    /// The exit status, if the report is about the program's end.
+    fn heed(&mut self, report: Report) -> Result<Option<u8>> {
+        match report {
+            Report::Ready => {
+                self.ready = self.ready.saturating_add(1);
+                if self.ready == 2
+                    && let Some(terminal) = &mut self.terminal
+                {
+                    let failed = |e: nix::errno::Errno| {
+                        Error::Host(format!("cannot make the terminal raw: {}", e.desc()))
+                    };
+                    terminal.enter_raw().map_err(failed)?;
+                }
+                Ok(None)
+            }
+            Report::Exited(code) => Ok(Some(code)),
+            Report::Signaled(signal) => Ok(Some(128_u8.saturating_add(signal & 0x7f))),
+            Report::Failed(status, sentence) => Err(Error::Reported(status, sentence)),
+        }
+    }
+
+    fn take_signals(&mut self) -> Result<()> {
+        let failed = |e: nix::errno::Errno| {
+            Error::Died(format!("the monitor cannot receive signals: {}", e.desc()))
+        };
+        while let Some(incoming) = self.signals.next().map_err(failed)? {
+            match incoming {
+                Incoming::Child => {}
+                Incoming::Forward(signal) => self.tell(Message::Signal(signal)),
+                Incoming::WindowSize => self.tell_window_size(),
+                Incoming::Stop(signal) => {
+                    self.tell(Message::Signal(signal));
+                    if let Some(terminal) = &mut self.terminal {
+                        terminal.restore();
+                    }
+                    Signals::stop_self();
+                    // Continued, by a SIGCONT that is forwarded like any other.
+                    if let Some(terminal) = &mut self.terminal {
+                        // If the terminal is gone, the sentry will notice.
+                        let _ = terminal.enter_raw();
+                    }
+                    self.tell_window_size();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_window_size(&self) {
+        if let Some(terminal) = &self.terminal {
+            let (rows, columns) = terminal.size();
+            self.tell(Message::WindowSize(rows, columns));
+        }
+    }
+
+    /// A sentry that is gone or does not listen has its own way to the end of the sandbox.
+    fn tell(&self, message: Message) {
+        if let Err(e) = self.sentry.end.send(message) {
+            log::warn!("cannot tell the sentry {message:?}: {e}");
+        }
+    }
+
+    /// Ends what still runs and reaps it. The sentry is init of its pid namespace: with it go zygote and stubs, and it is
+    /// reaped only when they are gone.
+    fn end(&mut self) {
+        self.sentry.child.kill();
+        self.gofer.child.kill();
+        self.sentry.child.wait();
+        self.gofer.child.wait();
+        if let Some(terminal) = &mut self.terminal {
+            terminal.restore();
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The sentry's process, from its clone to its end.
+
+use super::control::{ChildEnd, FAILED_PREFIX, Report};
+use super::spec::{Identity, Spec};
+use super::{host, logging, tree::Mounted};
+use crate::cli::FAILED;
+use crate::jail::{self, caps, filters, process, root, seccomp, violation};
+use cofferdam_gofer::client::Client;
+use cofferdam_platform::Platform;
+use cofferdam_platform::backend::ptrace::PtracePlatform;
+use cofferdam_sentry::boot::{self, BootConfig, BootError, Stdio, UserConfig};
+use cofferdam_sentry::kernel::ExitStatus;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
+
+/// Everything the sentry is given.
+pub struct Sentry {
+    /// To the monitor.
+    pub control: ChildEnd,
+    /// To the gofer.
+    pub gofer: OwnedFd,
+    /// What the user asked for.
+    pub spec: Spec,
+    /// What to mount where.
+    pub mounted: Mounted,
+    /// Standard streams of the program.
+    pub stdio: Stdio,
+    /// Whether the user namespace lets go of supplementary groups.
+    pub may_drop_groups: bool,
+    /// Other descriptors to keep open (the log).
+    pub keep: Vec<i32>,
+}
+
+/// Why it ended, with the exit status that stands for it.
+struct Failure(u8, String);
+
+impl Sentry {
+    /// Runs in the child; its exit status.
+    pub fn run(self) -> u8 {
+        logging::role("sentry");
+        let control = match self.control.duplicate() {
+            Ok(fd) => ChildEnd::from(fd),
+            Err(_) => return FAILED,
+        };
+        report_panics(&control);
+        let report = match self.boot() {
+            Ok(ExitStatus::Exited(code)) => Report::Exited(code),
+            Ok(ExitStatus::Signaled(signal, _)) => {
+                Report::Signaled(u8::try_from(signal).unwrap_or(0))
+            }
+            Err(Failure(status, sentence)) => {
+                log::error!("{sentence}");
+                Report::Failed(status, sentence)
+            }
+        };
+        // Without a monitor there is nobody to tell.
+        let _ = control.send(&report);
+        0
+    }
+
+    fn boot(self) -> Result<ExitStatus, Failure> {
+        let platform = self.prepare()?;
+        let control = self
+            .control
+            .duplicate()
+            .map_err(|e| Failure(FAILED, e.to_string()))?;
+        let gofer = Client::connect(self.gofer).map_err(|e| Failure(FAILED, e.to_string()))?;
+        let spec = self.spec;
+        let ready = self.control;
+        let config = BootConfig {
+            platform,
+            gofer: Some(Arc::new(gofer)),
+            root: self.mounted.root,
+            mounts: self.mounted.mounts,
+            argv: bytes(spec.argv),
+            envp: bytes(spec.env),
+            cwd: spec.cwd.as_os_str().as_bytes().to_vec(),
+            user: match spec.identity {
+                Identity::Ids(uid, gid, groups) => UserConfig::Ids { uid, gid, groups },
+                Identity::Name(name) => UserConfig::Name(name),
+            },
+            caps: cofferdam_sentry::auth::Caps::all(),
+            hostname: spec.hostname.into_bytes(),
+            stdio: self.stdio,
+            tracer: None,
+            limits: Default::default(),
+            control: Some(control),
+            lock_down: Box::new(move || {
+                seccomp::confine(&filters::sentry::ROLE)
+                    .map_err(|e| format!("the sentry {}", host::explain_jail(&e)))?;
+                // The monitor waits for this; without a monitor the control thread ends the sandbox.
+                let _ = ready.send(&Report::Ready);
+                Ok(())
+            }),
+        };
+        boot::run(config).map_err(|e| {
+            let status = match e {
+                BootError::NotFound(_) => 127,
+                BootError::NotExecutable(_) => 126,
+                BootError::Failed(_) => FAILED,
+            };
+            Failure(status, e.to_string())
+        })
+    }
+
+    /// Everything but the system call filter, while there is only one thread: capabilities belong to threads.
+    fn prepare(&self) -> Result<Arc<dyn Platform>, Failure> {
+        let jail =
+            |e: jail::Error| Failure(FAILED, format!("the sentry {}", host::explain_jail(&e)));
+        let mut keep = self.keep.clone();
+        keep.extend([self.control.as_fd().as_raw_fd(), self.gofer.as_raw_fd()]);
+        match &self.stdio {
+            Stdio::Host(streams) => keep.extend(streams.iter().map(AsRawFd::as_raw_fd)),
+            Stdio::Terminal { host, .. } => keep.push(host.as_raw_fd()),
+        }
+        keep.extend(self.spec.strace.iter().map(AsRawFd::as_raw_fd));
+        process::own_session().map_err(jail)?;
+        process::close_all_but(&keep).map_err(jail)?;
+        process::become_root_of_namespace(self.may_drop_groups).map_err(jail)?;
+        process::die_with_parent().map_err(jail)?;
+        process::no_core().map_err(jail)?;
+        violation::report_to(self.control.as_fd().as_raw_fd(), FAILED_PREFIX);
+        // Forks the zygote, which needs the capabilities over these namespaces to make its own.
+        let platform = PtracePlatform::launch().map_err(|e| Failure(FAILED, e.to_string()))?;
+        root::enter_empty().map_err(jail)?;
+        caps::keep_only(caps::CapSet::NONE).map_err(jail)?;
+        process::undumpable().map_err(jail)?;
+        process::no_new_privs().map_err(jail)?;
+        Ok(Arc::new(platform))
+    }
+}
+
+fn bytes(strings: Vec<OsString>) -> Vec<Vec<u8>> {
+    strings.into_iter().map(OsString::into_vec).collect()
+}
+
+/// A panic in any thread is a bug of the sentry, after which its state cannot be trusted: say so and end.
+fn report_panics(control: &ChildEnd) {
+    let Ok(control) = control.duplicate().map(ChildEnd::from) else {
+        return;
+    };
+    std::panic::set_hook(Box::new(move |info| {
+        let place = info
+            .location()
+            .map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
+        let what = info.payload_as_str().unwrap_or("no message");
+        log::error!("panic{place}: {what}");
+        let sentence = format!(
+            "the sentry failed{place}: {what}; this is a bug in Cofferdam, please report it"
+        );
+        let _ = control.send(&Report::Failed(FAILED, sentence));
+        // Not exit: other threads still run, and destructors must not.
+        process::exit_now(FAILED);
+    }));
+}
