@@ -22,6 +22,15 @@ pub fn undumpable() -> Result<()> {
     nix::sys::prctl::set_dumpable(false).map_err(at("become non-dumpable"))
 }
 
+/// Undoes [`undumpable`], and what a change of user id did. Children inherit it: a process of one's own user that is not
+/// dumpable cannot be traced.
+///
+/// # Errors
+/// Names the step.
+pub fn dumpable() -> Result<()> {
+    nix::sys::prctl::set_dumpable(true).map_err(at("become dumpable"))
+}
+
 /// No execve gains rights from here on; seccomp filters need it.
 ///
 /// # Errors

@@ -20,6 +20,17 @@ const ARCH: TargetArch = TargetArch::x86_64;
 pub fn confine(role: &Role) -> Result<()> {
     super::process::no_new_privs()?;
     super::violation::report_violations(role.name)?;
+    for rule in role.rules() {
+        let name = usize::try_from(rule.number)
+            .ok()
+            .and_then(cofferdam_sentry::abi::sysno::name);
+        log::trace!(
+            "{} may call {}: {}",
+            role.name,
+            name.unwrap_or("?"),
+            rule.reason
+        );
+    }
     for program in compile(role).map_err(at("compile its system call filter"))? {
         seccompiler::apply_filter_all_threads(&program)
             .map_err(|e| io::Error::other(e.to_string()))
@@ -28,13 +39,18 @@ pub fn confine(role: &Role) -> Result<()> {
     Ok(())
 }
 
-/// Two programs, of whose answers the kernel takes the stricter: the allow-list, and calls that get ENOSYS
-/// because the C library then takes another way.
+/// Two programs, of whose answers the kernel takes the stricter (death before ENOSYS): calls that get ENOSYS because the C library then takes
+/// another way, and the allow-list.
 pub fn compile(role: &Role) -> io::Result<Vec<BpfProgram>> {
     let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     Ok(vec![
-        program(&role.rules(), SeccompAction::Trap, SeccompAction::Allow)?,
+        // First, since the allow-list does not allow to install another filter.
         program(role.refused, SeccompAction::Allow, refused)?,
+        program(
+            &[&role.rules(), role.refused].concat(),
+            SeccompAction::Trap,
+            SeccompAction::Allow,
+        )?,
     ])
 }
 

@@ -118,8 +118,7 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()
     };
     let (header, data) = (CAP_HEADER, [half(0), half(32)]);
     // SAFETY: version 3 takes a header and two data elements, as laid out above.
-    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })
-        .map(drop)
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 
 /// Permitted capabilities of the calling thread (capget(2)), by bit.

@@ -100,22 +100,15 @@ pub fn pair() -> io::Result<(MonitorEnd, ChildEnd)> {
     Ok((MonitorEnd(a), ChildEnd(b)))
 }
 
-fn send_all(fd: &OwnedFd, message: &[u8], flags: MsgFlags) -> io::Result<()> {
-    loop {
-        match send(fd.as_raw_fd(), message, flags | MsgFlags::MSG_NOSIGNAL) {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => return Ok(result.map(drop)?),
-        }
-    }
-}
-
 impl MonitorEnd {
     /// Sends without waiting: a sentry that does not read loses messages, not the monitor's time.
     ///
     /// # Errors
     /// What send(2) reports; EAGAIN if the sentry is that far behind.
     pub fn send(&self, message: Message) -> io::Result<()> {
-        send_all(&self.0, &message.encode(), MsgFlags::MSG_DONTWAIT)
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        send(self.0.as_raw_fd(), &message.encode(), flags)?;
+        Ok(())
     }
 
     /// Waits for a report.
@@ -147,7 +140,13 @@ impl ChildEnd {
     /// # Errors
     /// What send(2) reports; EPIPE if the monitor is gone.
     pub fn send(&self, report: &Report) -> io::Result<()> {
-        send_all(&self.0, &report.encode(), MsgFlags::empty())
+        // write(2), which every role may call. SIGPIPE is ignored, as the Rust runtime sets it.
+        loop {
+            match nix::unistd::write(&self.0, &report.encode()) {
+                Err(nix::errno::Errno::EINTR) => {}
+                result => return Ok(result.map(drop)?),
+            }
+        }
     }
 
     /// A second descriptor for it, for what the sentry itself reads.

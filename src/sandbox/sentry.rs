@@ -40,6 +40,10 @@ impl Sentry {
     /// Runs in the child; its exit status.
     pub fn run(self) -> u8 {
         logging::role("sentry");
+        // First of all: descriptors made before this would be closed under their owners.
+        if process::close_all_but(&self.descriptors()).is_err() {
+            return FAILED;
+        }
         let control = match self.control.duplicate() {
             Ok(fd) => ChildEnd::from(fd),
             Err(_) => return FAILED,
@@ -105,10 +109,8 @@ impl Sentry {
         })
     }
 
-    /// Everything but the system call filter, while there is only one thread: capabilities belong to threads.
-    fn prepare(&self) -> Result<Arc<dyn Platform>, Failure> {
-        let jail =
-            |e: jail::Error| Failure(FAILED, format!("the sentry {}", host::explain_jail(&e)));
+    /// All that it needs of what the monitor had open.
+    fn descriptors(&self) -> Vec<i32> {
         let mut keep = self.keep.clone();
         keep.extend([self.control.as_fd().as_raw_fd(), self.gofer.as_raw_fd()]);
         match &self.stdio {
@@ -116,13 +118,20 @@ impl Sentry {
             Stdio::Terminal { host, .. } => keep.push(host.as_raw_fd()),
         }
         keep.extend(self.spec.strace.iter().map(AsRawFd::as_raw_fd));
+        keep
+    }
+
+    /// Everything but the system call filter, while there is only one thread: capabilities belong to threads.
+    fn prepare(&self) -> Result<Arc<dyn Platform>, Failure> {
+        let jail =
+            |e: jail::Error| Failure(FAILED, format!("the sentry {}", host::explain_jail(&e)));
         process::own_session().map_err(jail)?;
-        process::close_all_but(&keep).map_err(jail)?;
         process::become_root_of_namespace(self.may_drop_groups).map_err(jail)?;
         process::die_with_parent().map_err(jail)?;
         process::no_core().map_err(jail)?;
         violation::report_to(self.control.as_fd().as_raw_fd(), FAILED_PREFIX);
-        // Forks the zygote, which needs the capabilities over these namespaces to make its own.
+        // Forks the zygote, which needs the capabilities over these namespaces to make its own, and is traced.
+        process::dumpable().map_err(jail)?;
         let platform = PtracePlatform::launch().map_err(|e| Failure(FAILED, e.to_string()))?;
         root::enter_empty().map_err(jail)?;
         caps::keep_only(caps::CapSet::NONE).map_err(jail)?;

@@ -5,7 +5,7 @@ use super::{Condition::Is, NO_CLONE3, NOT_EXECUTABLE, Role, Rule, THREAD, allow,
 /// The sentry's filter, installed before any guest code runs.
 pub const ROLE: Role = Role {
     name: "sentry",
-    theirs: &[],
+    theirs: cofferdam_platform::backend::ptrace::SENTRY_SYSCALLS,
     ours: RULES,
     refused: NO_CLONE3,
 };
@@ -25,16 +25,9 @@ const RULES: &[Rule] = &[
     allow(libc::SYS_statx, "size of donated files"),
     allow(libc::SYS_fstat, "the same"),
     allow(libc::SYS_newfstatat, "the same, as the C library does it"),
-    allow(libc::SYS_ftruncate, "memfds"),
     allow(libc::SYS_fallocate, "memfds: punch holes"),
     allow(libc::SYS_fsync, "fsync"),
     allow(libc::SYS_fdatasync, "fdatasync"),
-    allow(libc::SYS_memfd_create, "tmpfs files, shared memory"),
-    allow(libc::SYS_close, "drop descriptors"),
-    allow(
-        libc::SYS_fcntl,
-        "duplicate descriptors; seals; status of streams",
-    ),
     // the gofer and the monitor
     allow(libc::SYS_sendmsg, "requests to the gofer"),
     allow(
@@ -48,11 +41,8 @@ const RULES: &[Rule] = &[
     ),
     allow(libc::SYS_shutdown, "standard streams that are sockets"),
     // waiting and waking
-    allow(libc::SYS_futex, "locks"),
-    allow(libc::SYS_poll, "readiness of standard streams"),
     allow(libc::SYS_ppoll, "the same"),
     allow(libc::SYS_eventfd2, "wake a thread that polls"),
-    allow(libc::SYS_clock_gettime, "time, where the vDSO cannot"),
     allow(libc::SYS_clock_nanosleep, "back off"),
     allow(libc::SYS_nanosleep, "back off"),
     allow(libc::SYS_sched_yield, "spinning"),
@@ -60,7 +50,27 @@ const RULES: &[Rule] = &[
         libc::SYS_restart_syscall,
         "waiting that a stop signal interrupted",
     ),
-    // terminals among the standard streams
+    // the doorbell (the kernel's numbers for it), and terminals among the standard streams
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, 0xc050_2100)],
+        "receive the doorbell (SECCOMP_IOCTL_NOTIF_RECV)",
+    ),
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, 0xc018_2101)],
+        "answer the doorbell (SECCOMP_IOCTL_NOTIF_SEND)",
+    ),
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, 0x4008_2102)],
+        "check a doorbell (SECCOMP_IOCTL_NOTIF_ID_VALID)",
+    ),
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, 0x4018_2103)],
+        "hand a descriptor to a stub (SECCOMP_IOCTL_NOTIF_ADDFD)",
+    ),
     only(
         libc::SYS_ioctl,
         &[Is(1, libc::TCGETS)],
@@ -98,7 +108,6 @@ const RULES: &[Rule] = &[
         "allocator; memfds; thread stacks",
     ),
     only(libc::SYS_mprotect, NOT_EXECUTABLE, "allocator; guard pages"),
-    allow(libc::SYS_munmap, "allocator"),
     allow(libc::SYS_mremap, "allocator"),
     allow(libc::SYS_madvise, "allocator"),
     allow(libc::SYS_brk, "allocator"),
@@ -114,15 +123,9 @@ const RULES: &[Rule] = &[
         libc::SYS_sched_getaffinity,
         "start of a thread; how many processors",
     ),
-    allow(libc::SYS_gettid, "thread ids"),
     allow(libc::SYS_getpid, "signals to itself"),
-    allow(
-        libc::SYS_tgkill,
-        "interrupt a guest thread or a waiting worker",
-    ),
     allow(libc::SYS_sigaltstack, "start and end of a thread"),
     allow(libc::SYS_rt_sigprocmask, "start of a thread"),
-    allow(libc::SYS_rt_sigreturn, "return from a signal handler"),
     allow(libc::SYS_getrandom, "random numbers, AT_RANDOM, hash keys"),
     allow(libc::SYS_exit, "end of a thread"),
     allow(libc::SYS_exit_group, "end"),
