@@ -291,6 +291,48 @@ pub(crate) fn take_fd(pid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
     }
 }
 
+/// A set of processor cores.
+pub(crate) type CpuSet = libc::cpu_set_t;
+
+/// The cores that the calling thread may use.
+pub(crate) fn affinity() -> Option<CpuSet> {
+    // SAFETY: cpu_set_t is plain data for which zero is a value; the kernel fills it.
+    unsafe {
+        let mut set: CpuSet = MaybeUninit::zeroed().assume_init();
+        (libc::sched_getaffinity(0, size_of::<CpuSet>(), &raw mut set) == 0).then_some(set)
+    }
+}
+
+/// How many cores are in the set.
+pub(crate) fn cpu_count(set: &CpuSet) -> usize {
+    // SAFETY: reads the set.
+    usize::try_from(unsafe { libc::CPU_COUNT(set) }).unwrap_or(0)
+}
+
+/// The set of one core; empty beyond what a set can hold.
+pub(crate) fn single_cpu(cpu: usize) -> CpuSet {
+    // SAFETY: cpu_set_t is plain data for which zero is a value; the index is checked.
+    unsafe {
+        let mut set: CpuSet = MaybeUninit::zeroed().assume_init();
+        if cpu < libc::CPU_SETSIZE as usize {
+            libc::CPU_SET(cpu, &mut set);
+        }
+        set
+    }
+}
+
+/// sched_setaffinity(2); `tid` 0 is the caller.
+pub(crate) fn set_affinity(tid: pid_t, set: &CpuSet) -> io::Result<()> {
+    // SAFETY: reads the set.
+    check(unsafe { libc::sched_setaffinity(tid, size_of::<CpuSet>(), set) }.into()).map(drop)
+}
+
+/// The core that the caller runs on; -1 if unknown.
+pub(crate) fn current_cpu() -> c_int {
+    // SAFETY: no memory involved.
+    unsafe { libc::sched_getcpu() }
+}
+
 /// Sleeps, by poll(2).
 pub(crate) fn pause(ms: c_int) {
     // SAFETY: an empty set of descriptors.

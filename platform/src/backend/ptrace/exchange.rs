@@ -521,7 +521,14 @@ impl Inner {
             Ok(tid) => {
                 task.process.threads.fetch_add(1, SeqCst);
                 task.process.hosts.fetch_add(1, SeqCst);
-                Ok(self.register(tid, Arc::clone(&task.process), slot, regs, token))
+                Ok(self.register(
+                    tid,
+                    Arc::clone(&task.process),
+                    slot,
+                    task.place.inherited(),
+                    regs,
+                    token,
+                ))
             }
             Err(e) => {
                 task.process.mailboxes.give(slot);

@@ -6,6 +6,7 @@
 //!
 //! Lock order: `Inner::tasks`, then a task's `state`, then its process's `dead`.
 mod exchange;
+mod place;
 mod thread;
 mod wait;
 
@@ -24,6 +25,7 @@ use crate::zygote::{self, Zygote};
 use crate::{
     AddressSpace, Error, Event, Platform, Registers, Result, Thread, Token, Vdso, mem, sys,
 };
+use place::{Place, Placement};
 use thread::PtraceThread;
 
 /// How many stub processes are kept ready.
@@ -39,6 +41,8 @@ pub struct PtracePlatform {
 struct Inner {
     layout: Layout,
     zygote: Zygote,
+    zygote_place: Place,
+    placement: Placement,
     waker: Waker,
     woken: AtomicBool,
     /// Every host thread of every stub process, by host thread id.
@@ -71,6 +75,7 @@ struct Task {
     tid: pid_t,
     process: Arc<Process>,
     slot: usize,
+    place: Place,
     state: Mutex<State>,
 }
 
@@ -172,6 +177,10 @@ pub const SENTRY_SYSCALLS: &[(i64, &str)] = &[
     (libc::SYS_close, "closes mailboxes"),
     (libc::SYS_clock_gettime, "CPU time of stub processes"),
     (libc::SYS_gettid, "finds out whether it runs on the worker"),
+    (
+        libc::SYS_sched_setaffinity,
+        "brings the worker and a lone guest thread to one core",
+    ),
     (libc::SYS_futex, "locks"),
     (
         libc::SYS_rt_sigreturn,
@@ -201,6 +210,8 @@ impl PtracePlatform {
         let inner = Inner {
             layout,
             zygote,
+            zygote_place: Place::anywhere(),
+            placement: Placement::new(),
             waker,
             woken: AtomicBool::new(false),
             tasks: Mutex::default(),
@@ -305,6 +316,7 @@ impl Inner {
                 "the zygote died: no new guest process can be made".into(),
             ));
         }
+        self.placement.place(self.zygote.pid, &self.zygote_place);
         let pid = self
             .clone_task(self.zygote.pid, filter::STUB_FLAGS)
             .map_err(|e| match e {
@@ -313,11 +325,16 @@ impl Inner {
                 }
                 e => e,
             })?;
-        self.adopt(pid, Registers::default(), Token(0))
+        self.adopt(
+            pid,
+            self.zygote_place.inherited(),
+            Registers::default(),
+            Token(0),
+        )
     }
 
     /// Makes a task of the fresh process `pid`, which is in its first stop.
-    fn adopt(&self, pid: pid_t, regs: Registers, token: Token) -> Result<Arc<Task>> {
+    fn adopt(&self, pid: pid_t, place: Place, regs: Registers, token: Token) -> Result<Arc<Task>> {
         let made = Mailboxes::new().map(|mailboxes| {
             let process = Arc::new(Process {
                 pid,
@@ -328,7 +345,7 @@ impl Inner {
                 final_time: Mutex::default(),
             });
             let slot = process.mailboxes.take().unwrap_or(0);
-            self.register(pid, process, slot, regs, token)
+            self.register(pid, process, slot, place, regs, token)
         });
         let task = match made {
             Ok(task) => task,
@@ -350,6 +367,7 @@ impl Inner {
         tid: pid_t,
         process: Arc<Process>,
         slot: usize,
+        place: Place,
         regs: Registers,
         token: Token,
     ) -> Arc<Task> {
@@ -362,6 +380,7 @@ impl Inner {
             tid,
             process,
             slot,
+            place,
             state,
         });
         self.tasks.lock().insert(tid, Arc::clone(&task));

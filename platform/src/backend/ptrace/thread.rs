@@ -42,10 +42,15 @@ impl Thread for PtraceThread {
         self.stopped()?;
         let tid = self.task.tid;
         sys::set_registers(tid, &regs.sanitized()).map_err(|e| errno(&e))?;
+        if self.inner.placement.starts() {
+            self.inner.place_running();
+        }
+        self.inner.placement.place(tid, &self.task.place);
         // Running before it runs: an interrupt from here on is not lost.
         self.task.state.lock().phase = Phase::Running;
         if let Err(e) = sys::restart(sys::PTRACE_SYSEMU, tid) {
             self.task.state.lock().phase = Phase::Stopped;
+            self.inner.placement.stops();
             return Err(errno(&e));
         }
         Ok(())
@@ -97,7 +102,9 @@ impl Thread for PtraceThread {
     fn fork(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)> {
         let regs = self.stopped()?;
         let pid = self.inner.clone_task(self.task.tid, filter::FORK_FLAGS)?;
-        let task = self.inner.adopt(pid, regs, token)?;
+        let task = self
+            .inner
+            .adopt(pid, self.task.place.inherited(), regs, token)?;
         let process = Arc::clone(&task.process);
         Ok((
             process,

@@ -1,6 +1,7 @@
 //! From stops of host threads to events.
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Instant;
 
 use libc::pid_t;
 
@@ -34,7 +35,11 @@ impl Inner {
                 }
             }
             if matches!(seen, Ok(None)) {
+                let start = self.placement.watches().then(Instant::now);
                 seen = self.waker.wait();
+                if start.is_some_and(|start| self.placement.waited(start.elapsed())) {
+                    self.place_running();
+                }
             }
             let (tid, change) = match seen {
                 Ok(Some(seen)) => seen,
@@ -47,6 +52,17 @@ impl Inner {
             };
             if let Some(event) = self.changed(tid, change) {
                 return Ok(event);
+            }
+        }
+    }
+
+    /// Lets the running guest threads run where they now may.
+    pub(super) fn place_running(&self) {
+        let tasks: Vec<Arc<Task>> = self.tasks.lock().values().cloned().collect();
+        for task in tasks {
+            let state = task.state.lock();
+            if state.phase == Phase::Running {
+                self.placement.place(task.tid, &task.place);
             }
         }
     }
@@ -83,6 +99,7 @@ impl Inner {
                     return None;
                 }
                 state.phase = Phase::Stopped;
+                self.placement.stops();
                 state.regs = regs;
                 Some(Event::Trap(state.token, trap))
             }
@@ -174,6 +191,9 @@ impl Inner {
         let before = std::mem::replace(&mut state.phase, Phase::Dead);
         let token = state.token;
         drop(state);
+        if before == Phase::Running {
+            self.placement.stops();
+        }
         self.pool.lock().retain(|t| !Arc::ptr_eq(t, &task));
         let leader = tid == task.process.pid;
         if leader {
@@ -197,6 +217,7 @@ impl Inner {
             Phase::Dead | Phase::Doomed | Phase::Exiting | Phase::Parked => return,
             Phase::Running => {
                 state.phase = Phase::Doomed;
+                self.placement.stops();
                 let _ = sys::tgkill(task.process.pid, task.tid, wake::SIGNAL);
                 drop(state);
                 if task.process.threads.fetch_sub(1, SeqCst) == 1 {
