@@ -9,6 +9,7 @@ pub mod host;
 pub mod pipe;
 pub mod pseudo;
 pub mod tmpfs;
+pub mod tty;
 
 /// A device number (`st_dev`) for a file system without a device: major 0 and the next minor.
 pub fn anonymous_device() -> u64 {

@@ -40,6 +40,8 @@ impl Rank {
     pub const INODE: Rank = Rank(44);
     /// A socket namespace table (bound addresses, ports).
     pub const NET_TABLE: Rank = Rank(46);
+    /// Bytes on their way between a guest terminal and the host's.
+    pub const BRIDGE: Rank = Rank(48);
     /// A socket, pipe, tty, eventfd … : one open object's buffers.
     pub const OBJECT: Rank = Rank(50);
     /// The table of tasks, groups and sessions.

@@ -412,11 +412,12 @@ impl FileOps for HostFile {
     }
     fn fsync(&self, _file: &File, data_only: bool) -> Result<()> {
         let fd = &*self.object.fd;
-        Ok(if data_only {
-            nix::unistd::fdatasync(fd)?
+        if data_only {
+            nix::unistd::fdatasync(fd)?;
         } else {
-            nix::unistd::fsync(fd)?
-        })
+            nix::unistd::fsync(fd)?;
+        }
+        Ok(())
     }
     fn fallocate(
         &self,

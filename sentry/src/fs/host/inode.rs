@@ -91,6 +91,15 @@ impl Inode for HostInode {
         }
         Ok(Box::new(HostFile::reopened(self.object.clone())))
     }
+    fn describe(&self) -> Vec<u8> {
+        let kind = match self.object.file_type {
+            FileType::Fifo => "pipe",
+            FileType::Socket => "socket",
+            _ => return b"/dev/host".to_vec(),
+        };
+        let ino = self.object.stat().map_or(0, |s| s.ino);
+        format!("{kind}:[{ino}]").into_bytes()
+    }
     fn as_any(&self) -> &dyn Any {
         self
     }
