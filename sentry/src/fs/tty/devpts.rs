@@ -293,7 +293,11 @@ impl Inode for Ptmx {
             a.uid = c.uid.unwrap_or(a.uid);
             a.gid = c.gid.unwrap_or(a.gid);
             let [atime, mtime, _] = a.times;
-            a.times = [c.atime.map_or(atime, time), c.mtime.map_or(mtime, time), now];
+            a.times = [
+                c.atime.map_or(atime, time),
+                c.mtime.map_or(mtime, time),
+                now,
+            ];
             Ok(())
         })
     }
