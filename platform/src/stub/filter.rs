@@ -188,3 +188,123 @@ pub(crate) fn header(code: &mut [sock_filter]) -> sock_fprog {
         filter: code.as_mut_ptr(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel would do with the program, for the few instructions used here.
+    fn verdict(code: &[sock_filter], number: i64, arch: u32, args: [u64; 6]) -> u32 {
+        let mut data = [0u32; 16];
+        data[0] = number as u32;
+        data[1] = arch;
+        for (i, arg) in args.iter().enumerate() {
+            data[4 + 2 * i] = *arg as u32;
+            data[5 + 2 * i] = (*arg >> 32) as u32;
+        }
+        let (mut pc, mut a) = (0, 0);
+        loop {
+            let i = code[pc];
+            pc += 1;
+            match i.code {
+                LD => a = data[i.k as usize / 4],
+                JEQ => pc += usize::from(if a == i.k { i.jt } else { i.jf }),
+                JSET => pc += usize::from(if a & i.k != 0 { i.jt } else { i.jf }),
+                RET => return i.k,
+                other => panic!("{other:#x}"),
+            }
+        }
+    }
+
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+    const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
+    const TRAP: u32 = libc::SECCOMP_RET_TRAP;
+
+    fn native(number: i64, args: [u64; 6]) -> u32 {
+        verdict(&program(RULES), number, AUDIT_ARCH_X86_64, args)
+    }
+
+    #[test]
+    fn only_what_the_table_lists() {
+        let first = |values: &[u64]| values.first().copied().unwrap_or(0);
+        for number in (0..1024).chain([DOORBELL, 0x4000_0000 | libc::SYS_mmap, -1]) {
+            let rule = RULES.iter().find(|r| r.number == number);
+            let mut args = [0; 6];
+            for check in rule.map_or(&[][..], |r| r.checks) {
+                if let Check::OneOf(arg, values) = check {
+                    args[*arg as usize] = first(values);
+                }
+            }
+            let expected = match rule.map(|r| r.action) {
+                None => TRAP,
+                Some(Action::Allow) => ALLOW,
+                Some(Action::Notify) => NOTIFY,
+            };
+            assert_eq!(native(number, args), expected, "{number}");
+        }
+        println!(
+            "the stub's filter lets {} system calls through",
+            RULES.len()
+        );
+        assert!(RULES.len() <= 20);
+    }
+
+    #[test]
+    fn arguments_are_checked_in_both_halves() {
+        let mmap = |flags| native(libc::SYS_mmap, [0, 0, 7, flags, 0, 0]);
+        assert_eq!((mmap(0x32), mmap(0x4_0032)), (ALLOW, TRAP));
+        let protect = |prot| native(libc::SYS_mprotect, [0, 0, prot, 0, 0, 0]);
+        assert_eq!(
+            (
+                protect(7),
+                protect(8),
+                protect(0x100_0000),
+                protect(1 << 32)
+            ),
+            (ALLOW, TRAP, TRAP, TRAP)
+        );
+        let clone = |flags, stack| native(libc::SYS_clone, [flags, stack, 0, 0, 0, 0]);
+        for flags in [THREAD_FLAGS, STUB_FLAGS, FORK_FLAGS] {
+            assert_eq!(
+                (clone(flags, 0), clone(flags, 1), clone(flags, 1 << 40)),
+                (ALLOW, TRAP, TRAP)
+            );
+            assert_eq!(clone(flags | 1 << 33, 0), TRAP);
+            assert_eq!(clone(flags | libc::CLONE_UNTRACED as u64, 0), TRAP);
+            assert_eq!(clone(flags | libc::CLONE_NEWUSER as u64, 0), TRAP);
+        }
+        assert_eq!(clone(0, 0), TRAP);
+        let advise = |advice| native(libc::SYS_madvise, [0, 0, advice, 0, 0, 0]);
+        for advice in 0..300 {
+            assert_eq!(
+                advise(advice),
+                if ADVICE.contains(&advice) {
+                    ALLOW
+                } else {
+                    TRAP
+                }
+            );
+        }
+        for harmful in [
+            libc::MADV_HUGEPAGE,
+            libc::MADV_MERGEABLE,
+            libc::MADV_DOFORK,
+            libc::MADV_HWPOISON,
+            libc::MADV_COLLAPSE,
+        ] {
+            assert_eq!(advise(harmful as u64), TRAP);
+        }
+        assert_eq!(native(libc::SYS_getrusage, [1, 0, 0, 0, 0, 0]), ALLOW);
+        assert_eq!(native(libc::SYS_getrusage, [0, 0, 0, 0, 0, 0]), TRAP);
+    }
+
+    #[test]
+    fn other_architectures_are_killed() {
+        for arch in [0x4000_0003, 0, 0xc000_00b7] {
+            assert_eq!(
+                verdict(&program(RULES), libc::SYS_mmap, arch, [0; 6]),
+                libc::SECCOMP_RET_KILL_PROCESS
+            );
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! write to it at any time: what is read from here is hostile and must be copied once, then checked.
 #![allow(unsafe_code)] // volatile access to memory that another process writes
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use parking_lot::Mutex;
 
@@ -36,7 +36,6 @@ pub(crate) struct Op {
 /// The mailboxes of one guest process, as the sentry sees them.
 #[derive(Debug)]
 pub(crate) struct Mailboxes {
-    fd: OwnedFd,
     map: *mut u8,
     slots: Mutex<Slots>,
 }
@@ -53,8 +52,8 @@ unsafe impl Send for Mailboxes {}
 unsafe impl Sync for Mailboxes {}
 
 impl Mailboxes {
-    /// Makes an empty set of slots; no memory is used before a slot is.
-    pub fn new() -> Result<Mailboxes> {
+    /// Makes an empty set of slots, and the memfd for the stub to map; no memory is used before a slot is.
+    pub fn new() -> Result<(Mailboxes, OwnedFd)> {
         let fd = sys::memfd(c"mailbox", WINDOW as u64)
             .map_err(|e| Error::Host(format!("cannot make a mailbox: {e}")))?;
         // SAFETY: a fresh shared mapping at an address of the kernel's choice; checked below, unmapped in drop.
@@ -74,16 +73,11 @@ impl Mailboxes {
                 std::io::Error::last_os_error()
             )));
         }
-        Ok(Mailboxes {
-            fd,
+        let mailboxes = Mailboxes {
             map: map.cast(),
             slots: Mutex::default(),
-        })
-    }
-
-    /// The memfd, for the stub to map.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        };
+        Ok((mailboxes, fd))
     }
 
     /// Takes a free slot; `None` if the process has too many threads.

@@ -342,7 +342,7 @@ impl Inner {
     }
 
     /// The first act of a new process: it fetches and maps its own mailboxes, which its children shall not inherit.
-    pub(super) fn map_mailboxes(&self, task: &Task) -> Result<()> {
+    pub(super) fn map_mailboxes(&self, task: &Task, fd: BorrowedFd<'_>) -> Result<()> {
         let flags = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
         let args = [
             self.layout.mailboxes(),
@@ -356,12 +356,7 @@ impl Inner {
             args,
             ..Op::default()
         };
-        self.map(
-            task,
-            &op,
-            task.process.mailboxes.fd(),
-            Some(libc::MADV_DONTFORK),
-        )
+        self.map(task, &op, fd, Some(libc::MADV_DONTFORK))
     }
 
     /// Address of a slot in the guest process.

@@ -11,6 +11,7 @@ mod thread;
 mod wait;
 
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
@@ -45,6 +46,8 @@ struct Inner {
     placement: Placement,
     waker: Waker,
     woken: AtomicBool,
+    /// The last event was `Woken`.
+    woken_last: AtomicBool,
     /// Every host thread of every stub process, by host thread id.
     tasks: Mutex<HashMap<pid_t, Arc<Task>>>,
     pool: Mutex<Vec<Arc<Task>>>,
@@ -193,7 +196,7 @@ impl PtracePlatform {
     ///
     /// The caller must still be allowed to make namespaces (CAP_SYS_ADMIN in its user namespace) and must already
     /// have the user and group ids that the sentry will keep: a sentry without capabilities may only
-    /// touch processes of its own ids. Afterwards [`SENTRY_SYSCALLS`] suffice.
+    /// touch processes of its own ids. Afterwards [`SENTRY_SYSCALLS`] suffice. A thread can drive one platform at a time.
     ///
     /// # Errors
     /// [`Error::Host`] says what the host lacks and what to do.
@@ -214,6 +217,7 @@ impl PtracePlatform {
             placement: Placement::new(),
             waker,
             woken: AtomicBool::new(false),
+            woken_last: AtomicBool::new(false),
             tasks: Mutex::default(),
             pool: Mutex::default(),
             dropped: Mutex::default(),
@@ -223,6 +227,19 @@ impl PtracePlatform {
             inner: Arc::new(inner),
         };
         platform.inner.empty_zygote()?;
+        // The first process is needed anyway, and whatever is missing on this host shows now.
+        let first = platform.inner.new_stub().map_err(|e| match e {
+            Error::Op { errno: libc::EINVAL, .. } => Error::Host(
+                "the host kernel cannot hand descriptors to guest processes: Linux 5.14 or newer is needed".into(),
+            ),
+            Error::Op { errno, .. } => Error::Host(format!(
+                "cannot make a guest process: {} (is a limit on processes, memory or cgroup pids reached?)",
+                std::io::Error::from_raw_os_error(errno)
+            )),
+            Error::Gone => Error::Host("the first guest process died at once".into()),
+            e => e,
+        })?;
+        platform.inner.pool.lock().push(first);
         Ok(platform)
     }
 
@@ -335,7 +352,7 @@ impl Inner {
 
     /// Makes a task of the fresh process `pid`, which is in its first stop.
     fn adopt(&self, pid: pid_t, place: Place, regs: Registers, token: Token) -> Result<Arc<Task>> {
-        let made = Mailboxes::new().map(|mailboxes| {
+        let made = Mailboxes::new().map(|(mailboxes, fd)| {
             let process = Arc::new(Process {
                 pid,
                 dead: RwLock::new(false),
@@ -345,16 +362,16 @@ impl Inner {
                 final_time: Mutex::default(),
             });
             let slot = process.mailboxes.take().unwrap_or(0);
-            self.register(pid, process, slot, place, regs, token)
+            (self.register(pid, process, slot, place, regs, token), fd)
         });
-        let task = match made {
-            Ok(task) => task,
+        let (task, fd) = match made {
+            Ok(made) => made,
             Err(e) => {
                 let _ = sys::tgkill(pid, pid, libc::SIGKILL); // reaped by next_event as a stranger
                 return Err(e);
             }
         };
-        if let Err(e) = self.map_mailboxes(&task) {
+        if let Err(e) = self.map_mailboxes(&task, fd.as_fd()) {
             task.state.lock().phase = Phase::Doomed;
             task.process.kill();
             return Err(e);

@@ -23,11 +23,16 @@ impl Inner {
             for task in dropped {
                 self.terminate(&task);
             }
-            if self.woken.swap(false, SeqCst) {
+            let mut seen = Ok(None);
+            // Wakes must not starve traps: after one, a trap goes first.
+            if self.woken_last.swap(false, SeqCst) {
+                seen = sys::wait_for(None, true);
+            }
+            if matches!(seen, Ok(None)) && self.woken.swap(false, SeqCst) {
+                self.woken_last.store(true, SeqCst);
                 return Ok(Event::Woken);
             }
-            let mut seen = Ok(None);
-            if self.pool.lock().len() < POOL {
+            if matches!(seen, Ok(None)) && self.pool.lock().len() < POOL {
                 // Only when there is nothing else to do.
                 seen = sys::wait_for(None, true);
                 if matches!(seen, Ok(None)) && self.refill() {

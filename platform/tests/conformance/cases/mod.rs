@@ -2,6 +2,7 @@
 mod host;
 mod hostile;
 mod memory;
+mod random;
 mod tasks;
 mod traps;
 mod wakes;
@@ -25,5 +26,6 @@ table! {
         compare_exchange contended_compare_exchange fresh_process_is_empty vdso_works;
     wakes: interrupt_busy_loop interrupt_when_stopped interrupt_storm wake_coalesces wake_from_elsewhere wake_is_never_lost;
     hostile: wild_registers no_restart jump_into_stub scribbled_mailboxes exchange_beside_busy_thread;
+    random: random_walk;
     host: stubs_have_nothing stray_signals killed_from_outside zygote_killed drop_leaves_nothing sentry_killed listed_syscalls_suffice;
 }
