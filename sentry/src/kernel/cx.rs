@@ -8,12 +8,15 @@ use crate::time::Instant;
 use crate::usermem::GuestMemory;
 use crate::vfs::{Caller, File, FsContext};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What earlier runs of a call that had to wait achieved. Reset at the start of each call.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Absolute deadline computed by the first run.
     pub deadline: Option<Instant>,
+    /// When the call first had to wait.
+    pub waiting_since: Option<Instant>,
     /// Bytes (or items) already moved.
     pub done: usize,
     /// Whether an earlier run set up what only the first may (a futex waiter, a vfork child).
@@ -120,6 +123,7 @@ pub struct TaskCaller {
     /// The task; terminals and procfs reach the kernel through it.
     pub task: Arc<Task>,
     mm: Arc<MemoryManager>,
+    waiting_since: Option<Instant>,
 }
 
 impl Cx<'_> {
@@ -128,6 +132,7 @@ impl Cx<'_> {
         TaskCaller {
             task: self.task.clone(),
             mm: self.mm.clone(),
+            waiting_since: self.local.progress.waiting_since,
         }
     }
 }
@@ -153,6 +158,24 @@ impl Caller for TaskCaller {
     }
     fn file_size_limit(&self) -> u64 {
         self.task.group().limit(libc::RLIMIT_FSIZE)
+    }
+    fn controlling_terminal(&self) -> Option<crate::fs::tty::Terminal> {
+        self.task.group().tty.lock().clone()
+    }
+    fn set_controlling_terminal(&self, tty: Option<crate::fs::tty::Terminal>) {
+        let group = self.task.group();
+        let old = std::mem::replace(&mut *group.tty.lock(), tty);
+        group.tty_old_group.store(0, Ordering::Relaxed);
+        drop(old);
+    }
+    fn ignores_signal(&self, signal: i32) -> bool {
+        super::signal::is_ignored(&self.task, signal)
+    }
+    fn waiting_since(&self) -> Option<Instant> {
+        self.waiting_since
+    }
+    fn restart_after_signal(&self) {
+        self.task.restart.store(true, Ordering::Relaxed);
     }
     fn as_any(&self) -> &dyn std::any::Any {
         self

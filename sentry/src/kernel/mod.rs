@@ -6,6 +6,7 @@
 mod cx;
 mod fd_table;
 pub mod futex;
+pub mod jobs;
 pub mod limits;
 pub mod pidfd;
 pub mod signal;

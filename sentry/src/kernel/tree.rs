@@ -47,8 +47,10 @@ pub struct ThreadGroup {
     pub start_ns: u64,
     /// oom_score_adj as procfs shows it.
     pub oom_score_adj: AtomicI32,
-    /// Tid of the sentry-visible terminal of the session, 0 if none (see fs/tty).
-    pub tty: Mutex<Option<Arc<dyn std::any::Any + Send + Sync>>>,
+    /// Controlling terminal (see `fs::tty`).
+    pub tty: Mutex<Option<crate::fs::tty::Terminal>>,
+    /// Foreground group of the terminal that a session leader lost by a hang-up, 0 none: signalled when the leader exits.
+    pub tty_old_group: AtomicI32,
     /// Objects that belong to the process (POSIX timers, itimers), keyed by type.
     pub extensions: crate::vfs::InodeMeta,
     exiting: AtomicBool,
@@ -90,6 +92,7 @@ impl ThreadGroup {
             start_ns,
             oom_score_adj: AtomicI32::new(0),
             tty: Mutex::new(Rank::LEAF, None),
+            tty_old_group: AtomicI32::new(0),
             extensions: Default::default(),
             exiting: AtomicBool::new(false),
             switches: AtomicU64::new(0),

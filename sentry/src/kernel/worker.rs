@@ -12,6 +12,7 @@ use super::{Cx, ExitStatus, Kernel, Task};
 use crate::abi::{Errno, sysno};
 use crate::sync::{Events, Notify};
 use crate::syscalls::{self, Args, Block, OnSignal, SysErr};
+use crate::time::Instant;
 use cofferdam_platform::{Event, Trap};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -201,6 +202,13 @@ fn run_call(cx: &mut Cx<'_>) -> bool {
                 Err(Errno::ENOSYS.into())
             }
         };
+        if cx.task.restart.load(Ordering::Relaxed) {
+            cx.task.restart.store(false, Ordering::Relaxed);
+            if matches!(outcome, Err(SysErr::Errno(_) | SysErr::Block(_))) {
+                interrupt(cx, nr, &args, OnSignal::RestartSys);
+                return true;
+            }
+        }
         let value = match outcome {
             Ok(v) => v,
             Err(SysErr::Errno(e)) => -i64::from(e.raw()),
@@ -294,6 +302,10 @@ fn park(cx: &mut Cx<'_>, b: &Block) -> bool {
     unregister(cx);
     task.run_state.store(PARKING, Ordering::SeqCst);
     cx.local.registered = true;
+    cx.local
+        .progress
+        .waiting_since
+        .get_or_insert_with(Instant::now);
     let waker: Arc<dyn Notify> = task.waker();
     for (queue, events) in &b.queues {
         let key = queue.register(waker.clone(), *events);

@@ -13,7 +13,7 @@ use crate::sync::{Mutex, Rank};
 use crate::time::TimerQueue;
 use crate::vfs::{
     Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, SetAttr, SetTime, Stat,
-    StatFs, Timestamp,
+    StatFs, SuperBlock, Timestamp,
 };
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +100,7 @@ pub struct Devpts {
     pub(super) timers: Arc<TimerQueue>,
     fs: FsId,
     ptmx: Mutex<NodeAttr>,
+    console: Mutex<Option<Weak<Pty>>>,
     options: DevptsOptions,
     table: Mutex<Table>,
 }
@@ -140,12 +141,25 @@ impl Devpts {
                 },
             ),
             options,
+            console: Mutex::new(Rank::LEAF, None),
             table: Mutex::new(Rank::LEAF, Table::default()),
         })
     }
     /// Its mount options.
     pub fn options(&self) -> &DevptsOptions {
         &self.options
+    }
+    /// A file system to be mounted at /dev/pts.
+    pub fn superblock(self: &Arc<Self>) -> Arc<SuperBlock> {
+        SuperBlock::new(self.root(), "devpts", &self.options.text())
+    }
+    /// The terminal that /dev/console stands for.
+    pub fn console(&self) -> Option<Arc<Pty>> {
+        self.console.lock().as_ref()?.upgrade()
+    }
+    /// Makes a terminal /dev/console.
+    pub fn set_console(&self, pty: &Arc<Pty>) {
+        *self.console.lock() = Some(Arc::downgrade(pty));
     }
     /// The root directory.
     pub fn root(self: &Arc<Self>) -> InodeRef {

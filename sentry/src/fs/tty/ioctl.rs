@@ -1,5 +1,6 @@
 //! ioctl_tty(2).
 
+use super::drivers::SLAVE_MAJOR;
 use super::jobs::{self, check_change, is_controlling};
 use super::pty::Pty;
 use super::termios::{Cc, TERMIOS_LEN, Termios};
@@ -61,9 +62,9 @@ mod cmd {
 }
 use cmd::*;
 
-/// Major numbers of Unix98 slaves: 136 and up, 256 minors each.
+/// Device number of /dev/pts/`index`.
 pub(super) fn slave_device(index: u32) -> u64 {
-    makedev(136 + index / 256, index % 256)
+    makedev(SLAVE_MAJOR + index / 256, index % 256)
 }
 
 fn put(cx: &dyn Caller, arg: u64, value: i32) -> Result<i64> {
@@ -327,9 +328,7 @@ fn to_termio(t: &Termios) -> [u8; 18] {
     for (to, from) in out.chunks_exact_mut(2).zip(words) {
         to.copy_from_slice(&(from as u16).to_ne_bytes());
     }
-    if let [.., line, _, _, _, _, _, _, _, _, _] = &mut out {
-        *line = t.line;
-    }
+    out[8] = t.line;
     for (to, from) in out.iter_mut().skip(9).take(8).zip(t.cc) {
         *to = from;
     }

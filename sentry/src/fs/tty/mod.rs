@@ -7,6 +7,7 @@
 
 mod bridge;
 mod devpts;
+mod drivers;
 mod effects;
 mod ioctl;
 mod jobs;
@@ -19,6 +20,7 @@ pub mod termios;
 
 pub use bridge::HostBridge;
 pub use devpts::{Devpts, DevptsOptions};
+pub use drivers::register_drivers;
 pub use jobs::{Jobs, Terminal, leader_exits};
 pub use master::Master;
 pub use pty::{Pty, WinSize};

@@ -92,8 +92,14 @@ pub fn send_kernel(group: &Arc<ThreadGroup>, signal: i32) {
     }
 }
 
-/// A session leader has ended: its terminal hangs up.
-pub fn session_leader_exited(_leader: &Arc<ThreadGroup>) {}
+/// Whether a signal would have no effect on the task: it is blocked, or the process ignores it (SIG_IGN).
+pub fn is_ignored(task: &Arc<Task>, signal: i32) -> bool {
+    let Some(s) = Signal::new(signal) else {
+        return true;
+    };
+    let group = task.group().signals.lock();
+    task.signals.blocked().contains(s) || group.handlers().get(s).handler == SIG_IGN
+}
 
 /// The task's parent has ended: PR_SET_PDEATHSIG.
 pub fn parent_died(task: &Arc<Task>) {

@@ -32,7 +32,7 @@ pub use info::{AUDIT_ARCH_X86_64, SigInfo, code};
 pub(crate) use lifecycle::send_child_exit;
 pub use lifecycle::{
     attach, child_exit_policy, clone_group, clone_task, detach, end_siblings, exec, interrupts,
-    is_stopped, must_die, parent_died, send_kernel, session_leader_exited, start_group_exit,
+    is_ignored, is_stopped, must_die, parent_died, send_kernel, start_group_exit,
 };
 pub use own::{pending, set_action, set_blocked, stop_waiting, take, take_or_wait};
 pub use queue::{OnDequeue, Pending, Queued, QuotaGuard, SignalQuota};

@@ -191,7 +191,8 @@ fn make(
                 signals,
                 kernel.boot.elapsed(),
             );
-            *g.tty.lock() = cx.group().tty.lock().clone();
+            let terminal = cx.group().tty.lock().clone();
+            *g.tty.lock() = terminal;
             g.oom_score_adj.store(
                 cx.group().oom_score_adj.load(Ordering::Relaxed),
                 Ordering::Relaxed,

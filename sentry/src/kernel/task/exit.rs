@@ -130,7 +130,7 @@ impl News {
             signal::send_kernel(&g, libc::SIGCONT);
         }
         if let Some(g) = self.hangup {
-            signal::session_leader_exited(&g);
+            crate::kernel::jobs::session_leader_exited(&g);
         }
         for t in self.parent_died {
             signal::parent_died(&t);

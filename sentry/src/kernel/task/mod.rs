@@ -49,6 +49,8 @@ pub struct Task {
     pub signals: TaskSignals,
     /// Signal sent when the parent dies (PR_SET_PDEATHSIG), 0 none.
     parent_death_signal: AtomicI32,
+    /// A file operation sent the task a signal that ends the call in flight (ERESTARTSYS): job control.
+    pub(super) restart: AtomicBool,
     local: Mutex<TaskLocal>,
 }
 
@@ -132,6 +134,7 @@ impl Task {
             run_state: AtomicU8::new(super::worker::state::RUNNING),
             signals: parts.signals,
             parent_death_signal: AtomicI32::new(0),
+            restart: AtomicBool::new(false),
             local: Mutex::new(Rank::TASK_LOCAL, parts.local),
         });
         kernel.by_token.lock().insert(task.token().0, task.clone());
