@@ -16,8 +16,12 @@ pub struct FdEntry {
 
 /// Descriptors of one or more tasks. Closed files are handed back to the caller so that they are dropped without the lock.
 pub struct FdTable {
+    /// Names the owner of POSIX record locks.
+    id: u64,
     inner: Mutex<Inner>,
 }
+
+static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 #[derive(Default, Clone)]
 struct Inner {
@@ -28,9 +32,7 @@ struct Inner {
 
 impl Default for FdTable {
     fn default() -> Self {
-        FdTable {
-            inner: Mutex::new(Rank::FD_TABLE, Inner::default()),
-        }
+        FdTable::with(Inner::default())
     }
 }
 
@@ -39,6 +41,16 @@ fn index(fd: i32) -> Result<usize> {
 }
 
 impl FdTable {
+    fn with(inner: Inner) -> FdTable {
+        FdTable {
+            id: NEXT_ID.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            inner: Mutex::new(Rank::FD_TABLE, inner),
+        }
+    }
+    /// Its number, unlike that of any other table: the owner of POSIX record locks.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
     /// The file behind `fd`, whatever it was opened for (O_PATH included).
     pub fn get_any(&self, fd: i32) -> Result<Arc<File>> {
         self.entry(fd).map(|e| e.file)
@@ -150,9 +162,7 @@ impl FdTable {
     }
     /// A table with the same files (fork).
     pub fn duplicate(&self) -> FdTable {
-        FdTable {
-            inner: Mutex::new(Rank::FD_TABLE, self.inner.lock().clone()),
-        }
+        FdTable::with(self.inner.lock().clone())
     }
     /// Takes out every entry for which `pick(fd, entry)` holds (exec's close-on-exec, close_range, exit).
     pub fn remove_where(&self, mut pick: impl FnMut(i32, &FdEntry) -> bool) -> Vec<FdEntry> {

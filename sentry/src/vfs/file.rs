@@ -2,6 +2,8 @@
 
 use super::caller::Caller;
 use super::inode::{FileType, InodeRef, Stat};
+use super::locks::{FileLocks, LockOwner};
+use super::notify;
 use super::path::Path;
 use crate::abi::{Errno, Result};
 use crate::sync::{Events, Mutex, Rank, WaitQueue};
@@ -320,6 +322,9 @@ impl File {
     pub fn with_position<R>(&self, f: impl FnOnce(&mut u64) -> R) -> R {
         if self.ops.own_position() {
             f(&mut OWN_POSITION.clone())
+        } else if !self.ops.seekable() {
+            // Streams have none: their readers and writers do not wait for each other.
+            f(&mut 0)
         } else {
             f(&mut self.pos.lock())
         }
@@ -353,6 +358,18 @@ impl File {
             None => self.inode.describe(),
         }
     }
+    /// A descriptor of this description was closed by process `tgid`, whose table is `table`: its POSIX locks on the file
+    /// go, whichever descriptor they were taken through.
+    pub fn closed(&self, table: u64, tgid: i32) {
+        if let Some(locks) = self.inode.meta().existing::<FileLocks>() {
+            locks.release(LockOwner::Table(table));
+        }
+        self.ops.flush(self, tgid);
+    }
+    /// Whose its flock and OFD locks are.
+    pub fn lock_owner(&self) -> LockOwner {
+        LockOwner::Description(std::ptr::from_ref(self).addr())
+    }
     /// Whether reading must not touch the access time.
     pub fn noatime(&self) -> bool {
         use super::mount::MountFlags;
@@ -361,5 +378,25 @@ impl File {
                 .path
                 .as_ref()
                 .is_some_and(|p| p.mount.flags().contains(MountFlags::NOATIME))
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if let Some(locks) = self.inode.meta().existing::<FileLocks>() {
+            locks.release(self.lock_owner());
+        }
+        if self.flags().contains(OpenFlags::PATH) {
+            return;
+        }
+        let mask = if self.flags().writable() {
+            notify::Mask::CLOSE_WRITE
+        } else {
+            notify::Mask::CLOSE_NOWRITE
+        };
+        notify::file(self, mask);
+        if let Some(p) = &self.path {
+            notify::released(&p.dentry);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! and terminal come as [`Caller`]. [`resolve`] walks a path, [`open()`] opens one, [`names`] changes directories. A [`Path`] is
 //! a dentry in a mount; [`FsContext`] says where a task's paths start.
 
+pub mod attr;
 pub mod caller;
 pub mod context;
 pub mod dentry;
@@ -11,12 +12,15 @@ pub mod deny_write;
 pub mod file;
 pub mod host;
 pub mod inode;
+pub mod locks;
 pub mod mount;
 pub mod names;
+pub mod notify;
 pub mod open;
 pub mod path;
 pub mod permission;
 pub mod walk;
+pub mod xattr;
 
 pub use caller::{Caller, KernelCaller};
 pub use context::FsContext;

@@ -7,6 +7,7 @@ use super::caller::Caller;
 use super::context::FsContext;
 use super::dentry::Dentry;
 use super::inode::{FileType, RenameFlags, Stat, same_inode};
+use super::notify::{self, Mask};
 use super::path::Path;
 use super::permission::{self, EXEC, READ, SETGID, SETUID, WRITE};
 use super::walk::{At, Last, Walk, WalkFlags};
@@ -65,6 +66,7 @@ fn make_name(
     dir.mount.want_write()?;
     may_change(cx, &dir)?;
     let inode = make(&dir, &name)?;
+    notify::entry(&dir.dentry, &inode, Mask::CREATE, &name);
     let dentry = dir.dentry.added(&name, inode);
     Ok(Path {
         mount: dir.mount.clone(),
@@ -150,6 +152,7 @@ pub fn link(cx: &dyn Caller, fs: &FsContext, source: &Path, start: &At, path: &[
             return Err(Errno::ENOENT);
         }
         dir.inode().link(cx, name, inode)?;
+        notify::object(&source.dentry, Mask::ATTRIB);
         Ok(inode.clone())
     })
     .map(drop)
@@ -194,7 +197,8 @@ pub fn unlink(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Resul
         dir.dentry.removed(&name);
         victim
     };
-    drop(victim);
+    notify::unlinked(&victim);
+    notify::entry(&dir.dentry, victim.inode(), Mask::DELETE, &name);
     Ok(())
 }
 
@@ -221,7 +225,8 @@ pub fn rmdir(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Result
         dir.dentry.removed(&name);
         victim
     };
-    drop(victim);
+    notify::unlinked(&victim);
+    notify::entry(&dir.dentry, victim.inode(), Mask::DELETE, &name);
     Ok(())
 }
 
@@ -331,6 +336,15 @@ pub fn rename(
                 new.mark_deleted();
             }
             Dentry::moved(&old, &new_dir.dentry, &new_name);
+        }
+    }
+    let (from, to) = (&old_dir.dentry, &new_dir.dentry);
+    notify::renamed(from, &old_name, to, &new_name, old.inode());
+    if let Some(new) = new {
+        if exchange {
+            notify::renamed(to, &new_name, from, &old_name, new.inode());
+        } else {
+            notify::unlinked(&new);
         }
     }
     Ok(())

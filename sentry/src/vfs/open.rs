@@ -216,6 +216,7 @@ fn finish_open(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<Fi
     if flags.writable() && inode.file_type() == FileType::Regular {
         file.hold_writer(Writer::new(inode)?);
     }
+    super::notify::file(&file, super::notify::Mask::OPEN);
     Ok(file)
 }
 

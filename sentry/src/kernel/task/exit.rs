@@ -56,7 +56,7 @@ fn release_fds(task: &Arc<Task>) {
     if Arc::strong_count(&old) == 1 {
         let tgid = task.group().pid();
         for e in old.remove_where(|_, _| true) {
-            e.file.ops().flush(&e.file, tgid);
+            e.file.closed(old.id(), tgid);
         }
     }
 }
