@@ -74,6 +74,7 @@ impl Sentry {
         let spec = self.spec;
         let ready = self.control;
         let config = BootConfig {
+            is_init: false,
             platform,
             gofer: Some(Arc::new(gofer)),
             root: self.mounted.root,

@@ -1,5 +1,9 @@
 //! Credentials and capabilities (credentials(7), capabilities(7)).
 
+mod exec;
+
+pub use exec::{FileOwner, exec_credentials};
+
 use std::sync::Arc;
 
 bitflags::bitflags! {

@@ -22,6 +22,9 @@ pub struct BootConfig {
     pub argv: Vec<Vec<u8>>,
     /// `K=V` strings.
     pub envp: Vec<Vec<u8>>,
+    /// The program is a real init (a container's entry point under an engine): it waits for orphans itself and is
+    /// protected from signals it does not handle. False for `cofferdam do`, where it is an ordinary program.
+    pub is_init: bool,
     /// Working directory in the guest.
     pub cwd: Vec<u8>,
     /// Who the program runs as.

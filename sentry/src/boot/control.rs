@@ -1,5 +1,9 @@
 //! Messages from the monitor to the sentry: fixed 8-byte datagrams on a SOCK_SEQPACKET socket.
 
+use crate::kernel::{Kernel, signal};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
 /// One message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -43,6 +47,41 @@ impl Message {
             _ => None,
         }
     }
+}
+
+/// Starts the thread that obeys the monitor. When the monitor is gone, so is the sandbox.
+pub(super) fn listen(socket: OwnedFd, kernel: &Arc<Kernel>) -> std::io::Result<()> {
+    let kernel = kernel.clone();
+    std::thread::Builder::new()
+        .name("control".into())
+        .spawn(move || {
+            loop {
+                let mut buf = [0u8; LEN];
+                match nix::unistd::read(&socket, &mut buf) {
+                    Ok(0) => kernel.shut_down(),
+                    Ok(n) => match Message::decode(buf.get(..n).unwrap_or_default()) {
+                        Some(Message::Signal(signal)) => {
+                            if let (Some(init), Some(s)) =
+                                (kernel.process(1), signal::Signal::new(signal))
+                            {
+                                let _ = signal::send_group(
+                                    &init,
+                                    signal::SigInfo::user(s, 0, 0),
+                                    signal::Origin::Outside,
+                                );
+                            }
+                            continue;
+                        }
+                        Some(Message::WindowSize(..)) | None => continue,
+                        Some(Message::Kill) => kernel.shut_down(),
+                    },
+                    Err(nix::errno::Errno::EINTR) => continue,
+                    Err(_) => kernel.shut_down(),
+                }
+                return;
+            }
+        })?;
+    Ok(())
 }
 
 #[cfg(test)]

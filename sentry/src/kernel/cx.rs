@@ -81,14 +81,7 @@ impl Cx<'_> {
     }
     /// The process's limits on memory.
     pub fn mm_limits(&self) -> crate::mm::MmLimits {
-        let limits = *self.group().limits().lock();
-        crate::mm::MmLimits {
-            address_space: limits.soft(libc::RLIMIT_AS),
-            data: limits.soft(libc::RLIMIT_DATA),
-            stack: limits.soft(libc::RLIMIT_STACK),
-            memlock: limits.soft(libc::RLIMIT_MEMLOCK),
-            ipc_lock: self.creds().has(crate::auth::Caps::IPC_LOCK),
-        }
+        self.group().limits().lock().memory(&self.creds())
     }
     /// What earlier runs of this call recorded.
     pub fn progress(&mut self) -> &mut Progress {

@@ -1,5 +1,8 @@
 //! Resource limits (getrlimit(2)).
 
+use crate::auth::{Caps, Credentials};
+use crate::mm::MmLimits;
+
 /// RLIM_INFINITY.
 pub const INFINITY: u64 = u64::MAX;
 
@@ -33,5 +36,15 @@ impl Limits {
     /// Soft limit of a resource.
     pub fn soft(&self, resource: u32) -> u64 {
         self.0.get(resource as usize).map_or(INFINITY, |l| l.0)
+    }
+    /// Those on memory, for a process with this identity.
+    pub fn memory(&self, creds: &Credentials) -> MmLimits {
+        MmLimits {
+            address_space: self.soft(libc::RLIMIT_AS),
+            data: self.soft(libc::RLIMIT_DATA),
+            stack: self.soft(libc::RLIMIT_STACK),
+            memlock: self.soft(libc::RLIMIT_MEMLOCK),
+            ipc_lock: creds.has(Caps::IPC_LOCK),
+        }
     }
 }

@@ -3,10 +3,11 @@
 //! Key types: [`Kernel`] (one sandbox), [`Task`] (one guest thread), [`ThreadGroup`] (one guest process), [`Cx`] (a task
 //! while a worker runs it). Locks: see [`crate::sync`].
 
-mod cx;
+pub mod cx;
 mod fd_table;
 pub mod futex;
 pub mod jobs;
+pub mod identity;
 pub mod limits;
 pub mod pidfd;
 pub mod signal;
@@ -43,6 +44,7 @@ pub struct Kernel {
     tree: Mutex<tree::TaskTree>,
     run_queue: Mutex<VecDeque<Arc<Task>>>,
     next_token: AtomicU64,
+    memory_limit: AtomicU64,
     by_token: Mutex<HashMap<u64, Arc<Task>>>,
     /// Set once init has exited.
     stopping: AtomicBool,
@@ -55,6 +57,25 @@ pub struct Kernel {
     /// Objects that upper layers keep per sandbox (socket namespaces, ptys, futexes), keyed by type.
     pub extensions: crate::vfs::InodeMeta,
 }
+
+/// What the guest is told of the sandbox's memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryInfo {
+    /// The sandbox's limit.
+    pub total: u64,
+    /// Resident in its processes.
+    pub used: u64,
+}
+
+impl MemoryInfo {
+    /// What is left.
+    pub fn free(&self) -> u64 {
+        self.total.saturating_sub(self.used)
+    }
+}
+
+/// Memory that a sandbox without a limit is said to have: 2 GiB, whatever the host has.
+const DEFAULT_MEMORY: u64 = 2 << 30;
 
 /// uname(2)'s settable names.
 #[derive(Clone, Debug)]
@@ -80,6 +101,36 @@ impl Kernel {
     /// How init ended, once it has.
     pub fn init_status(&self) -> Option<ExitStatus> {
         *self.init_status.lock()
+    }
+    /// Ends the sandbox at once: workers return, and dropping the platform ends every guest process.
+    pub fn shut_down(&self) {
+        self.stopping
+            .store(true, std::sync::atomic::Ordering::SeqCst);
+        self.platform.wake();
+    }
+    /// Memory of the sandbox.
+    pub fn memory(&self) -> MemoryInfo {
+        let used = self
+            .processes()
+            .iter()
+            .filter_map(|g| g.threads().first().map(|t| t.mm().resident()))
+            .sum();
+        MemoryInfo {
+            total: self.memory_limit.load(std::sync::atomic::Ordering::Relaxed),
+            used,
+        }
+    }
+    /// Sets what the guest is told its memory is, in bytes.
+    pub fn set_memory_limit(&self, bytes: u64) {
+        self.memory_limit
+            .store(bytes, std::sync::atomic::Ordering::Relaxed);
+    }
+    /// Bit per CPU that the guest may use.
+    pub fn cpu_mask(&self) -> u64 {
+        let n = std::thread::available_parallelism()
+            .map_or(1, |n| n.get())
+            .min(64);
+        u64::MAX >> (64 - n)
     }
     pub(in crate::kernel) fn new_token(&self) -> cofferdam_platform::Token {
         cofferdam_platform::Token(
@@ -107,6 +158,7 @@ impl Kernel {
             tree: Mutex::new(Rank::TASKS, tree::TaskTree::default()),
             run_queue: Mutex::new(Rank::RUN_QUEUE, VecDeque::new()),
             next_token: AtomicU64::new(1),
+            memory_limit: AtomicU64::new(DEFAULT_MEMORY),
             by_token: Mutex::new(Rank::LEAF, HashMap::new()),
             stopping: AtomicBool::new(false),
             init_status: Mutex::new(Rank::LEAF, None),

@@ -42,7 +42,7 @@ pub struct ThreadGroup {
     /// Woken when this process ends (pidfd) or one of its threads does.
     pub exit_events: Arc<WaitQueue>,
     /// CPU nanoseconds of reaped threads (user, system) and of waited-for children.
-    pub(super) times: Mutex<GroupTimes>,
+    pub times: Mutex<GroupTimes>,
     /// Start time in nanoseconds since the sandbox's boot.
     pub start_ns: u64,
     /// oom_score_adj as procfs shows it.
@@ -54,6 +54,10 @@ pub struct ThreadGroup {
     /// Objects that belong to the process (POSIX timers, itimers), keyed by type.
     pub extensions: crate::vfs::InodeMeta,
     exiting: AtomicBool,
+    /// comm of the thread that ended last (a zombie has no task to ask).
+    pub last_name: Mutex<Vec<u8>>,
+    /// PR_SET_DUMPABLE.
+    pub dumpable: AtomicI32,
     /// Number of voluntary context switches (parks).
     pub switches: AtomicU64,
 }
@@ -95,6 +99,8 @@ impl ThreadGroup {
             tty_old_group: AtomicI32::new(0),
             extensions: Default::default(),
             exiting: AtomicBool::new(false),
+            last_name: Mutex::new(Rank::LEAF, Vec::new()),
+            dumpable: AtomicI32::new(1),
             switches: AtomicU64::new(0),
         })
     }
@@ -195,6 +201,8 @@ pub(super) struct Node {
     pub subreaper: bool,
     /// Has called execve since fork (setpgid's EACCES).
     pub execed: bool,
+    /// Given to an init that need not wait for strangers ([`TaskTree::reap_orphans`]): nobody sees it end.
+    pub adopted: bool,
 }
 
 /// A job-control change that wait4(WUNTRACED | WCONTINUED) may report once.
@@ -210,6 +218,8 @@ pub(super) struct TaskTree {
     pub nodes: BTreeMap<i32, Node>,
     pub tasks: BTreeMap<i32, Weak<Task>>,
     pub last_pid: i32,
+    /// Orphans that come to init end unseen, as if the machine's own init had them: the first process is an ordinary program.
+    pub reap_orphans: bool,
 }
 
 impl TaskTree {
@@ -280,6 +290,10 @@ impl Kernel {
     /// Whether a process group is orphaned (its background reads give EIO, its stops are ignored).
     pub fn is_orphaned_group(&self, pgid: i32) -> bool {
         super::task::exit::is_orphaned(&self.tree.lock(), pgid, 0)
+    }
+    /// The pid given out last.
+    pub fn last_pid(&self) -> i32 {
+        self.tree.lock().last_pid
     }
     /// Number of live tasks.
     pub fn task_count(&self) -> usize {

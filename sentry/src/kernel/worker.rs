@@ -113,7 +113,7 @@ impl Kernel {
     }
 
     /// Starts a task that has never run: its host thread is stopped and its registers are set.
-    pub(super) fn start(&self, task: Arc<Task>) {
+    pub fn start(&self, task: Arc<Task>) {
         task.run_state.store(QUEUED, Ordering::SeqCst);
         self.enqueue(task);
     }

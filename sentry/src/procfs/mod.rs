@@ -1,1 +1,46 @@
-//! Files about tasks: /proc.
+//! Files about tasks and the sandbox: /proc (proc(5)).
+//!
+//! [`superblock`] makes the file system; [`root`] holds the top directory, `pid/` what each process shows (a file of ours per
+//! /proc file or group of like ones), `system` the machine-wide files, `sys` the sysctls, `net` the network tables. Everything shown is the sandbox's; nothing is the host's.
+
+mod net;
+mod pid;
+mod root;
+mod sys;
+mod system;
+
+pub use net::{Table, set_table};
+pub use system::prepare;
+
+use crate::abi::{Errno, Result};
+use crate::fs::pseudo::FsId;
+use crate::kernel::Kernel;
+use crate::vfs::SuperBlock;
+use std::sync::{Arc, Weak};
+
+/// What every procfs object knows.
+#[derive(Clone)]
+struct Proc {
+    kernel: Weak<Kernel>,
+    fs: FsId,
+}
+
+impl Proc {
+    fn kernel(&self) -> Result<Arc<Kernel>> {
+        self.kernel.upgrade().ok_or(Errno::ESRCH)
+    }
+}
+
+/// A procfs of this sandbox.
+pub fn superblock(kernel: &Arc<Kernel>) -> Arc<SuperBlock> {
+    // st_dev of a kernel-made file system: major 0.
+    let fs = FsId {
+        dev: 0x15,
+        magic: 0x9fa0,
+    };
+    let proc = Proc {
+        kernel: Arc::downgrade(kernel),
+        fs,
+    };
+    SuperBlock::new(root::make(&proc), "proc", "rw")
+}

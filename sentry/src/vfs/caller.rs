@@ -46,7 +46,8 @@ pub trait Caller {
 /// The sentry acting for itself: root, no guest memory.
 pub struct KernelCaller;
 
-struct NoMemory;
+/// Memory of a caller that has none: every address faults.
+pub struct NoMemory;
 impl GuestMemory for NoMemory {
     fn read_partial(&self, _: u64, _: &mut [u8]) -> usize {
         0

@@ -2,10 +2,12 @@
 
 use super::{Task, TaskLocal, TaskParts, VforkDone};
 use crate::abi::Errno;
+use crate::kernel::pidfd::PidFd;
 use crate::kernel::tree::{Life, Node};
 use crate::kernel::{Cx, PID_MAX, ThreadGroup, signal};
 use crate::syscalls::{Block, OnSignal, SysErr, SysResult};
 use crate::usermem::UserPtr;
+use crate::vfs::OpenFlags;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -88,7 +90,14 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
         let _ = cx.mem().put(UserPtr::<i32>::new(a.parent_tid), &tid);
     }
     if a.flags & PIDFD != 0 {
-        // TODO(pidfd)
+        let file = PidFd::create(
+            &cx.caller(),
+            child.group().clone(),
+            None,
+            OpenFlags::empty(),
+        )?;
+        let fd = cx.install_fd(file, true)?;
+        cx.mem().put(UserPtr::<i32>::new(a.pidfd), &fd)?;
     }
     cx.kernel().start(child);
     match done {
@@ -193,6 +202,10 @@ fn make(
             );
             let terminal = cx.group().tty.lock().clone();
             *g.tty.lock() = terminal;
+            g.dumpable.store(
+                cx.group().dumpable.load(Ordering::Relaxed),
+                Ordering::Relaxed,
+            );
             g.oom_score_adj.store(
                 cx.group().oom_score_adj.load(Ordering::Relaxed),
                 Ordering::Relaxed,
@@ -214,6 +227,7 @@ fn make(
             thread: host,
             signals: task_signals,
             local,
+            sched: cx.task.sched.inherit(),
         },
     );
     tree.tasks.insert(pid, Arc::downgrade(&task));
@@ -242,6 +256,7 @@ fn make(
             report: None,
             subreaper: false,
             execed: false,
+            adopted: false,
         };
         tree.nodes.insert(pid, node);
         if let Some(p) = tree.nodes.get_mut(&parent) {

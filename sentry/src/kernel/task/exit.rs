@@ -72,6 +72,7 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, times: (u64
     }
     signal::detach(task);
     group.last_uid.store(task.creds().uid, Ordering::Relaxed);
+    *group.last_name.lock() = task.name();
     let mut news = News::default();
     {
         let mut tree = kernel.tree.lock();
@@ -166,6 +167,7 @@ fn process_ended(
         let mut zombie = None;
         if let Some(n) = tree.nodes.get_mut(child) {
             n.parent = heir;
+            n.adopted |= heir == 1 && tree.reap_orphans;
             n.exit_signal = libc::SIGCHLD;
             news.parent_died.extend(n.threads.iter().cloned());
             if let Life::Zombie(s) = n.life {
@@ -199,6 +201,10 @@ fn notify_parent(
         }
         return;
     };
+    if tree.nodes.get(&child.pid()).is_some_and(|n| n.adopted) {
+        reap(tree, child.pid());
+        return;
+    }
     let uid = child.last_uid.load(Ordering::Relaxed);
     let times = child.times.lock().dead_threads;
     let (send, autoreap) = signal::child_exit_policy(&p, exit_signal);

@@ -13,8 +13,11 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 
 pub mod clone;
+pub mod exec;
 
 pub mod exit;
+pub mod job;
+pub mod spawn;
 pub mod wait;
 
 /// What a vfork parent waits for.
@@ -51,7 +54,43 @@ pub struct Task {
     parent_death_signal: AtomicI32,
     /// A file operation sent the task a signal that ends the call in flight (ERESTARTSYS): job control.
     pub(super) restart: AtomicBool,
+    /// Scheduling attributes and the like, recorded and reported back.
+    pub sched: SchedState,
     local: Mutex<TaskLocal>,
+}
+
+/// What the guest sets and reads back but the sentry does not enforce.
+#[derive(Debug)]
+pub struct SchedState {
+    /// nice value, -20 to 19.
+    pub nice: AtomicI32,
+    /// SCHED_* with SCHED_RESET_ON_FORK.
+    pub policy: AtomicI32,
+    /// Bit per CPU.
+    pub affinity: AtomicU64,
+    /// Nanoseconds.
+    pub timer_slack: AtomicU64,
+}
+
+impl SchedState {
+    pub(super) fn new(cpu_mask: u64) -> SchedState {
+        SchedState {
+            nice: AtomicI32::new(0),
+            policy: AtomicI32::new(0),
+            affinity: AtomicU64::new(cpu_mask),
+            timer_slack: AtomicU64::new(50_000),
+        }
+    }
+    /// What a child starts with.
+    pub(super) fn inherit(&self) -> SchedState {
+        let get = |v: &AtomicI32| AtomicI32::new(v.load(Ordering::Relaxed));
+        SchedState {
+            nice: get(&self.nice),
+            policy: get(&self.policy),
+            affinity: AtomicU64::new(self.affinity.load(Ordering::Relaxed)),
+            timer_slack: AtomicU64::new(self.timer_slack.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 /// What a new task starts with.
@@ -67,6 +106,7 @@ pub(super) struct TaskParts {
     pub thread: Box<dyn Thread>,
     pub signals: TaskSignals,
     pub local: TaskLocal,
+    pub sched: SchedState,
 }
 
 struct Shared {
@@ -135,6 +175,7 @@ impl Task {
             signals: parts.signals,
             parent_death_signal: AtomicI32::new(0),
             restart: AtomicBool::new(false),
+            sched: parts.sched,
             local: Mutex::new(Rank::TASK_LOCAL, parts.local),
         });
         kernel.by_token.lock().insert(task.token().0, task.clone());
@@ -227,6 +268,16 @@ impl Task {
     /// Gives the task its own or another descriptor table.
     pub fn set_fds(&self, fds: Arc<FdTable>) -> Arc<FdTable> {
         std::mem::replace(&mut self.shared.lock().fds, fds)
+    }
+    /// Whether it runs guest code or a worker runs its handler (procfs's R).
+    pub fn is_running(&self) -> bool {
+        let s = self.run_state.load(Ordering::Relaxed);
+        matches!(
+            s,
+            super::worker::state::RUNNING
+                | super::worker::state::GUEST
+                | super::worker::state::QUEUED
+        )
     }
     /// The host thread, while the task lives.
     pub fn thread(&self) -> Option<Arc<dyn Thread>> {

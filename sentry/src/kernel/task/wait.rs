@@ -72,6 +72,9 @@ pub fn find(cx: &Cx<'_>, which: Which, wanted: Wanted) -> Result<Option<Found>, 
         let Some(node) = tree.nodes.get_mut(&pid) else {
             continue;
         };
+        if node.adopted {
+            continue;
+        }
         let fits = match which {
             Which::Any => true,
             Which::Pid(p) => p == pid,

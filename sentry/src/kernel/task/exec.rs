@@ -1,0 +1,297 @@
+//! execve: another program in a fresh address space (`fs/exec.c`).
+//!
+//! The new program is loaded completely into a new host process first; only when nothing can fail any more do the
+//! sibling threads end and the task moves over. A failed exec leaves the caller as it was.
+
+use super::clone::host_error;
+use crate::abi::{Errno, Result};
+use crate::auth::{Credentials, FileOwner};
+use crate::kernel::{Cx, futex, signal};
+use crate::loader::{self, Identity, LoadRequest, Loaded};
+use crate::mm::{MemoryManager, MmLimits};
+use crate::sync::{Events, Mutex, Rank};
+use crate::syscalls::{Block, Fd, OnSignal, SysErr, SysResult};
+use crate::usermem::{UserPtr, UserStr};
+use crate::vfs::permission::honours_setid;
+use crate::vfs::walk::anonymous_path;
+use crate::vfs::{self, At, Caller, File, FsContext, WalkFlags};
+use cofferdam_platform::{Registers, Thread, Token};
+use std::sync::Arc;
+
+/// A program that is loaded and waits for the sibling threads to end.
+struct Prepared {
+    token: Token,
+    mm: Arc<MemoryManager>,
+    thread: Mutex<Option<Box<dyn Thread>>>,
+    loaded: Loaded,
+    creds: Credentials,
+    name: Vec<u8>,
+    /// Whether the identity changed (set-user-id): not dumpable, no parent-death signal.
+    secure: bool,
+}
+
+/// execve(2) and execveat(2).
+///
+/// # Errors
+/// As the man page; nothing has changed for the caller.
+pub fn execve(
+    cx: &mut Cx<'_>,
+    dirfd: Fd,
+    path: UserStr,
+    argv: u64,
+    envp: u64,
+    flags: i32,
+) -> SysResult {
+    let earlier = cx
+        .progress()
+        .object
+        .clone()
+        .and_then(|o| o.downcast::<Prepared>().ok());
+    let prepared = match earlier {
+        Some(p) => p,
+        None => {
+            let p = Arc::new(prepare(cx, dirfd, path, argv, envp, flags)?);
+            cx.progress().object = Some(p.clone());
+            signal::end_siblings(cx.task)?;
+            p
+        }
+    };
+    if others(cx) > 0 {
+        return Err(Block::on(cx.group().exit_events.clone(), Events::IN)
+            .on_signal(OnSignal::Killable)
+            .into());
+    }
+    commit(cx, &prepared)?;
+    Err(SysErr::NoReturn)
+}
+
+fn prepare(
+    cx: &mut Cx<'_>,
+    dirfd: Fd,
+    path: UserStr,
+    argv: u64,
+    envp: u64,
+    flags: i32,
+) -> Result<Prepared> {
+    let name = cx.mem().read_path(path)?;
+    if flags & !(libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let at = match dirfd.0 {
+        _ if name.starts_with(b"/") => At::Cwd,
+        libc::AT_FDCWD => At::Cwd,
+        fd => {
+            let f = cx.fds().get_any(fd)?;
+            At::Path(f.path().cloned().unwrap_or_else(|| anonymous_path(&f)))
+        }
+    };
+    let mut how = WalkFlags::empty();
+    how.set(WalkFlags::FOLLOW, flags & libc::AT_SYMLINK_NOFOLLOW == 0);
+    how.set(WalkFlags::EMPTY_PATH, flags & libc::AT_EMPTY_PATH != 0);
+    let caller = cx.caller();
+    let fs = cx.fs();
+    let file = vfs::open_exec(&caller, &fs, &at, &name, how)?;
+    let by_fd = matches!(at, At::Path(_));
+    let inaccessible = by_fd && cx.fds().entry(dirfd.0).is_ok_and(|e| e.cloexec);
+    let shown = if name.is_empty() || (dirfd.0 != libc::AT_FDCWD && !name.starts_with(b"/")) {
+        let mut s = format!("/dev/fd/{}", dirfd.0).into_bytes();
+        if !name.is_empty() {
+            s.push(b'/');
+            s.extend_from_slice(&name);
+        }
+        s
+    } else {
+        name
+    };
+    let mut left = loader::strings_limit(cx.limit(libc::RLIMIT_STACK));
+    let argv = loader::read_strings(cx.mem(), UserPtr::new(argv), &mut left)?;
+    let envp = loader::read_strings(cx.mem(), UserPtr::new(envp), &mut left)?;
+    let loader = Loader {
+        kernel: cx.kernel(),
+        caller: &caller,
+        fs: &fs,
+        limits: cx.mm_limits(),
+    };
+    let p = loader.load(&cx.creds(), file, shown, inaccessible, argv, envp)?;
+    Ok(Prepared {
+        thread: Mutex::new(Rank::LEAF, Some(p.thread)),
+        token: p.token,
+        mm: p.mm,
+        loaded: p.loaded,
+        creds: p.creds,
+        name: p.name,
+        secure: p.secure,
+    })
+}
+
+/// Who loads a program: the identity and surroundings it is looked up with.
+pub(super) struct Loader<'a> {
+    pub kernel: &'a Arc<crate::kernel::Kernel>,
+    pub caller: &'a dyn Caller,
+    pub fs: &'a FsContext,
+    pub limits: MmLimits,
+}
+
+/// A new host process with the program in it.
+pub(super) struct Program {
+    pub token: Token,
+    pub mm: Arc<MemoryManager>,
+    pub thread: Box<dyn Thread>,
+    pub loaded: Loaded,
+    pub creds: Credentials,
+    /// comm.
+    pub name: Vec<u8>,
+    /// Whether the identity changed (set-user-id): not dumpable, no parent-death signal.
+    pub secure: bool,
+}
+
+impl Loader<'_> {
+    /// `path_inaccessible`: see [`LoadRequest`].
+    pub(super) fn load(
+        &self,
+        old: &Credentials,
+        file: Arc<File>,
+        path: Vec<u8>,
+        path_inaccessible: bool,
+        argv: Vec<Vec<u8>>,
+        envp: Vec<Vec<u8>>,
+    ) -> Result<Program> {
+        let token = self.kernel.new_token();
+        let (space, thread) = self
+            .kernel
+            .platform
+            .new_process(token)
+            .map_err(host_error)?;
+        let mm = MemoryManager::new(space);
+        let name = path
+            .rsplit(|b| *b == b'/')
+            .next()
+            .unwrap_or_default()
+            .to_vec();
+        let mut creds = old.clone();
+        let request = LoadRequest {
+            file,
+            path,
+            path_inaccessible,
+            argv,
+            envp,
+            limits: self.limits,
+            vdso: self.kernel.platform.vdso(),
+            identify: &mut |program| {
+                let stat = program.inode().stat()?;
+                let owner = FileOwner {
+                    uid: stat.uid,
+                    gid: stat.gid,
+                    perm: stat.perm,
+                };
+                creds = crate::auth::exec_credentials(
+                    old,
+                    owner,
+                    program.path().is_some_and(honours_setid),
+                );
+                Ok(Identity {
+                    uid: creds.uid,
+                    euid: creds.euid,
+                    gid: creds.gid,
+                    egid: creds.egid,
+                    secure: creds.euid != creds.uid || creds.egid != creds.gid,
+                })
+            },
+            open: &mut |p| vfs::open_exec(self.caller, self.fs, &At::Cwd, p, WalkFlags::FOLLOW),
+        };
+        let loaded = loader::load(request, &mm, &*thread)?;
+        let secure = creds.euid != old.euid || creds.egid != old.egid;
+        Ok(Program {
+            token,
+            mm: Arc::new(mm),
+            thread,
+            loaded,
+            creds,
+            name,
+            secure,
+        })
+    }
+}
+
+/// Registers at a program's entry: all zero but these (`start_thread`).
+pub(super) fn start_registers(loaded: &Loaded) -> Registers {
+    Registers {
+        rip: loaded.entry,
+        rsp: loaded.stack_pointer,
+        eflags: 0x202,
+        cs: 0x33,
+        ss: 0x2b,
+        ..Registers::default()
+    }
+}
+
+fn others(cx: &Cx<'_>) -> usize {
+    let tree = cx.kernel().tree.lock();
+    tree.nodes
+        .get(&cx.group().pid())
+        .map_or(0, |n| n.threads.len().saturating_sub(1))
+}
+
+/// The point of no return.
+fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
+    let task = cx.task;
+    let thread = p.thread.lock().take().ok_or(Errno::ENOEXEC)?;
+    futex::exit_robust_list(cx);
+    let tid_address = std::mem::take(&mut cx.local.clear_child_tid);
+    if tid_address != 0 {
+        futex::wake_clear_child_tid(cx, tid_address);
+    }
+    let old_thread = task.replace_thread(p.token, Some(thread.into()));
+    task.set_mm(p.mm.clone());
+    cx.mm = p.mm.clone();
+    if let Some(t) = old_thread {
+        t.terminate();
+    }
+    if let Some(done) = cx.local.vfork_done.take() {
+        done.finish();
+    }
+    become_leader(cx);
+    close_on_exec(cx);
+    signal::exec(cx);
+    task.set_creds(p.creds.clone());
+    task.set_name(&p.name);
+    let group = cx.group();
+    group
+        .dumpable
+        .store(i32::from(!p.secure), std::sync::atomic::Ordering::Relaxed);
+    if p.secure {
+        task.set_parent_death_signal(0);
+    }
+    cx.local.robust_list = (0, 0);
+    cx.local.saved_mask = None;
+    cx.local.regs = start_registers(&p.loaded);
+    Ok(())
+}
+
+/// The process keeps its pid whichever thread calls execve.
+fn become_leader(cx: &Cx<'_>) {
+    let pid = cx.group().pid();
+    let mut tree = cx.kernel().tree.lock();
+    if cx.task.tid() != pid {
+        tree.tasks.remove(&cx.task.tid());
+        cx.task.set_tid(pid);
+        tree.tasks.insert(pid, Arc::downgrade(cx.task));
+    }
+    if let Some(n) = tree.nodes.get_mut(&pid) {
+        n.exit_signal = libc::SIGCHLD;
+        n.execed = true;
+    }
+}
+
+fn close_on_exec(cx: &Cx<'_>) {
+    let mut fds = cx.task.fds();
+    // One reference is the task's, one is `fds`.
+    if Arc::strong_count(&fds) > 2 {
+        fds = Arc::new(fds.duplicate());
+        cx.task.set_fds(fds.clone());
+    }
+    let tgid = cx.group().pid();
+    for e in fds.remove_where(|_, e| e.cloexec) {
+        e.file.ops().flush(&e.file, tgid);
+    }
+}

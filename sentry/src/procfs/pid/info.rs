@@ -1,0 +1,194 @@
+//! Small files: auxv, cmdline, comm, environ, io, limits, OOM scores, id maps.
+
+use super::Live;
+use crate::abi::{Errno, Result};
+use crate::auth::Caps;
+use crate::kernel::limits::INFINITY;
+use crate::usermem::GuestMemory;
+use crate::vfs::Caller;
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+/// Most bytes of arguments or environment that are shown.
+const MAX_AREA: u64 = 4 << 20;
+
+pub(super) fn auxv(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    Ok(l.task
+        .as_ref()
+        .map(|t| t.mm().layout().auxv)
+        .unwrap_or_default())
+}
+
+/// A range of the process's memory, as far as it can be read.
+fn area(l: &Live, pick: fn(&crate::mm::Layout) -> (u64, u64)) -> Vec<u8> {
+    let Some(task) = &l.task else {
+        return Vec::new();
+    };
+    let mm = task.mm();
+    let (start, end) = pick(&mm.layout());
+    let len = end.saturating_sub(start).min(MAX_AREA);
+    let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
+    let got = mm.read_partial(start, &mut out);
+    out.truncate(got);
+    out
+}
+
+pub(super) fn cmdline(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let mut args = area(l, |y| (y.arg_start, y.arg_end));
+    // A process that overwrote the final NUL set its title: it extends to the first NUL, into the environment if need be.
+    if args.last().is_some_and(|b| *b != 0) {
+        args.extend(area(l, |y| (y.env_start, y.env_end)));
+        let end = args.iter().position(|b| *b == 0).unwrap_or(args.len());
+        args.truncate(end);
+    }
+    Ok(args)
+}
+
+pub(super) fn environ(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    Ok(area(l, |y| (y.env_start, y.env_end)))
+}
+
+pub(super) fn name(l: &Live) -> Vec<u8> {
+    l.task
+        .as_ref()
+        .map_or_else(|| l.group.last_name.lock().clone(), |t| t.name())
+}
+
+pub(super) fn comm(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    Ok([name(l).as_slice(), b"\n"].concat())
+}
+
+pub(super) fn set_comm(l: &Live, cx: &dyn Caller, data: &[u8]) -> Result<()> {
+    // Only the process itself may (same thread group).
+    if cx.tgid() != l.group.pid() {
+        return Err(Errno::EINVAL);
+    }
+    let end = data
+        .iter()
+        .position(|b| *b == 0 || *b == b'\n')
+        .unwrap_or(data.len());
+    l.task()?.set_name(data.get(..end).unwrap_or_default());
+    Ok(())
+}
+
+pub(super) fn io(_: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    Ok(b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n".to_vec())
+}
+
+pub(super) fn id_map(_: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    Ok(format!("{:>10} {:>10} {:>10}\n", 0, 0, u32::MAX).into_bytes())
+}
+
+pub(super) fn refuse(_: &Live, _: &dyn Caller, _: &[u8]) -> Result<()> {
+    Err(Errno::EPERM)
+}
+
+const LIMITS: &[(&str, u32, &str)] = &[
+    ("Max cpu time", libc::RLIMIT_CPU, "seconds"),
+    ("Max file size", libc::RLIMIT_FSIZE, "bytes"),
+    ("Max data size", libc::RLIMIT_DATA, "bytes"),
+    ("Max stack size", libc::RLIMIT_STACK, "bytes"),
+    ("Max core file size", libc::RLIMIT_CORE, "bytes"),
+    ("Max resident set", libc::RLIMIT_RSS, "bytes"),
+    ("Max processes", libc::RLIMIT_NPROC, "processes"),
+    ("Max open files", libc::RLIMIT_NOFILE, "files"),
+    ("Max locked memory", libc::RLIMIT_MEMLOCK, "bytes"),
+    ("Max address space", libc::RLIMIT_AS, "bytes"),
+    ("Max file locks", libc::RLIMIT_LOCKS, "locks"),
+    ("Max pending signals", libc::RLIMIT_SIGPENDING, "signals"),
+    ("Max msgqueue size", libc::RLIMIT_MSGQUEUE, "bytes"),
+    ("Max nice priority", libc::RLIMIT_NICE, ""),
+    ("Max realtime priority", libc::RLIMIT_RTPRIO, ""),
+    ("Max realtime timeout", libc::RLIMIT_RTTIME, "us"),
+];
+
+pub(super) fn limits(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let all = *l.group.limits().lock();
+    let show = |v: u64| {
+        if v == INFINITY {
+            "unlimited".to_owned()
+        } else {
+            v.to_string()
+        }
+    };
+    let mut out = format!(
+        "{:<25} {:<20} {:<20} {:<10}\n",
+        "Limit", "Soft Limit", "Hard Limit", "Units"
+    );
+    for (name, which, unit) in LIMITS {
+        let (soft, hard) = all
+            .0
+            .get(*which as usize)
+            .copied()
+            .unwrap_or((INFINITY, INFINITY));
+        let _ = writeln!(
+            out,
+            "{name:<25} {:<20} {:<20} {unit:<10}",
+            show(soft),
+            show(hard)
+        );
+    }
+    Ok(out.into_bytes())
+}
+
+pub(super) fn schedstat(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let (u, s) = l.group.cpu_time();
+    Ok(format!("{} 0 0\n", u.saturating_add(s)).into_bytes())
+}
+
+fn number(data: &[u8]) -> Result<i64> {
+    std::str::from_utf8(data)
+        .ok()
+        .and_then(|t| t.trim().parse().ok())
+        .ok_or(Errno::EINVAL)
+}
+
+fn set_oom(l: &Live, cx: &dyn Caller, value: i64) -> Result<()> {
+    let value = i32::try_from(value)
+        .ok()
+        .filter(|v| (-1000..=1000).contains(v))
+        .ok_or(Errno::EINVAL)?;
+    if value < l.group.oom_score_adj.load(Ordering::Relaxed)
+        && !cx.credentials().has(Caps::SYS_RESOURCE)
+    {
+        return Err(Errno::EACCES);
+    }
+    l.group.oom_score_adj.store(value, Ordering::Relaxed);
+    Ok(())
+}
+
+pub(super) fn oom_score_adj(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    Ok(format!("{}\n", l.group.oom_score_adj.load(Ordering::Relaxed)).into_bytes())
+}
+
+pub(super) fn set_oom_score_adj(l: &Live, cx: &dyn Caller, data: &[u8]) -> Result<()> {
+    set_oom(l, cx, number(data)?)
+}
+
+/// The old scale of -17 to 15.
+pub(super) fn oom_adj(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let adj = l.group.oom_score_adj.load(Ordering::Relaxed);
+    let old = if adj == 1000 { 15 } else { adj * 17 / 1000 };
+    Ok(format!("{old}\n").into_bytes())
+}
+
+pub(super) fn set_oom_adj(l: &Live, cx: &dyn Caller, data: &[u8]) -> Result<()> {
+    match number(data)? {
+        15 => set_oom(l, cx, 1000),
+        n @ -17..=14 => set_oom(l, cx, n * 1000 / 17),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+pub(super) fn timer_slack(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    Ok(format!("{}\n", l.task()?.sched.timer_slack.load(Ordering::Relaxed)).into_bytes())
+}
+
+pub(super) fn set_timer_slack(l: &Live, _: &dyn Caller, data: &[u8]) -> Result<()> {
+    let ns = u64::try_from(number(data)?).map_err(|_| Errno::EINVAL)?;
+    l.task()?
+        .sched
+        .timer_slack
+        .store(if ns == 0 { 50_000 } else { ns }, Ordering::Relaxed);
+    Ok(())
+}

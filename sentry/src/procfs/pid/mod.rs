@@ -1,0 +1,355 @@
+//! A process's directory, and each of its threads' under `task/`.
+
+mod fd;
+mod info;
+mod links;
+mod maps;
+mod mounts;
+mod stat;
+mod status;
+
+use super::root::task_of;
+use super::{Proc, net};
+use crate::abi::{Errno, Result};
+use crate::auth::Caps;
+use crate::fs::pseudo::{Attr, Child, Content, Directory, PseudoDir, PseudoFile};
+use crate::kernel::{Kernel, Task, ThreadGroup};
+use crate::vfs::{Caller, FileType, InodeRef, OpenFlags};
+use std::sync::{Arc, Weak};
+
+/// A process or one thread of it, by number: it may end at any time.
+#[derive(Clone)]
+struct Subject {
+    proc: Proc,
+    group: Weak<ThreadGroup>,
+    pid: i32,
+    /// Thread id in `task/TID`; `None` for the process's own directory.
+    tid: Option<i32>,
+}
+
+/// A subject that still exists.
+struct Live {
+    kernel: Arc<Kernel>,
+    group: Arc<ThreadGroup>,
+    /// The thread, or any thread of the process; `None` for a zombie.
+    task: Option<Arc<Task>>,
+    whole_process: bool,
+}
+
+impl Subject {
+    fn live(&self) -> Result<Live> {
+        let kernel = self.proc.kernel()?;
+        let group = self.group.upgrade().ok_or(Errno::ESRCH)?;
+        kernel
+            .process(self.pid)
+            .filter(|g| Arc::ptr_eq(g, &group))
+            .ok_or(Errno::ESRCH)?;
+        let threads = group.threads();
+        let task = match self.tid {
+            Some(tid) => Some(
+                threads
+                    .into_iter()
+                    .find(|t| t.tid() == tid)
+                    .ok_or(Errno::ESRCH)?,
+            ),
+            None => threads
+                .iter()
+                .find(|t| t.tid() == self.pid)
+                .or(threads.first())
+                .cloned(),
+        };
+        Ok(Live {
+            kernel,
+            group,
+            task,
+            whole_process: self.tid.is_none(),
+        })
+    }
+    fn number(&self) -> i32 {
+        self.tid.unwrap_or(self.pid)
+    }
+    /// Owner of the entries: the process's effective ids, root's if it is not dumpable.
+    fn owner(&self) -> (u32, u32) {
+        let Ok(l) = self.live() else { return (0, 0) };
+        if l.group.dumpable.load(std::sync::atomic::Ordering::Relaxed) != 1 {
+            return (0, 0);
+        }
+        l.task.map_or((0, 0), |t| {
+            let c = t.creds();
+            (c.euid, c.egid)
+        })
+    }
+    fn attr(&self, perm: u32, index: u64) -> Attr {
+        Attr::owned(self.proc.fs, perm, ino(self.number(), index), self.owner())
+    }
+}
+
+impl Live {
+    fn task(&self) -> Result<&Arc<Task>> {
+        self.task.as_ref().ok_or(Errno::ESRCH)
+    }
+    /// ptrace(2)'s access check (PTRACE_MODE_READ_FSCREDS): EACCES.
+    fn may_inspect(&self, cx: &dyn Caller) -> Result<()> {
+        let Some(task) = &self.task else {
+            return Ok(());
+        };
+        if task_of(cx).is_some_and(|c| Arc::ptr_eq(c.task.group(), &self.group)) {
+            return Ok(());
+        }
+        let (me, it) = (cx.credentials(), task.creds());
+        if me.has(Caps::SYS_PTRACE) {
+            return Ok(());
+        }
+        let same = [it.uid, it.euid, it.suid] == [me.fsuid; 3]
+            && [it.gid, it.egid, it.sgid] == [me.fsgid; 3];
+        let dumpable = self
+            .group
+            .dumpable
+            .load(std::sync::atomic::Ordering::Relaxed)
+            == 1;
+        if same && dumpable && me.permitted.contains(it.permitted) {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        }
+    }
+}
+
+/// Pid or tid of a directory name: decimal without leading zeros.
+pub(super) fn parse(name: &[u8]) -> Option<i32> {
+    let text = std::str::from_utf8(name).ok()?;
+    let n: i32 = text.parse().ok().filter(|n| *n > 0)?;
+    (n.to_string() == text).then_some(n)
+}
+
+/// Inode number of entry `index` of a process or thread.
+pub(super) fn ino(number: i32, index: u64) -> u64 {
+    (u64::from(number.unsigned_abs()) << 32) | index
+}
+
+/// The directory of a process (or, as Linux allows, of any thread by its tid).
+pub(super) fn lookup(proc: &Proc, pid: i32) -> Result<InodeRef> {
+    let kernel = proc.kernel()?;
+    let group = kernel
+        .process(pid)
+        .or_else(|| kernel.task(pid).map(|t| t.group().clone()))
+        .ok_or(Errno::ENOENT)?;
+    let s = Subject {
+        proc: proc.clone(),
+        pid: group.pid(),
+        group: Arc::downgrade(&group),
+        tid: None,
+    };
+    Ok(dir(s))
+}
+
+fn dir(s: Subject) -> InodeRef {
+    PseudoDir::new(s.attr(0o555, 0), Entries(s))
+}
+
+type Text = fn(&Live, &dyn Caller) -> Result<Vec<u8>>;
+type Store = fn(&Live, &dyn Caller, &[u8]) -> Result<()>;
+
+/// One generated file.
+struct Entry {
+    name: &'static str,
+    perm: u32,
+    /// Needs the ptrace access check to be opened.
+    private: bool,
+    text: Text,
+    store: Option<Store>,
+}
+
+const fn public(name: &'static str, text: Text) -> Entry {
+    Entry {
+        name,
+        perm: 0o444,
+        private: false,
+        text,
+        store: None,
+    }
+}
+const fn private(name: &'static str, perm: u32, text: Text) -> Entry {
+    Entry {
+        name,
+        perm,
+        private: true,
+        text,
+        store: None,
+    }
+}
+const fn writable(name: &'static str, perm: u32, text: Text, store: Store) -> Entry {
+    Entry {
+        name,
+        perm,
+        private: false,
+        text,
+        store: Some(store),
+    }
+}
+
+static FILES: &[Entry] = &[
+    private("auxv", 0o400, info::auxv),
+    public("cgroup", |_, _| Ok(b"0::/\n".to_vec())),
+    public("cmdline", info::cmdline),
+    writable("comm", 0o644, info::comm, info::set_comm),
+    private("environ", 0o400, info::environ),
+    writable("gid_map", 0o644, info::id_map, info::refuse),
+    private("io", 0o400, info::io),
+    public("limits", info::limits),
+    writable(
+        "loginuid",
+        0o644,
+        |_, _| Ok(b"4294967295".to_vec()),
+        info::refuse,
+    ),
+    private("maps", 0o444, maps::maps),
+    public("mountinfo", mounts::mountinfo),
+    public("mounts", mounts::mounts),
+    private("mountstats", 0o400, mounts::mountstats),
+    writable("oom_adj", 0o644, info::oom_adj, info::set_oom_adj),
+    public("oom_score", |_, _| Ok(b"0\n".to_vec())),
+    writable(
+        "oom_score_adj",
+        0o644,
+        info::oom_score_adj,
+        info::set_oom_score_adj,
+    ),
+    private("personality", 0o400, |_, _| Ok(b"00000000\n".to_vec())),
+    public("schedstat", info::schedstat),
+    public("sessionid", |_, _| Ok(b"4294967295".to_vec())),
+    writable(
+        "setgroups",
+        0o644,
+        |_, _| Ok(b"allow\n".to_vec()),
+        info::refuse,
+    ),
+    private("smaps", 0o444, maps::smaps),
+    private("smaps_rollup", 0o444, maps::smaps_rollup),
+    public("stat", stat::stat),
+    public("statm", stat::statm),
+    public("status", status::status),
+    writable(
+        "timerslack_ns",
+        0o666,
+        info::timer_slack,
+        info::set_timer_slack,
+    ),
+    writable("uid_map", 0o644, info::id_map, info::refuse),
+    public("wchan", |_, _| Ok(b"0".to_vec())),
+];
+
+/// Directories and links, after the files in a listing.
+const OTHERS: &[(&str, FileType)] = &[
+    ("cwd", FileType::Symlink),
+    ("exe", FileType::Symlink),
+    ("fd", FileType::Directory),
+    ("fdinfo", FileType::Directory),
+    ("net", FileType::Directory),
+    ("ns", FileType::Directory),
+    ("root", FileType::Symlink),
+    ("task", FileType::Directory),
+];
+
+/// Children of a process's or thread's directory.
+struct Entries(Subject);
+
+struct Generated {
+    subject: Subject,
+    entry: &'static Entry,
+}
+
+impl Content for Generated {
+    fn read(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
+        (self.entry.text)(&self.subject.live()?, cx)
+    }
+    fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
+        let store = self.entry.store.ok_or(Errno::EINVAL)?;
+        store(&self.subject.live()?, cx, data)?;
+        Ok(data.len())
+    }
+    fn may_open(&self, cx: &dyn Caller, _: OpenFlags) -> Result<()> {
+        if self.entry.private {
+            self.subject.live()?.may_inspect(cx)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Directory for Entries {
+    fn lookup(&self, name: &[u8]) -> Result<InodeRef> {
+        let s = &self.0;
+        s.live().map_err(|_| Errno::ENOENT)?;
+        if let Some(i) = FILES.iter().position(|e| e.name.as_bytes() == name) {
+            let entry = FILES.get(i).ok_or(Errno::ENOENT)?;
+            let attr = s.attr(entry.perm, 1 + i as u64);
+            return Ok(PseudoFile::new(
+                attr,
+                Generated {
+                    subject: s.clone(),
+                    entry,
+                },
+            ));
+        }
+        Ok(match name {
+            b"cwd" | b"exe" | b"root" => links::make(s, name),
+            b"fd" => fd::dir(s),
+            b"fdinfo" => fd::info_dir(s),
+            b"net" => net::make(&s.proc),
+            b"ns" => links::namespaces(s),
+            b"task" if s.tid.is_none() => PseudoDir::new(s.attr(0o555, 200), Tasks(s.clone())),
+            _ => return Err(Errno::ENOENT),
+        })
+    }
+    fn list(&self, _: &dyn Caller) -> Result<Vec<Child>> {
+        let s = &self.0;
+        s.live()?;
+        let files = FILES.iter().map(|e| (e.name, FileType::Regular));
+        let others = OTHERS
+            .iter()
+            .filter(|(n, _)| s.tid.is_none() || *n != "task")
+            .copied();
+        let each = |(i, (name, file_type)): (usize, (&str, FileType))| Child {
+            name: name.as_bytes().to_vec(),
+            ino: ino(s.number(), 1 + i as u64),
+            file_type,
+            key: i as u64,
+        };
+        Ok(files.chain(others).enumerate().map(each).collect())
+    }
+    fn nlink(&self) -> u32 {
+        if self.0.tid.is_some() { 7 } else { 9 }
+    }
+}
+
+/// `task/`.
+struct Tasks(Subject);
+
+impl Directory for Tasks {
+    fn lookup(&self, name: &[u8]) -> Result<InodeRef> {
+        let tid = parse(name).ok_or(Errno::ENOENT)?;
+        let s = Subject {
+            tid: Some(tid),
+            ..self.0.clone()
+        };
+        s.live().map_err(|_| Errno::ENOENT)?;
+        Ok(dir(s))
+    }
+    fn list(&self, _: &dyn Caller) -> Result<Vec<Child>> {
+        let l = self.0.live()?;
+        let mut tids: Vec<i32> = l.group.threads().iter().map(|t| t.tid()).collect();
+        tids.sort_unstable();
+        let each = |tid: i32| Child {
+            name: tid.to_string().into_bytes(),
+            ino: ino(tid, 0),
+            file_type: FileType::Directory,
+            key: u64::from(tid.unsigned_abs()),
+        };
+        Ok(tids.into_iter().map(each).collect())
+    }
+    fn nlink(&self) -> u32 {
+        let n = self.0.live().map_or(0, |l| l.group.threads().len());
+        2 + u32::try_from(n).unwrap_or(0)
+    }
+}

@@ -1,0 +1,119 @@
+//! stat and statm.
+
+use super::{Live, info};
+use crate::abi::Result;
+use crate::kernel::Task;
+use crate::vfs::Caller;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// State letter of a thread, or of a process.
+pub(super) fn state(l: &Live) -> char {
+    match &l.task {
+        None => 'Z',
+        Some(_) if crate::kernel::signal::is_stopped(&l.group) => 'T',
+        Some(_) if !l.whole_process => letter(l.task.as_ref()),
+        Some(_) => {
+            if l.group.threads().iter().any(|t| t.is_running()) {
+                'R'
+            } else {
+                'S'
+            }
+        }
+    }
+}
+
+fn letter(task: Option<&Arc<Task>>) -> char {
+    if task.is_some_and(|t| t.is_running()) {
+        'R'
+    } else {
+        'S'
+    }
+}
+
+/// CPU nanoseconds (user, system) of the thread or the whole process.
+fn times(l: &Live) -> (u64, u64) {
+    match &l.task {
+        Some(t) if !l.whole_process => t.thread().map_or((0, 0), |t| t.cpu_time()),
+        _ => l.group.cpu_time(),
+    }
+}
+
+pub(super) fn stat(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
+    let ticks = |ns: u64| ns / 10_000_000;
+    let number = match &l.task {
+        Some(t) if !l.whole_process => t.tid(),
+        _ => l.group.pid(),
+    };
+    let (user, system) = times(l);
+    let children = l.group.times.lock().children;
+    let mm = l.task.as_ref().map(|t| t.mm());
+    let sizes = mm.as_ref().map(|m| m.sizes()).unwrap_or_default();
+    let layout = mm.as_ref().map(|m| m.layout());
+    let shown = l.may_inspect(cx).is_ok();
+    let address = |pick: fn(&crate::mm::Layout) -> u64| match &layout {
+        Some(y) if shown => pick(y),
+        _ => 0,
+    };
+    let nice = l
+        .task
+        .as_ref()
+        .map_or(0, |t| t.sched.nice.load(Ordering::Relaxed));
+    let policy = l
+        .task
+        .as_ref()
+        .map_or(0, |t| t.sched.policy.load(Ordering::Relaxed));
+    // Terminal number and foreground group: 0 and -1 without a terminal.
+    let tty = (0, -1);
+    let threads = l.group.threads().len();
+    let (pending, blocked, ignored, caught) = super::status::signal_sets(l);
+    let mut out = format!("{number} (").into_bytes();
+    out.extend_from_slice(&info::name(l));
+    let tail = format!(
+        ") {} {} {} {} {} {} 4194304 0 0 0 0 {} {} {} {} {} {nice} {threads} 0 {} {} {} 18446744073709551615 {} {} {} 0 0 {} {} {} {} 0 0 0 17 0 0 {policy} 0 0 0 {} {} {} {} {} {} {} 0\n",
+        state(l),
+        l.group.parent_pid(),
+        l.group.pgid(),
+        l.group.sid(),
+        tty.0,
+        tty.1,
+        ticks(user),
+        ticks(system),
+        ticks(children.0),
+        ticks(children.1),
+        20 + nice,
+        ticks(l.group.start_ns),
+        sizes.total,
+        sizes.resident / 4096,
+        address(|y| y.start_code),
+        address(|y| y.end_code),
+        address(|y| y.start_stack),
+        pending & 0x7fff_ffff,
+        blocked & 0x7fff_ffff,
+        ignored & 0x7fff_ffff,
+        caught & 0x7fff_ffff,
+        address(|y| y.start_data),
+        address(|y| y.end_data),
+        address(|y| y.start_brk),
+        address(|y| y.arg_start),
+        address(|y| y.arg_end),
+        address(|y| y.env_start),
+        address(|y| y.env_end),
+    );
+    out.extend_from_slice(tail.as_bytes());
+    Ok(out)
+}
+
+pub(super) fn statm(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let s = l.task.as_ref().map(|t| t.mm().sizes()).unwrap_or_default();
+    let pages = |b: u64| b / 4096;
+    Ok(format!(
+        "{} {} {} {} 0 {} 0\n",
+        pages(s.total),
+        pages(s.resident),
+        pages(s.shared.min(s.resident)),
+        pages(s.exe),
+        pages(s.data + s.stack)
+    )
+    .into_bytes())
+}

@@ -1,0 +1,236 @@
+//! /proc/sys: sysctls. Those that the sandbox models can be read; few can be written.
+
+use super::Proc;
+use crate::abi::{Errno, Result};
+use crate::auth::Caps;
+use crate::fs::pseudo::{Attr, Content, PseudoFile, StaticDir};
+use crate::kernel::Kernel;
+use crate::mm::random_u64;
+use crate::vfs::{Caller, InodeRef, caller::require};
+use std::sync::Arc;
+
+/// Path below /proc/sys and value.
+const FIXED: &[(&str, &str)] = &[
+    ("fs/aio-max-nr", "65536"),
+    ("fs/aio-nr", "0"),
+    ("fs/file-max", "9223372036854775807"),
+    ("fs/file-nr", "0\t0\t9223372036854775807"),
+    ("fs/inotify/max_queued_events", "16384"),
+    ("fs/inotify/max_user_instances", "128"),
+    ("fs/inotify/max_user_watches", "65536"),
+    ("fs/lease-break-time", "45"),
+    ("fs/mqueue/msg_default", "10"),
+    ("fs/mqueue/msg_max", "10"),
+    ("fs/mqueue/msgsize_default", "8192"),
+    ("fs/mqueue/msgsize_max", "8192"),
+    ("fs/mqueue/queues_max", "256"),
+    ("fs/nr_open", "1048576"),
+    ("fs/overflowgid", "65534"),
+    ("fs/overflowuid", "65534"),
+    ("fs/pipe-max-size", "1048576"),
+    ("fs/pipe-user-pages-soft", "16384"),
+    ("fs/protected_hardlinks", "1"),
+    ("fs/protected_symlinks", "1"),
+    ("fs/suid_dumpable", "0"),
+    ("kernel/cap_last_cap", "40"),
+    ("kernel/core_pattern", "core"),
+    ("kernel/core_uses_pid", "0"),
+    ("kernel/dmesg_restrict", "1"),
+    ("kernel/kptr_restrict", "2"),
+    ("kernel/msgmax", "8192"),
+    ("kernel/msgmnb", "16384"),
+    ("kernel/msgmni", "32000"),
+    ("kernel/ngroups_max", "65536"),
+    ("kernel/osrelease", crate::kernel::RELEASE),
+    ("kernel/ostype", "Linux"),
+    ("kernel/overflowgid", "65534"),
+    ("kernel/overflowuid", "65534"),
+    ("kernel/perf_event_paranoid", "4"),
+    ("kernel/pid_max", "32768"),
+    ("kernel/printk", "4\t4\t1\t7"),
+    ("kernel/random/entropy_avail", "256"),
+    ("kernel/random/poolsize", "256"),
+    ("kernel/randomize_va_space", "2"),
+    ("kernel/sched_child_runs_first", "0"),
+    ("kernel/sched_rt_period_us", "1000000"),
+    ("kernel/sched_rt_runtime_us", "950000"),
+    (
+        "kernel/seccomp/actions_avail",
+        "kill_process kill_thread trap errno log allow",
+    ),
+    ("kernel/sem", "32000\t1024000000\t500\t32000"),
+    ("kernel/shmall", "18446744073692774399"),
+    ("kernel/shmmax", "18446744073692774399"),
+    ("kernel/shmmni", "4096"),
+    ("kernel/tainted", "0"),
+    ("kernel/threads-max", "32768"),
+    ("kernel/unprivileged_userns_clone", "0"),
+    ("kernel/version", "#1 SMP"),
+    ("kernel/yama/ptrace_scope", "1"),
+    ("net/core/rmem_default", "212992"),
+    ("net/core/rmem_max", "212992"),
+    ("net/core/somaxconn", "4096"),
+    ("net/core/wmem_default", "212992"),
+    ("net/core/wmem_max", "212992"),
+    ("net/ipv4/ip_forward", "0"),
+    ("net/ipv4/ip_local_port_range", "32768\t60999"),
+    ("net/ipv4/ip_unprivileged_port_start", "1024"),
+    ("net/ipv4/ping_group_range", "1\t0"),
+    ("net/ipv4/tcp_congestion_control", "cubic"),
+    ("net/ipv4/tcp_fin_timeout", "60"),
+    ("net/ipv4/tcp_keepalive_intvl", "75"),
+    ("net/ipv4/tcp_keepalive_probes", "9"),
+    ("net/ipv4/tcp_keepalive_time", "7200"),
+    ("net/ipv4/tcp_max_syn_backlog", "1024"),
+    ("net/ipv4/tcp_rmem", "4096\t131072\t6291456"),
+    ("net/ipv4/tcp_sack", "1"),
+    ("net/ipv4/tcp_syncookies", "1"),
+    ("net/ipv4/tcp_timestamps", "1"),
+    ("net/ipv4/tcp_window_scaling", "1"),
+    ("net/ipv4/tcp_wmem", "4096\t16384\t4194304"),
+    ("net/ipv6/conf/all/disable_ipv6", "0"),
+    ("net/ipv6/conf/default/disable_ipv6", "0"),
+    ("net/ipv6/conf/lo/disable_ipv6", "0"),
+    ("net/unix/max_dgram_qlen", "512"),
+    ("vm/drop_caches", "0"),
+    ("vm/max_map_count", "65530"),
+    ("vm/mmap_min_addr", "65536"),
+    ("vm/nr_hugepages", "0"),
+    ("vm/overcommit_memory", "0"),
+    ("vm/overcommit_ratio", "50"),
+    ("vm/swappiness", "60"),
+];
+
+/// A directory while it is built.
+#[derive(Default)]
+struct Builder {
+    files: Vec<(String, InodeRef)>,
+    dirs: Vec<(String, Builder)>,
+}
+
+impl Builder {
+    fn put(&mut self, path: &str, inode: InodeRef) {
+        match path.split_once('/') {
+            None => self.files.push((path.into(), inode)),
+            Some((dir, rest)) => {
+                let at = self
+                    .dirs
+                    .iter()
+                    .position(|(n, _)| n == dir)
+                    .unwrap_or_else(|| {
+                        self.dirs.push((dir.into(), Builder::default()));
+                        self.dirs.len() - 1
+                    });
+                if let Some((_, b)) = self.dirs.get_mut(at) {
+                    b.put(rest, inode);
+                }
+            }
+        }
+    }
+    fn build(self, proc: &Proc) -> InodeRef {
+        let mut dir = StaticDir::new();
+        for (name, b) in self.dirs {
+            dir.add(&name, b.build(proc));
+        }
+        for (name, inode) in self.files {
+            dir.add(&name, inode);
+        }
+        dir.into_inode(Attr::new(proc.fs, 0o555))
+    }
+}
+
+pub(super) fn make(proc: &Proc) -> InodeRef {
+    let mut b = Builder::default();
+    for (path, value) in FIXED {
+        b.put(
+            path,
+            PseudoFile::fixed(Attr::new(proc.fs, 0o444), format!("{value}\n")),
+        );
+    }
+    let p = proc.clone();
+    b.put(
+        "kernel/hostname",
+        PseudoFile::new(
+            Attr::new(proc.fs, 0o644),
+            Uts {
+                proc: p,
+                domain: false,
+            },
+        ),
+    );
+    let p = proc.clone();
+    b.put(
+        "kernel/domainname",
+        PseudoFile::new(
+            Attr::new(proc.fs, 0o644),
+            Uts {
+                proc: p,
+                domain: true,
+            },
+        ),
+    );
+    let boot_id = format!("{}\n", uuid());
+    b.put(
+        "kernel/random/boot_id",
+        PseudoFile::fixed(Attr::new(proc.fs, 0o444), boot_id),
+    );
+    let fresh = |_: &dyn Caller| -> Result<Vec<u8>> { Ok(format!("{}\n", uuid()).into_bytes()) };
+    b.put(
+        "kernel/random/uuid",
+        PseudoFile::new(Attr::new(proc.fs, 0o444), fresh),
+    );
+    b.build(proc)
+}
+
+/// A random UUID, version 4.
+fn uuid() -> String {
+    let v: u128 = u128::from(random_u64()) << 64 | u128::from(random_u64());
+    let v = v & !(0xf << 76) | (4 << 76);
+    let v = v & !(0x3 << 62) | (2 << 62);
+    let h = format!("{v:032x}");
+    let part = |a: usize, b: usize| h.get(a..b).unwrap_or_default();
+    format!(
+        "{}-{}-{}-{}-{}",
+        part(0, 8),
+        part(8, 12),
+        part(12, 16),
+        part(16, 20),
+        part(20, 32)
+    )
+}
+
+/// hostname and domainname.
+struct Uts {
+    proc: Proc,
+    domain: bool,
+}
+
+impl Uts {
+    fn with<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R> {
+        let kernel: Arc<Kernel> = self.proc.kernel()?;
+        let mut names = kernel.uts.lock();
+        Ok(f(if self.domain {
+            &mut names.domainname
+        } else {
+            &mut names.hostname
+        }))
+    }
+}
+
+impl Content for Uts {
+    fn read(&self, _: &dyn Caller) -> Result<Vec<u8>> {
+        self.with(|n| [n.as_slice(), b"\n"].concat())
+    }
+    fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
+        require(cx, Caps::SYS_ADMIN)?;
+        let line = data
+            .split(|b| *b == b'\n' || *b == 0)
+            .next()
+            .unwrap_or_default();
+        if line.len() > 64 {
+            return Err(Errno::EINVAL);
+        }
+        self.with(|n| *n = line.to_vec())?;
+        Ok(data.len())
+    }
+}

@@ -1,0 +1,211 @@
+//! Machine-wide files: cpuinfo, meminfo, stat, uptime …, of the sandbox.
+
+use super::Proc;
+use crate::abi::Result;
+use crate::fs::pseudo::{Attr, PseudoFile, StaticDir};
+use crate::kernel::Kernel;
+use std::fmt::Write;
+use std::sync::{Arc, LazyLock};
+
+type Text = fn(&Arc<Kernel>) -> String;
+
+const FILES: &[(&str, Text)] = &[
+    ("cmdline", |_| "BOOT_IMAGE=cofferdam\n".into()),
+    ("cgroups", |_| {
+        "#subsys_name\thierarchy\tnum_cgroups\tenabled\n".into()
+    }),
+    ("cpuinfo", |k| cpuinfo(k)),
+    ("devices", |_| DEVICES.into()),
+    ("diskstats", |_| String::new()),
+    ("filesystems", |_| FILESYSTEMS.into()),
+    ("interrupts", |k| interrupts(k)),
+    ("loadavg", loadavg),
+    ("meminfo", meminfo),
+    ("modules", |_| String::new()),
+    ("partitions", |_| "major minor  #blocks  name\n\n".into()),
+    ("stat", stat),
+    ("swaps", |_| {
+        "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".into()
+    }),
+    ("uptime", uptime),
+    ("version", |_| {
+        format!(
+            "Linux version {} (cofferdam) #1 SMP\n",
+            crate::kernel::RELEASE
+        )
+    }),
+    ("vmstat", vmstat),
+];
+
+const DEVICES: &str = "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n";
+
+const FILESYSTEMS: &str = "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevtmpfs\nnodev\tsockfs\nnodev\tpipefs\nnodev\tdevpts\nnodev\toverlay\nnodev\tmqueue\n";
+
+pub(super) fn add(proc: &Proc, dir: &mut StaticDir) {
+    for (name, text) in FILES {
+        let p = proc.clone();
+        let content = move |_: &dyn crate::vfs::Caller| -> Result<Vec<u8>> {
+            Ok(text(&p.kernel()?).into_bytes())
+        };
+        dir.add(name, PseudoFile::new(Attr::new(proc.fs, 0o444), content));
+    }
+}
+
+fn cpus(k: &Kernel) -> u32 {
+    k.cpu_mask().count_ones()
+}
+
+/// The part of the host's /proc/cpuinfo that describes one processor, read once before lock-down: the guest runs on the
+/// real processor and can ask it (CPUID) for the same.
+static HOST_CPU: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    first
+        .lines()
+        .filter_map(|l| l.split_once(':'))
+        .map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned()))
+        .collect()
+});
+
+/// Reads what must be read from the host; called at boot.
+pub fn prepare() {
+    LazyLock::force(&HOST_CPU);
+}
+
+fn cpuinfo(k: &Arc<Kernel>) -> String {
+    let n = cpus(k);
+    let mut out = String::new();
+    for cpu in 0..n {
+        for (key, value) in HOST_CPU.iter() {
+            let value = match key.as_str() {
+                "processor" | "core id" | "apicid" | "initial apicid" => cpu.to_string(),
+                "physical id" => "0".into(),
+                "siblings" | "cpu cores" => n.to_string(),
+                _ => value.clone(),
+            };
+            let tabs = if key.len() < 8 { "\t\t" } else { "\t" };
+            let space = if value.is_empty() { "" } else { " " };
+            let _ = writeln!(out, "{key}{tabs}:{space}{value}");
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn uptime(k: &Arc<Kernel>) -> String {
+    let cs = k.boot.elapsed() / 10_000_000;
+    let idle = cs.saturating_mul(cpus(k).into());
+    format!(
+        "{}.{:02} {}.{:02}\n",
+        cs / 100,
+        cs % 100,
+        idle / 100,
+        idle % 100
+    )
+}
+
+fn loadavg(k: &Arc<Kernel>) -> String {
+    let tasks = k.task_count();
+    let last = k.last_pid();
+    format!("0.00 0.00 0.00 1/{tasks} {last}\n")
+}
+
+fn meminfo(k: &Arc<Kernel>) -> String {
+    let m = k.memory();
+    let mut out = String::new();
+    let mut line = |name: &str, bytes: u64| {
+        let _ = writeln!(out, "{:<16}{:>8} kB", format!("{name}:"), bytes / 1024);
+    };
+    line("MemTotal", m.total);
+    line("MemFree", m.free());
+    line("MemAvailable", m.free());
+    for zero in ["Buffers", "Cached", "SwapCached"] {
+        line(zero, 0);
+    }
+    line("Active", m.used);
+    line("Inactive", 0);
+    line("Active(anon)", m.used);
+    for zero in [
+        "Inactive(anon)",
+        "Active(file)",
+        "Inactive(file)",
+        "Unevictable",
+        "Mlocked",
+        "SwapTotal",
+        "SwapFree",
+        "Dirty",
+        "Writeback",
+    ] {
+        line(zero, 0);
+    }
+    line("AnonPages", m.used);
+    for zero in [
+        "Mapped",
+        "Shmem",
+        "KReclaimable",
+        "Slab",
+        "SReclaimable",
+        "SUnreclaim",
+        "KernelStack",
+        "PageTables",
+    ] {
+        line(zero, 0);
+    }
+    line("CommitLimit", m.total);
+    line("Committed_AS", m.used);
+    line("VmallocTotal", 34_359_738_367 * 1024);
+    line("VmallocUsed", 0);
+    line("VmallocChunk", 0);
+    out.push_str("HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\nHugePages_Surp:        0\nHugepagesize:       2048 kB\nHugetlb:               0 kB\n");
+    out
+}
+
+fn stat(k: &Arc<Kernel>) -> String {
+    let ticks = |ns: u64| ns / 10_000_000;
+    let (mut user, mut system) = (0u64, 0u64);
+    for g in k.processes() {
+        let (u, s) = g.cpu_time();
+        user = user.saturating_add(u);
+        system = system.saturating_add(s);
+    }
+    let n = u64::from(cpus(k));
+    let all = ticks(k.boot.elapsed()).saturating_mul(n);
+    let (user, system) = (ticks(user), ticks(system));
+    let idle = all.saturating_sub(user + system);
+    let mut out = format!("cpu  {user} 0 {system} {idle} 0 0 0 0 0 0\n");
+    for cpu in 0..n {
+        let _ = writeln!(
+            out,
+            "cpu{cpu} {} 0 {} {} 0 0 0 0 0 0",
+            user / n,
+            system / n,
+            idle / n
+        );
+    }
+    let now = crate::time::realtime_ns() / 1_000_000_000;
+    let _ = write!(
+        out,
+        "intr 0\nctxt 0\nbtime {}\nprocesses {}\nprocs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
+        now.saturating_sub(k.boot.elapsed() / 1_000_000_000),
+        k.last_pid(),
+    );
+    out
+}
+
+fn vmstat(k: &Arc<Kernel>) -> String {
+    let m = k.memory();
+    format!(
+        "nr_free_pages {}\nnr_anon_pages {}\nnr_mapped 0\nnr_dirty 0\nnr_writeback 0\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\noom_kill 0\n",
+        m.free() / 4096,
+        m.used / 4096
+    )
+}
+
+fn interrupts(k: &Kernel) -> String {
+    let mut out = String::from("    ");
+    for cpu in 0..cpus(k) {
+        let _ = write!(out, "       CPU{cpu}");
+    }
+    out.push('\n');
+    out
+}

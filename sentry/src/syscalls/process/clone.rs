@@ -1,0 +1,98 @@
+//! clone(2), clone3(2), fork(2), vfork(2).
+
+use super::super::{Args, Cx, SysResult};
+use crate::abi::Errno;
+use crate::kernel::task::clone::{self as kernel_clone, CloneArgs};
+
+/// `clone(flags, stack, parent_tid, child_tid, tls)`.
+pub fn clone(cx: &mut Cx<'_>, a: &Args) -> SysResult {
+    let flags: u64 = a.get(0);
+    let parent_tid: u64 = a.get(2);
+    let args = CloneArgs {
+        flags: flags & 0xffff_ff00,
+        exit_signal: (flags & 0xff) as i32,
+        stack: a.get(1),
+        parent_tid,
+        // The old call returns the pidfd where the parent's tid would go.
+        pidfd: parent_tid,
+        child_tid: a.get(3),
+        tls: a.get(4),
+    };
+    let both = (libc::CLONE_PIDFD | libc::CLONE_PARENT_SETTID) as u64;
+    if flags & both == both {
+        return Err(Errno::EINVAL.into());
+    }
+    kernel_clone::clone(cx, &args)
+}
+
+/// `fork()`.
+pub fn fork(cx: &mut Cx<'_>, _: &Args) -> SysResult {
+    kernel_clone::clone(
+        cx,
+        &CloneArgs {
+            exit_signal: libc::SIGCHLD,
+            ..CloneArgs::default()
+        },
+    )
+}
+
+/// `vfork()`.
+pub fn vfork(cx: &mut Cx<'_>, _: &Args) -> SysResult {
+    let flags = (libc::CLONE_VFORK | libc::CLONE_VM) as u64;
+    kernel_clone::clone(
+        cx,
+        &CloneArgs {
+            flags,
+            exit_signal: libc::SIGCHLD,
+            ..CloneArgs::default()
+        },
+    )
+}
+
+/// `clone3(struct clone_args *, size)`.
+pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
+    const KNOWN: usize = 88;
+    let size: usize = a.get(1);
+    if size > 4096 {
+        return Err(Errno::E2BIG.into());
+    }
+    if size < 64 {
+        return Err(Errno::EINVAL.into());
+    }
+    let words = size.div_ceil(8);
+    let mut raw = vec![0u8; words * 8];
+    cx.mem()
+        .read_bytes(a.get(0), raw.get_mut(..size).unwrap_or_default())?;
+    let w: Vec<u64> = raw
+        .chunks_exact(8)
+        .map(|c| u64::from_le_bytes(c.try_into().unwrap_or_default()))
+        .collect();
+    let at = |i: usize| w.get(i).copied().unwrap_or(0);
+    if w.iter().skip(KNOWN / 8).any(|v| *v != 0) {
+        return Err(Errno::E2BIG.into());
+    }
+    let (stack, stack_size) = (at(5), at(6));
+    let (set_tid, set_tid_size, cgroup) = (at(8), at(9), at(10));
+    let into_cgroup = 0x2_0000_0000u64;
+    if (stack == 0) != (stack_size == 0) || at(0) & 0xff != 0 || at(4) > 64 {
+        return Err(Errno::EINVAL.into());
+    }
+    if set_tid != 0 || set_tid_size != 0 || cgroup != 0 || at(0) & into_cgroup != 0 {
+        log::warn!("clone3 with set_tid or cgroup is not supported; the guest got EINVAL");
+        return Err(Errno::EINVAL.into());
+    }
+    let thread = (libc::CLONE_THREAD | libc::CLONE_PARENT) as u64;
+    if at(0) & thread != 0 && at(4) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let args = CloneArgs {
+        flags: at(0),
+        pidfd: at(1),
+        child_tid: at(2),
+        parent_tid: at(3),
+        exit_signal: at(4) as i32,
+        stack: stack.wrapping_add(stack_size),
+        tls: at(7),
+    };
+    kernel_clone::clone(cx, &args)
+}

@@ -1,0 +1,109 @@
+//! prctl(2), arch_prctl(2).
+
+use super::super::{Args, Cx, SysResult};
+use crate::abi::Errno;
+use crate::kernel::task::job;
+use crate::usermem::{UserPtr, UserStr};
+use std::sync::atomic::Ordering;
+
+/// `arch_prctl(code, addr)`.
+pub fn arch_prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
+    const SET_GS: u32 = 0x1001;
+    const SET_FS: u32 = 0x1002;
+    const GET_FS: u32 = 0x1003;
+    const GET_GS: u32 = 0x1004;
+    let addr: u64 = a.get(1);
+    match a.get::<u32>(0) {
+        SET_FS | SET_GS if addr >= 0x7fff_ffff_f000 => return Err(Errno::EPERM.into()),
+        SET_FS => cx.local.regs.fs_base = addr,
+        SET_GS => cx.local.regs.gs_base = addr,
+        GET_FS => cx.mem().put(UserPtr::new(addr), &cx.local.regs.fs_base)?,
+        GET_GS => cx.mem().put(UserPtr::new(addr), &cx.local.regs.gs_base)?,
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(0)
+}
+
+/// `prctl(option, …)`.
+pub fn prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
+    let option: i32 = a.get(0);
+    let arg2: u64 = a.get(1);
+    match option {
+        libc::PR_SET_NAME => {
+            let mut raw = [0u8; 16];
+            let got = cx.mem().read_partial(arg2, &mut raw);
+            let name = raw.get(..got.min(15)).unwrap_or_default();
+            let end = name.iter().position(|b| *b == 0);
+            if end.is_none() && got < 15 {
+                return Err(Errno::EFAULT.into());
+            }
+            cx.task
+                .set_name(name.get(..end.unwrap_or(name.len())).unwrap_or_default());
+        }
+        libc::PR_GET_NAME => {
+            let mut raw = [0u8; 16];
+            for (to, from) in raw.iter_mut().zip(cx.task.name()) {
+                *to = from;
+            }
+            cx.mem().write_bytes(arg2, &raw)?;
+        }
+        libc::PR_SET_PDEATHSIG => {
+            if arg2 > 64 {
+                return Err(Errno::EINVAL.into());
+            }
+            cx.task.set_parent_death_signal(arg2 as i32);
+        }
+        libc::PR_GET_PDEATHSIG => {
+            let sig = cx.task.parent_death_signal();
+            cx.mem().put(UserPtr::new(arg2), &sig)?;
+        }
+        libc::PR_SET_CHILD_SUBREAPER => job::set_subreaper(cx, arg2 != 0),
+        libc::PR_GET_CHILD_SUBREAPER => {
+            let on = i32::from(job::is_subreaper(cx));
+            cx.mem().put(UserPtr::new(arg2), &on)?;
+        }
+        libc::PR_GET_DUMPABLE => return Ok(cx.group().dumpable.load(Ordering::Relaxed).into()),
+        libc::PR_SET_DUMPABLE => {
+            if arg2 > 1 {
+                return Err(Errno::EINVAL.into());
+            }
+            cx.group().dumpable.store(arg2 as i32, Ordering::Relaxed);
+        }
+        libc::PR_SET_TIMERSLACK => {
+            let ns = if arg2 == 0 { 50_000 } else { arg2 };
+            cx.task.sched.timer_slack.store(ns, Ordering::Relaxed);
+        }
+        libc::PR_GET_TIMERSLACK => {
+            return Ok(cx
+                .task
+                .sched
+                .timer_slack
+                .load(Ordering::Relaxed)
+                .cast_signed());
+        }
+        libc::PR_GET_TSC => cx.mem().put(UserPtr::new(arg2), &libc::PR_TSC_ENABLE)?,
+        libc::PR_SET_TSC if arg2 == libc::PR_TSC_ENABLE as u64 => {}
+        libc::PR_GET_TIMING | libc::PR_GET_UNALIGN if option == libc::PR_GET_TIMING => {
+            return Ok(0);
+        }
+        libc::PR_SET_TIMING if arg2 == 0 => {}
+        libc::PR_SET_THP_DISABLE | libc::PR_GET_THP_DISABLE => return Ok(0),
+        libc::PR_GET_SPECULATION_CTRL => return Err(Errno::ENODEV.into()),
+        libc::PR_GET_TID_ADDRESS => {
+            let addr = cx.local.clear_child_tid;
+            cx.mem().put(UserPtr::new(arg2), &addr)?;
+        }
+        libc::PR_SET_VMA => {
+            // PR_SET_VMA_ANON_NAME only labels /proc/PID/maps; the name is checked and not kept.
+            if arg2 != 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            let name: UserStr = a.get(4);
+            if !name.is_null() {
+                cx.mem().read_cstr(name, 80).map_err(|_| Errno::EINVAL)?;
+            }
+        }
+        _ => return crate::kernel::identity::prctl(cx, option, a),
+    }
+    Ok(0)
+}
