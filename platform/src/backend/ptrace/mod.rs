@@ -1,8 +1,8 @@
 //! The `ptrace` backend: system calls trap by PTRACE_SYSEMU.
 //!
 //! One worker thread, the one that calls [`PtracePlatform::launch`], is the tracer of all stubs; only it may call the methods of
-//! [`crate::Thread`] (except `interrupt` and dropping) and [`Platform::next_event`]. [`wait`] turns stops into events,
-//! [`exchange`] lets the stub work for the sentry, [`thread`] is the guest thread.
+//! [`crate::Thread`] (except `interrupt` and dropping) and [`Platform::next_event`]. `wait` turns stops into events,
+//! `exchange` lets the stub work for the sentry, `thread` is the guest thread.
 //!
 //! Lock order: `Inner::tasks`, then a task's `state`, then its process's `dead`.
 mod exchange;
@@ -459,3 +459,49 @@ impl Inner {
 }
 
 const _: () = assert!(PAGE == 4096);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The filter as it is installed: a call that is not listed ends the stub, and nobody else.
+    #[test]
+    fn forbidden_calls_of_a_stub_end_it() {
+        let platform = match PtracePlatform::launch() {
+            Ok(platform) => platform,
+            Err(e) => return println!("skipped: {e}"), // the conformance tests insist
+        };
+        let forbidden = [
+            (libc::SYS_getpid, [0; 6]),
+            (libc::SYS_socket, [1, 1, 0, 0, 0, 0]),
+            (libc::SYS_openat, [0; 6]),
+            (libc::SYS_ptrace, [0; 6]),
+            (libc::SYS_kill, [u64::MAX, 9, 0, 0, 0, 0]),
+            (libc::SYS_execve, [0; 6]),
+            (libc::SYS_process_vm_readv, [1, 0, 0, 0, 0, 0]),
+            (
+                libc::SYS_clone,
+                [libc::CLONE_NEWUSER as u64 | 17, 0, 0, 0, 0, 0],
+            ),
+            (
+                libc::SYS_clone,
+                [libc::CLONE_UNTRACED as u64 | 17, 0, 0, 0, 0, 0],
+            ),
+            (libc::SYS_clone3, [0; 6]),
+            (libc::SYS_madvise, [0, 4096, 12, 0, 0, 0]),
+            (libc::SYS_rt_sigreturn, [0; 6]),
+            (libc::SYS_mmap | 0x4000_0000, [0; 6]),
+        ];
+        for (number, args) in forbidden {
+            let task = platform.inner.new_stub().unwrap();
+            let result = platform.inner.syscall(task.tid, number, args);
+            assert!(matches!(result, Err(Error::Gone)), "{number}: {result:?}");
+        }
+        let task = platform.inner.new_stub().unwrap();
+        let (ret, _) = platform
+            .inner
+            .syscall(task.tid, libc::SYS_munmap, [0x1_0000, 4096, 0, 0, 0, 0])
+            .unwrap();
+        assert_eq!(ret, 0);
+    }
+}

@@ -207,6 +207,9 @@ pub fn random_walk(p: Box<dyn Platform>) {
         }
     }
     drop(all);
+    // The last wake may still be pending.
+    p.wake();
+    assert_eq!(p.next_event().unwrap(), Event::Woken);
     let g = load(&*p, 1, code!("syscall"));
     assert_eq!(g.run(&*p, &start()).0, Trap::Syscall);
 }
