@@ -1,0 +1,403 @@
+//! FUTEX_LOCK_PI and FUTEX_UNLOCK_PI: locks whose word holds the owner's tid. Priorities are not inherited (the
+//! host schedules the guest's threads); ownership, hand-over and owner death are as in Linux.
+//!
+//! All steps on one lock word are serialised by a ticket, as exchanges with the stub happen in between: who finds it
+//! taken waits for its queue. The table's own lock is never held during an exchange.
+
+use super::op::{MAX_TRIES, exchange};
+use super::{Key, OWNER_DIED, TID_MASK, Target, WAITERS};
+use crate::abi::Errno;
+use crate::kernel::Cx;
+use crate::sync::{Events, Mutex, Rank, WaitQueue};
+use crate::syscalls::{Block, OnSignal, SysErr, SysResult};
+use crate::time::Instant;
+use crate::usermem::UserPtr;
+use crate::vfs::InodeRef;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Waits for the lock.
+const WAITING: u8 = 0;
+/// The owner is writing this waiter's tid into the word.
+const TRANSFER: u8 = 1;
+/// The word holds this waiter's tid.
+const GRANTED: u8 = 2;
+/// The owner died: this waiter has to enter itself.
+const TAKE_OVER: u8 = 3;
+/// The call has returned.
+const DONE: u8 = 4;
+
+struct PiWaiter {
+    tid: i32,
+    state: AtomicU8,
+    queue: Arc<WaitQueue>,
+}
+
+#[derive(Default)]
+struct PiState {
+    busy: bool,
+    /// Tid of the owner as far as the sentry handed the lock on; 0 otherwise.
+    owner: i32,
+    /// The owner has not yet learnt that it has the lock: its call was interrupted by a signal and comes again.
+    unclaimed: bool,
+    /// The owner died, and who was to take over (now `owner`) was interrupted before; anybody may.
+    orphan: bool,
+    waiters: VecDeque<Arc<PiWaiter>>,
+    /// Woken when the ticket is free.
+    free: Arc<WaitQueue>,
+    _keep: Option<InodeRef>,
+}
+
+/// All PI locks with waiters.
+pub(super) struct PiTable {
+    locks: Mutex<HashMap<Key, PiState>>,
+}
+
+impl Default for PiTable {
+    fn default() -> Self {
+        PiTable {
+            locks: Mutex::new(Rank::FUTEX, HashMap::new()),
+        }
+    }
+}
+
+/// The right to work on one lock.
+struct Ticket<'a> {
+    table: &'a PiTable,
+    key: Key,
+}
+
+impl PiTable {
+    fn ticket(&self, target: Target) -> Result<Ticket<'_>, SysErr> {
+        let mut locks = self.locks.lock();
+        let state = locks.entry(target.key).or_insert_with(|| PiState {
+            _keep: target.keep,
+            ..PiState::default()
+        });
+        if state.busy {
+            return Err(Block::on(state.free.clone(), Events::READABLE)
+                .on_signal(OnSignal::RestartNoIntr)
+                .into());
+        }
+        state.busy = true;
+        Ok(Ticket {
+            table: self,
+            key: target.key,
+        })
+    }
+
+    /// A task ends: the locks handed to it go to the next waiter.
+    pub(super) fn owner_exits(&self, tid: i32) {
+        let mut wake = Vec::new();
+        let mut gone = Vec::new();
+        {
+            let mut locks = self.locks.lock();
+            let owned: Vec<Key> = locks
+                .iter()
+                .filter(|(_, s)| s.owner == tid)
+                .map(|(k, _)| *k)
+                .collect();
+            for key in owned {
+                let Some(s) = locks.get_mut(&key) else {
+                    continue;
+                };
+                s.owner = 0;
+                s.unclaimed = false;
+                s.orphan = false;
+                match next_takes_over(s) {
+                    Some(w) => wake.push(w),
+                    None if !s.busy => gone.extend(locks.remove(&key)),
+                    None => {}
+                }
+            }
+        }
+        drop(gone);
+        for w in wake {
+            w.queue.wake(Events::READABLE);
+        }
+    }
+}
+
+/// Makes the first waiter take over a lock without owner.
+fn next_takes_over(s: &mut PiState) -> Option<Arc<PiWaiter>> {
+    let next = s.waiters.pop_front()?;
+    s.owner = next.tid;
+    next.state.store(TAKE_OVER, Ordering::SeqCst);
+    Some(next)
+}
+
+impl Ticket<'_> {
+    fn with<R>(&self, f: impl FnOnce(&mut PiState) -> R) -> R {
+        let mut locks = self.table.locks.lock();
+        // The entry exists while its ticket is out; an empty one would do no harm.
+        f(locks.entry(self.key).or_default())
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let (free, old) = {
+            let mut locks = self.table.locks.lock();
+            let Some(s) = locks.get_mut(&self.key) else {
+                return;
+            };
+            s.busy = false;
+            let free = s.free.clone();
+            let idle = s.waiters.is_empty() && s.owner == 0 && !s.unclaimed && !s.orphan;
+            let old = if idle { locks.remove(&self.key) } else { None };
+            (free, old)
+        };
+        drop(old);
+        free.wake(Events::READABLE);
+    }
+}
+
+/// A parked FUTEX_LOCK_PI; dropping it ends the wait.
+struct Parked {
+    table: Arc<super::FutexTable>,
+    key: Key,
+    waiter: Arc<PiWaiter>,
+}
+
+impl Parked {
+    /// Takes the waiter out; the state it had.
+    fn cancel(&self) -> u8 {
+        let mut locks = self.table.pi.locks.lock();
+        let state = self.waiter.state.load(Ordering::SeqCst);
+        if state == WAITING
+            && let Some(s) = locks.get_mut(&self.key)
+        {
+            s.waiters.retain(|w| !Arc::ptr_eq(w, &self.waiter));
+        }
+        state
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        let state = self.cancel();
+        if state == WAITING || state == DONE {
+            return;
+        }
+        // Interrupted after the lock became ours: the call will come again and must find it so.
+        let next = {
+            let mut locks = self.table.pi.locks.lock();
+            let Some(s) = locks
+                .get_mut(&self.key)
+                .filter(|s| s.owner == self.waiter.tid)
+            else {
+                return;
+            };
+            if state == TAKE_OVER {
+                let next = next_takes_over(s);
+                s.orphan = next.is_none();
+                next
+            } else {
+                s.unclaimed = true;
+                None
+            }
+        };
+        if let Some(w) = next {
+            w.queue.wake(Events::READABLE);
+        }
+    }
+}
+
+/// The arguments of a lock call.
+pub struct LockPi {
+    /// Address of the word.
+    pub addr: u64,
+    /// Without FUTEX_PRIVATE_FLAG.
+    pub shared: bool,
+    /// FUTEX_TRYLOCK_PI.
+    pub only_try: bool,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+}
+
+/// FUTEX_LOCK_PI, FUTEX_LOCK_PI2, FUTEX_TRYLOCK_PI.
+///
+/// # Errors
+/// EDEADLK if the caller owns it; ESRCH if the owner does not exist; EAGAIN, ETIMEDOUT, EFAULT, EINVAL.
+pub fn lock_pi(cx: &mut Cx<'_>, how: &LockPi) -> SysResult {
+    let table = cx.kernel().extensions.extension::<super::FutexTable>();
+    let parked = cx
+        .progress()
+        .object
+        .clone()
+        .and_then(|o| o.downcast::<Parked>().ok());
+    if let Some(p) = parked {
+        return resume(cx, how, &table, &p);
+    }
+    let target = super::target(&cx.mm, how.addr, how.shared)?;
+    let key = target.key;
+    let ticket = table.pi.ticket(target)?;
+    let tid = cx.task.tid();
+    let thread = cx.thread()?;
+    let me = tid.cast_unsigned();
+    for _ in 0..MAX_TRIES {
+        let value = cx.mem().get(UserPtr::<u32>::new(how.addr))?;
+        let owner = value & TID_MASK;
+        let (contended, orphan, mine) = ticket.with(|s| {
+            let mine = s.unclaimed && s.owner == tid;
+            (!s.waiters.is_empty() || s.owner != 0, s.orphan, mine)
+        });
+        if owner == me {
+            if mine {
+                ticket.with(|s| s.unclaimed = false);
+                return Ok(0);
+            }
+            return Err(Errno::EDEADLK.into());
+        }
+        if owner == 0 || orphan {
+            let died = if orphan {
+                OWNER_DIED
+            } else {
+                value & OWNER_DIED
+            };
+            let waiters = if contended { WAITERS } else { value & WAITERS };
+            if exchange(&*thread, how.addr, value, me | died | waiters)? == value {
+                ticket.with(|s| {
+                    s.orphan = false;
+                    // Without waiters the sentry need not know the owner.
+                    s.owner = if s.waiters.is_empty() { 0 } else { tid };
+                });
+                return Ok(0);
+            }
+            continue;
+        }
+        if how.only_try {
+            return Err(Errno::EAGAIN.into());
+        }
+        if !contended && cx.kernel().task(owner.cast_signed()).is_none() {
+            return Err(Errno::ESRCH.into());
+        }
+        if value & WAITERS == 0 && exchange(&*thread, how.addr, value, value | WAITERS)? != value {
+            continue;
+        }
+        let waiter = Arc::new(PiWaiter {
+            tid,
+            state: AtomicU8::new(WAITING),
+            queue: Arc::new(WaitQueue::new()),
+        });
+        ticket.with(|s| {
+            s.owner = owner.cast_signed();
+            s.waiters.push_back(waiter.clone());
+        });
+        drop(ticket);
+        let queue = waiter.queue.clone();
+        let p = cx.progress();
+        p.deadline = how.deadline;
+        p.object = Some(Arc::new(Parked { table, key, waiter }));
+        return Err(block(queue, how.deadline));
+    }
+    Err(Errno::EAGAIN.into())
+}
+
+fn block(queue: Arc<WaitQueue>, deadline: Option<Instant>) -> SysErr {
+    Block::on(queue, Events::READABLE)
+        .deadline(deadline)
+        .on_signal(OnSignal::RestartNoIntr)
+        .into()
+}
+
+/// A later run of a parked call.
+fn resume(
+    cx: &mut Cx<'_>,
+    how: &LockPi,
+    table: &Arc<super::FutexTable>,
+    parked: &Parked,
+) -> SysResult {
+    let deadline = cx.progress().deadline;
+    let done = |r: SysResult| {
+        parked.waiter.state.store(DONE, Ordering::SeqCst);
+        r
+    };
+    match parked.waiter.state.load(Ordering::SeqCst) {
+        GRANTED => done(Ok(0)),
+        TAKE_OVER => {
+            let target = super::target(&cx.mm, how.addr, how.shared)?;
+            let ticket = table.pi.ticket(target)?;
+            let thread = cx.thread()?;
+            let new = parked.waiter.tid.cast_unsigned() | WAITERS | OWNER_DIED;
+            for _ in 0..MAX_TRIES {
+                let value = cx.mem().get(UserPtr::<u32>::new(how.addr))?;
+                if exchange(&*thread, how.addr, value, new)? == value {
+                    ticket.with(|s| {
+                        if s.waiters.is_empty() {
+                            s.owner = 0;
+                        }
+                    });
+                    return done(Ok(0));
+                }
+            }
+            Err(Errno::EAGAIN.into())
+        }
+        TRANSFER => Err(block(parked.waiter.queue.clone(), None)),
+        _ if cx.expired() => match parked.cancel() {
+            WAITING => done(Err(Errno::ETIMEDOUT.into())),
+            GRANTED => done(Ok(0)),
+            _ => Err(block(parked.waiter.queue.clone(), None)),
+        },
+        _ => Err(block(parked.waiter.queue.clone(), deadline)),
+    }
+}
+
+/// FUTEX_UNLOCK_PI.
+///
+/// # Errors
+/// EPERM if the caller does not own it; EFAULT, EINVAL.
+pub fn unlock_pi(cx: &mut Cx<'_>, addr: u64, shared: bool) -> SysResult {
+    let table = cx.kernel().extensions.extension::<super::FutexTable>();
+    let target = super::target(&cx.mm, addr, shared)?;
+    let ticket = table.pi.ticket(target)?;
+    let thread = cx.thread()?;
+    let me = cx.task.tid().cast_unsigned();
+    let next = ticket.with(|s| {
+        let next = s.waiters.front().cloned();
+        if let Some(w) = &next {
+            w.state.store(TRANSFER, Ordering::SeqCst);
+        }
+        next
+    });
+    let written = hand_over(cx, &*thread, addr, me, next.as_deref());
+    ticket.with(|s| match (&written, &next) {
+        (Ok(()), Some(w)) => {
+            s.waiters.retain(|o| !Arc::ptr_eq(o, w));
+            // Remembered while it may still be needed: for its exit, and until its call has returned.
+            s.owner = w.tid;
+            w.state.store(GRANTED, Ordering::SeqCst);
+        }
+        (Ok(()), None) => s.owner = 0,
+        (Err(_), Some(w)) => w.state.store(WAITING, Ordering::SeqCst),
+        (Err(_), None) => {}
+    });
+    drop(ticket);
+    if let Some(w) = next {
+        w.queue.wake(Events::READABLE);
+    }
+    written?;
+    Ok(0)
+}
+
+/// Writes the next owner, or nobody, into the word.
+fn hand_over(
+    cx: &Cx<'_>,
+    thread: &dyn cofferdam_platform::Thread,
+    addr: u64,
+    me: u32,
+    next: Option<&PiWaiter>,
+) -> crate::abi::Result<()> {
+    for _ in 0..MAX_TRIES {
+        let value = cx.mem().get(UserPtr::<u32>::new(addr))?;
+        if value & TID_MASK != me {
+            return Err(Errno::EPERM);
+        }
+        let new = next.map_or(0, |w| w.tid.cast_unsigned() | WAITERS);
+        if exchange(thread, addr, value, new)? == value {
+            return Ok(());
+        }
+    }
+    Err(Errno::EAGAIN)
+}

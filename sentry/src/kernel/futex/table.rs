@@ -1,0 +1,295 @@
+//! Waiters by key: WAIT, WAKE, REQUEUE.
+
+use super::{Key, MATCH_ANY, Target};
+use crate::abi::{Errno, Result};
+use crate::sync::{Events, Mutex, MutexGuard, Rank, WaitQueue};
+use crate::usermem::{GuestMemory, UserPtr};
+use crate::vfs::InodeRef;
+use smallvec::SmallVec;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+const SHARDS: usize = 64;
+
+/// One registered wait on one key.
+struct Waiter {
+    /// Changes only under the locks of both shards concerned.
+    place: Mutex<(Key, Option<InodeRef>)>,
+    bitset: u32,
+    /// 0 while it waits; then the bitset of the wake that ended it.
+    woken: AtomicU32,
+    queue: Arc<WaitQueue>,
+}
+
+impl Waiter {
+    fn key(&self) -> Key {
+        self.place.lock().0
+    }
+    fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::SeqCst) != 0
+    }
+}
+
+type Shard = HashMap<Key, VecDeque<Arc<Waiter>>>;
+
+/// All waiters of a sandbox.
+pub struct FutexTable {
+    hasher: RandomState,
+    shards: Vec<Mutex<Shard>>,
+    pub(super) pi: super::pi::PiTable,
+}
+
+impl Default for FutexTable {
+    fn default() -> Self {
+        FutexTable {
+            hasher: RandomState::new(),
+            shards: (0..SHARDS)
+                .map(|_| Mutex::new(Rank::FUTEX, Shard::default()))
+                .collect(),
+            pi: Default::default(),
+        }
+    }
+}
+
+/// What one call waits on; dropping it ends the wait. A wake that came too late for the call goes to another waiter.
+pub struct Enqueued {
+    table: Arc<FutexTable>,
+    waiters: SmallVec<[Arc<Waiter>; 1]>,
+    queue: Arc<WaitQueue>,
+    /// The call has returned the wake to the guest.
+    consumed: AtomicBool,
+}
+
+impl Enqueued {
+    /// Where a wake is announced.
+    pub fn queue(&self) -> &Arc<WaitQueue> {
+        &self.queue
+    }
+    /// Which of the futexes was woken (the last one, as futex_waitv has it), if any.
+    pub fn woken(&self) -> Option<usize> {
+        let at = self.waiters.iter().rposition(|w| w.is_woken())?;
+        self.consumed.store(true, Ordering::Relaxed);
+        Some(at)
+    }
+    /// Stops waiting; which futex was woken before that, if any.
+    pub fn cancel(&self) -> Option<usize> {
+        for w in &self.waiters {
+            self.table.dequeue(w);
+        }
+        self.woken()
+    }
+}
+
+impl Drop for Enqueued {
+    fn drop(&mut self) {
+        for w in &self.waiters {
+            self.table.dequeue(w);
+        }
+        if *self.consumed.get_mut() {
+            return;
+        }
+        for w in &self.waiters {
+            let by = w.woken.load(Ordering::SeqCst);
+            if by != 0 {
+                self.table.wake(w.key(), 1, by);
+            }
+        }
+    }
+}
+
+/// The arguments of FUTEX_REQUEUE beyond the keys.
+pub struct Requeue {
+    /// How many to wake.
+    pub wake: usize,
+    /// How many of the others to move.
+    pub requeue: usize,
+}
+
+impl FutexTable {
+    fn index(&self, key: &Key) -> usize {
+        usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0)
+    }
+    fn shard(&self, key: &Key) -> Result<&Mutex<Shard>> {
+        self.shards.get(self.index(key)).ok_or(Errno::ENOMEM)
+    }
+
+    /// Waits on each futex (address for the check, target, expected value, bitset).
+    ///
+    /// # Errors
+    /// EAGAIN if a value is not as expected; EFAULT.
+    pub fn wait(
+        self: &Arc<Self>,
+        mem: &dyn GuestMemory,
+        futexes: Vec<(u64, Target, u32, u32)>,
+    ) -> Result<Arc<Enqueued>> {
+        let queue = Arc::new(WaitQueue::new());
+        let mut all = Enqueued {
+            table: self.clone(),
+            waiters: SmallVec::new(),
+            queue: queue.clone(),
+            consumed: AtomicBool::new(false),
+        };
+        for (addr, target, expected, bitset) in futexes {
+            let key = target.key;
+            let waiter = Arc::new(Waiter {
+                place: Mutex::new(Rank::LEAF, (key, target.keep)),
+                bitset,
+                woken: AtomicU32::new(0),
+                queue: queue.clone(),
+            });
+            let mut shard = self.shard(&key)?.lock();
+            let value = mem.get(UserPtr::<u32>::new(addr));
+            if value != Ok(expected) {
+                drop(shard);
+                value?;
+                return Err(Errno::EAGAIN);
+            }
+            shard.entry(key).or_default().push_back(waiter.clone());
+            drop(shard);
+            all.waiters.push(waiter);
+        }
+        Ok(Arc::new(all))
+    }
+
+    /// Wakes up to `count` waiters whose bitset meets `bitset`; how many it woke.
+    pub fn wake(&self, key: Key, count: usize, bitset: u32) -> usize {
+        let Ok(shard) = self.shard(&key) else {
+            return 0;
+        };
+        let woken = {
+            let mut shard = shard.lock();
+            take(&mut shard, key, count, bitset)
+        };
+        announce(woken)
+    }
+
+    /// FUTEX_REQUEUE and FUTEX_CMP_REQUEUE (`expected`: address and value for the check). How many it woke or moved.
+    ///
+    /// # Errors
+    /// EAGAIN if the value is not as expected; EFAULT.
+    pub fn requeue(
+        &self,
+        mem: &dyn GuestMemory,
+        from: Key,
+        to: &Target,
+        how: &Requeue,
+        expected: Option<(u64, u32)>,
+    ) -> Result<usize> {
+        let (a, b) = (self.index(&from), self.index(&to.key));
+        let mut garbage = Vec::new();
+        let (woken, moved) = {
+            // Two shards are locked in the order of their indices.
+            let mut low = self.shards.get(a.min(b)).ok_or(Errno::ENOMEM)?.lock();
+            let mut high = match a == b {
+                true => None,
+                false => Some(
+                    self.shards
+                        .get(a.max(b))
+                        .ok_or(Errno::ENOMEM)?
+                        .lock_nested(),
+                ),
+            };
+            if let Some((addr, value)) = expected
+                && mem.get(UserPtr::<u32>::new(addr))? != value
+            {
+                return Err(Errno::EAGAIN);
+            }
+            let source: &mut MutexGuard<'_, Shard> = match &mut high {
+                Some(h) if a > b => h,
+                _ => &mut low,
+            };
+            let woken = take(source, from, how.wake, MATCH_ANY);
+            let mut moving = VecDeque::new();
+            if from != to.key
+                && let Some(queue) = source.get_mut(&from)
+            {
+                let n = how.requeue.min(queue.len());
+                moving.extend(queue.drain(..n));
+                if queue.is_empty() {
+                    source.remove(&from);
+                }
+            } else if from == to.key {
+                // Linux counts them as moved.
+                let n = source.get(&from).map_or(0, VecDeque::len);
+                let moved = n.min(how.requeue);
+                drop(high);
+                drop(low);
+                return Ok(announce(woken) + moved);
+            }
+            for w in &moving {
+                let old = std::mem::replace(&mut *w.place.lock(), (to.key, to.keep.clone()));
+                garbage.push(old.1);
+            }
+            let moved = moving.len();
+            let dest: &mut MutexGuard<'_, Shard> = match &mut high {
+                Some(h) if b > a => h,
+                _ => &mut low,
+            };
+            if !moving.is_empty() {
+                dest.entry(to.key).or_default().append(&mut moving);
+            }
+            (woken, moved)
+        };
+        drop(garbage);
+        Ok(announce(woken) + moved)
+    }
+
+    fn dequeue(&self, waiter: &Arc<Waiter>) {
+        loop {
+            let key = waiter.key();
+            let Ok(shard) = self.shard(&key) else {
+                return;
+            };
+            let mut shard = shard.lock();
+            if waiter.key() != key {
+                // Requeued meanwhile.
+                continue;
+            }
+            if let Some(queue) = shard.get_mut(&key) {
+                queue.retain(|w| !Arc::ptr_eq(w, waiter));
+                if queue.is_empty() {
+                    shard.remove(&key);
+                }
+            }
+            return;
+        }
+    }
+
+    /// Number of waiters, for tests.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|s| s.lock().values().map(VecDeque::len).sum::<usize>())
+            .sum()
+    }
+}
+
+/// Takes up to `count` matching waiters out and marks them.
+fn take(shard: &mut Shard, key: Key, count: usize, bitset: u32) -> Vec<Arc<Waiter>> {
+    let mut out = Vec::new();
+    let Some(queue) = shard.get_mut(&key) else {
+        return out;
+    };
+    queue.retain(|w| {
+        if out.len() >= count || w.bitset & bitset == 0 {
+            return true;
+        }
+        w.woken.store(bitset, Ordering::SeqCst);
+        out.push(w.clone());
+        false
+    });
+    if queue.is_empty() {
+        shard.remove(&key);
+    }
+    out
+}
+
+fn announce(woken: Vec<Arc<Waiter>>) -> usize {
+    for w in &woken {
+        w.queue.wake(Events::READABLE);
+    }
+    woken.len()
+}
