@@ -2,6 +2,7 @@
 
 use crate::abi::Errno;
 use crate::kernel::Cx;
+use crate::kernel::signal::{self, SigInfo, Signal};
 use crate::sync::{Events, WaitQueue};
 use crate::time::Instant;
 use crate::vfs::File;
@@ -132,4 +133,11 @@ pub fn file_wait<T>(
         .deadline(deadline)
         .on_signal(OnSignal::Eintr)
         .into())
+}
+
+/// Sends the running task SIGPIPE, as writes to what nobody reads do.
+pub fn raise_sigpipe(cx: &Cx<'_>) {
+    let info = SigInfo::user(Signal::PIPE, cx.group().pid(), cx.creds().uid);
+    // A standard signal is always accepted.
+    let _ = signal::send_task(cx.task, info, signal::Origin::Kernel);
 }

@@ -40,6 +40,36 @@ impl Segment {
     pub fn advance(&mut self, n: usize) {
         self.start = self.start.saturating_add(n).min(self.data.len());
     }
+    /// Takes the first `n` bytes (at most all) out as a segment of their own.
+    pub fn split_to(&mut self, n: usize) -> Segment {
+        if n >= self.len() {
+            return std::mem::take(self);
+        }
+        let part = self.bytes().get(..n).unwrap_or(&[]).to_vec();
+        self.advance(n);
+        Segment::new(part)
+    }
+    /// How many bytes can be appended without growing beyond `max` in all.
+    pub fn spare(&self, max: usize) -> usize {
+        max.saturating_sub(self.data.len())
+    }
+    /// Adds bytes at the end.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.data.extend_from_slice(bytes);
+    }
+    /// Adds bytes before the first.
+    pub fn prepend(&mut self, head: Segment) {
+        let mut data = head.into_vec();
+        data.extend_from_slice(self.bytes());
+        *self = Segment::new(data);
+    }
+    /// The bytes as a vector of their own.
+    pub fn into_vec(mut self) -> Vec<u8> {
+        if self.start > 0 {
+            self.data.drain(..self.start);
+        }
+        self.data
+    }
     /// Keeps the first `n` bytes.
     pub fn truncate(&mut self, n: usize) {
         self.data.truncate(self.start.saturating_add(n));
@@ -89,11 +119,11 @@ impl ByteQueue {
         }
         self.len += n;
         if n < MERGE {
-            if let Some(last) = self.segments.back_mut() {
-                if last.data.capacity() - last.data.len() >= n {
-                    last.data.extend_from_slice(seg.bytes());
-                    return;
-                }
+            if let Some(last) = self.segments.back_mut()
+                && last.data.capacity() - last.data.len() >= n
+            {
+                last.data.extend_from_slice(seg.bytes());
+                return;
             }
             let mut data = Vec::with_capacity(MERGE);
             data.extend_from_slice(seg.bytes());

@@ -86,6 +86,10 @@ impl<'a> IoVecs<'a> {
     pub fn done(&self) -> usize {
         self.done
     }
+    /// Passes over the next `n` bytes (at most all): an earlier run of the call moved them.
+    pub fn skip(&mut self, n: usize) {
+        self.done = self.done.saturating_add(n).min(self.total);
+    }
     /// Limits the whole to `max` bytes.
     pub fn truncate(&mut self, max: usize) {
         self.total = self.total.min(max.max(self.done));

@@ -84,11 +84,11 @@ impl Slots {
         let n = self.room_for(seg.len());
         let mut left = n;
         let merged = self.mergeable(seg.len());
-        if merged > 0 {
-            if let Some(last) = self.slots.back_mut() {
-                last.end += merged;
-                left -= merged;
-            }
+        if merged > 0
+            && let Some(last) = self.slots.back_mut()
+        {
+            last.end += merged;
+            left -= merged;
         }
         while left > 0 {
             let k = left.min(PAGE);

@@ -9,6 +9,8 @@ mod poll;
 mod select;
 mod timeout;
 
+pub(super) use timeout::{from_timespec as timespec, put_timespec};
+
 use super::{ArgKind, Syscall};
 use ArgKind::{Fd, Hex, Int, Ptr, Timespec, Uint};
 

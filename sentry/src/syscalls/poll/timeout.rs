@@ -23,7 +23,10 @@ fn ns(sec: i64, nsec: i64) -> Result<u64> {
 ///
 /// # Errors
 /// EFAULT, EINVAL.
-pub(super) fn from_timespec(mem: &dyn GuestMemory, ptr: UserPtr<[i64; 2]>) -> Result<Option<u64>> {
+pub(in crate::syscalls) fn from_timespec(
+    mem: &dyn GuestMemory,
+    ptr: UserPtr<[i64; 2]>,
+) -> Result<Option<u64>> {
     let Some(ptr) = ptr.non_null() else {
         return Ok(None);
     };
@@ -60,4 +63,13 @@ pub(super) fn put_remaining(
     let left = deadline.remaining();
     let parts = [left / 1_000_000_000, left % 1_000_000_000 / unit].map(u64::cast_signed);
     let _ = mem.put(ptr, &parts);
+}
+
+/// Writes what is left until `deadline` as a timespec.
+pub(in crate::syscalls) fn put_timespec(
+    mem: &dyn GuestMemory,
+    ptr: UserPtr<[i64; 2]>,
+    deadline: Option<Instant>,
+) {
+    put_remaining(mem, ptr, deadline, 1);
 }

@@ -1,0 +1,126 @@
+//! Names that sockets are found by: abstract ones, and inodes.
+
+use super::UnixSocket;
+use super::addr::Name;
+use crate::abi::{Errno, Result};
+use crate::net::socket::SockCx;
+use crate::sync::{Mutex, Rank};
+use crate::vfs::{At, FileType, InodeRef, WalkFlags, names, permission, resolve};
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+/// Abstract names of a network namespace.
+pub struct UnixTable {
+    names: Mutex<Names>,
+}
+
+#[derive(Default)]
+struct Names {
+    by_name: HashMap<Vec<u8>, Weak<UnixSocket>>,
+    next_auto: u32,
+}
+
+impl Default for UnixTable {
+    fn default() -> UnixTable {
+        UnixTable {
+            names: Mutex::new(Rank::NET_TABLE, Names::default()),
+        }
+    }
+}
+
+/// What a socket inode remembers: the socket bound to it.
+struct Bound(Mutex<Weak<UnixSocket>>);
+
+impl Default for Bound {
+    fn default() -> Bound {
+        Bound(Mutex::new(Rank::NET_TABLE, Weak::new()))
+    }
+}
+
+impl UnixTable {
+    /// Claims an abstract name.
+    ///
+    /// # Errors
+    /// EADDRINUSE.
+    pub(super) fn bind(&self, name: &[u8], socket: &Arc<UnixSocket>) -> Result<()> {
+        let mut t = self.names.lock();
+        if t.by_name.get(name).is_some_and(|s| s.strong_count() > 0) {
+            return Err(Errno::EADDRINUSE);
+        }
+        t.by_name.insert(name.to_vec(), Arc::downgrade(socket));
+        Ok(())
+    }
+    /// Claims a free name of five hexadecimal digits (unix_autobind).
+    ///
+    /// # Errors
+    /// ENOSPC if all are taken.
+    pub(super) fn autobind(&self, socket: &Arc<UnixSocket>) -> Result<Vec<u8>> {
+        let mut t = self.names.lock();
+        for _ in 0..=0xfffffu32 {
+            t.next_auto = (t.next_auto + 1) & 0xfffff;
+            let name = format!("{:05x}", t.next_auto).into_bytes();
+            if t.by_name.get(&name).is_none_or(|s| s.strong_count() == 0) {
+                t.by_name.insert(name.clone(), Arc::downgrade(socket));
+                return Ok(name);
+            }
+        }
+        Err(Errno::ENOSPC)
+    }
+    /// Gives up a name.
+    pub(super) fn unbind(&self, name: &[u8], socket: &UnixSocket) {
+        let mut t = self.names.lock();
+        if t.by_name
+            .get(name)
+            .is_some_and(|s| std::ptr::eq(s.as_ptr(), socket))
+        {
+            t.by_name.remove(name);
+        }
+    }
+    /// Finds what an address names, for connect or send.
+    ///
+    /// # Errors
+    /// ECONNREFUSED if nothing is there; errors of the path walk; EACCES without write permission.
+    pub(super) fn find(&self, cx: &SockCx<'_>, name: &Name) -> Result<Arc<UnixSocket>> {
+        match name {
+            Name::Unnamed => Err(Errno::EINVAL),
+            Name::Abstract(n) => self
+                .names
+                .lock()
+                .by_name
+                .get(n)
+                .and_then(Weak::upgrade)
+                .ok_or(Errno::ECONNREFUSED),
+            Name::Path(p) => {
+                let fs = cx.fs.ok_or(Errno::ENOENT)?;
+                let place = resolve(cx.caller, fs, &At::Cwd, p, WalkFlags::FOLLOW)?;
+                permission::check_path(cx.caller, &place, permission::WRITE)?;
+                find_inode(place.inode()).ok_or(Errno::ECONNREFUSED)
+            }
+        }
+    }
+}
+
+fn find_inode(inode: &InodeRef) -> Option<Arc<UnixSocket>> {
+    if inode.file_type() != FileType::Socket {
+        return None;
+    }
+    inode.meta().existing::<Bound>()?.0.lock().upgrade()
+}
+
+/// Makes a socket inode at `path` and puts `socket` behind it.
+///
+/// # Errors
+/// EADDRINUSE if the name exists; errors of the path walk.
+pub(super) fn bind_path(cx: &SockCx<'_>, path: &[u8], socket: &Arc<UnixSocket>) -> Result<()> {
+    let fs = cx.fs.ok_or(Errno::ENOENT)?;
+    let place =
+        names::mknod(cx.caller, fs, &At::Cwd, path, FileType::Socket, 0o777, 0).map_err(|e| {
+            if e == Errno::EEXIST {
+                Errno::EADDRINUSE
+            } else {
+                e
+            }
+        })?;
+    *place.inode().meta().extension::<Bound>().0.lock() = Arc::downgrade(socket);
+    Ok(())
+}

@@ -1,6 +1,0 @@
-//! Sockets.
-
-use super::Syscall;
-
-/// This family's calls.
-pub static TABLE: &[Syscall] = &[];

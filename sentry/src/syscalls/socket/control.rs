@@ -1,0 +1,176 @@
+//! Control messages in guest memory (cmsg(3)).
+
+use crate::abi::{Errno, Result};
+use crate::auth::Caps;
+use crate::kernel::Cx;
+use crate::net::socket::{Cmsg, MsgFlags, Ucred};
+use crate::net::unix::MAX_FILES;
+use crate::vfs::File;
+use std::sync::Arc;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Bytes of `struct cmsghdr`, and their alignment.
+const HEADER: usize = 16;
+const ALIGN: usize = 8;
+/// Most bytes of control messages in one call (`net.core.optmem_max`).
+const MAX: usize = 131_072;
+
+/// Reads the control messages of a message to send. Those of AF_UNIX sockets are turned into what they stand for.
+///
+/// # Errors
+/// EINVAL for malformed ones; ENOBUFS for too many; EBADF; EPERM for false credentials; EFAULT.
+pub(super) fn read(cx: &Cx<'_>, addr: u64, len: usize, unix: bool) -> Result<Vec<Cmsg>> {
+    if len > MAX {
+        return Err(Errno::ENOBUFS);
+    }
+    let mut raw = vec![0u8; len];
+    cx.mem().read_bytes(addr, &mut raw)?;
+    let mut out = Vec::new();
+    let mut files = 0;
+    let mut rest = raw.as_slice();
+    while rest.len() >= HEADER {
+        let (size, level, kind) = header(rest).ok_or(Errno::EINVAL)?;
+        if size < HEADER || size > rest.len() {
+            return Err(Errno::EINVAL);
+        }
+        let data = rest.get(HEADER..size).unwrap_or(&[]);
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS) if unix => {
+                files += data.len() / 4;
+                if files > MAX_FILES {
+                    return Err(Errno::EINVAL);
+                }
+                out.push(Cmsg::Rights(rights(cx, data)?));
+            }
+            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if unix => {
+                out.push(Cmsg::Credentials(credentials(cx, data)?));
+            }
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS | libc::SCM_CREDENTIALS) => {}
+            _ => out.push(Cmsg::Other(level, kind, data.to_vec())),
+        }
+        let next = size.next_multiple_of(ALIGN);
+        rest = rest.get(next..).unwrap_or(&[]);
+    }
+    Ok(out)
+}
+
+fn header(raw: &[u8]) -> Option<(usize, i32, i32)> {
+    let (size, rest) = u64::read_from_prefix(raw).ok()?;
+    let (level, rest) = i32::read_from_prefix(rest).ok()?;
+    let (kind, _) = i32::read_from_prefix(rest).ok()?;
+    Some((usize::try_from(size).ok()?, level, kind))
+}
+
+fn rights(cx: &Cx<'_>, data: &[u8]) -> Result<Vec<Arc<File>>> {
+    let fds = cx.fds();
+    data.chunks_exact(4)
+        .map(|raw| {
+            let fd = i32::read_from_bytes(raw).map_err(|_| Errno::EINVAL)?;
+            fds.get_any(fd)
+        })
+        .collect()
+}
+
+fn credentials(cx: &Cx<'_>, data: &[u8]) -> Result<Ucred> {
+    let u = Ucred::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
+    let c = cx.creds();
+    let pid_ok = u.pid == cx.group().pid() || c.has(Caps::SYS_ADMIN);
+    let uid_ok = [c.uid, c.euid, c.suid].contains(&u.uid) || c.has(Caps::SETUID);
+    let gid_ok = [c.gid, c.egid, c.sgid].contains(&u.gid) || c.has(Caps::SETGID);
+    if pid_ok && uid_ok && gid_ok {
+        Ok(u)
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+/// Writes received control messages to a buffer of `room` bytes: how many bytes were used, and MSG_CTRUNC if they did not fit.
+///
+/// # Errors
+/// EFAULT.
+pub(super) fn write(
+    cx: &Cx<'_>,
+    control: Vec<Cmsg>,
+    addr: u64,
+    room: usize,
+    cloexec: bool,
+) -> Result<(usize, MsgFlags)> {
+    let mut w = Writer {
+        addr,
+        room,
+        used: 0,
+        flags: MsgFlags::empty(),
+    };
+    for c in control {
+        match c {
+            Cmsg::Credentials(u) => {
+                w.put(cx, libc::SOL_SOCKET, libc::SCM_CREDENTIALS, u.as_bytes())?;
+            }
+            Cmsg::Other(level, kind, data) => w.put(cx, level, kind, &data)?,
+            Cmsg::Rights(files) => w.put_rights(cx, files, cloexec)?,
+        }
+    }
+    Ok((w.used, w.flags))
+}
+
+struct Writer {
+    addr: u64,
+    room: usize,
+    used: usize,
+    flags: MsgFlags,
+}
+
+impl Writer {
+    fn left(&self) -> usize {
+        self.room - self.used
+    }
+
+    /// put_cmsg: what does not fit is cut.
+    fn put(&mut self, cx: &Cx<'_>, level: i32, kind: i32, data: &[u8]) -> Result<()> {
+        if self.left() < HEADER {
+            self.flags |= MsgFlags::CTRUNC;
+            return Ok(());
+        }
+        let mut len = HEADER + data.len();
+        if len > self.left() {
+            self.flags |= MsgFlags::CTRUNC;
+            len = self.left();
+        }
+        let mut raw = Vec::with_capacity(len);
+        raw.extend_from_slice((len as u64).as_bytes());
+        raw.extend_from_slice(level.as_bytes());
+        raw.extend_from_slice(kind.as_bytes());
+        raw.extend_from_slice(data.get(..len - HEADER).unwrap_or(data));
+        cx.mem()
+            .write_bytes(self.addr.wrapping_add(self.used as u64), &raw)?;
+        self.used += (HEADER + data.len())
+            .next_multiple_of(ALIGN)
+            .min(self.left());
+        Ok(())
+    }
+
+    /// scm_detach_fds: as many files as there is room and there are descriptors for; the rest is closed.
+    fn put_rights(&mut self, cx: &Cx<'_>, files: Vec<Arc<File>>, cloexec: bool) -> Result<()> {
+        let room = self.left().saturating_sub(HEADER) / 4;
+        let whole = files.len();
+        let mut fds: Vec<i32> = Vec::new();
+        for file in files.into_iter().take(room) {
+            match cx.install_fd(file, cloexec) {
+                Ok(fd) => fds.push(fd),
+                Err(_) => break,
+            }
+        }
+        if fds.len() < whole {
+            self.flags |= MsgFlags::CTRUNC;
+        }
+        if fds.is_empty() {
+            return Ok(());
+        }
+        self.put(
+            cx,
+            libc::SOL_SOCKET,
+            libc::SCM_RIGHTS,
+            fds.as_slice().as_bytes(),
+        )
+    }
+}
