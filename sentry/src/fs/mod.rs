@@ -8,6 +8,7 @@ pub mod eventfd;
 pub mod host;
 pub mod pipe;
 pub mod pseudo;
+pub mod timerfd;
 pub mod tmpfs;
 pub mod tty;
 

@@ -3,15 +3,17 @@
 //! Key types: [`Kernel`] (one sandbox), [`Task`] (one guest thread), [`ThreadGroup`] (one guest process), [`Cx`] (a task
 //! while a worker runs it). Locks: see [`crate::sync`].
 
+pub mod cpu_time;
 pub mod cx;
 mod fd_table;
 pub mod futex;
-pub mod jobs;
 pub mod identity;
+pub mod jobs;
 pub mod limits;
 pub mod pidfd;
 pub mod signal;
 pub mod task;
+pub mod timers;
 mod tree;
 pub mod worker;
 

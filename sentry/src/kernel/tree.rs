@@ -41,7 +41,9 @@ pub struct ThreadGroup {
     pub child_events: Arc<WaitQueue>,
     /// Woken when this process ends (pidfd) or one of its threads does.
     pub exit_events: Arc<WaitQueue>,
-    /// CPU nanoseconds of reaped threads (user, system) and of waited-for children.
+    /// Measures its CPU time.
+    pub(super) cpu: super::cpu_time::CpuClock,
+    /// CPU time at its end and of waited-for children.
     pub times: Mutex<GroupTimes>,
     /// Start time in nanoseconds since the sandbox's boot.
     pub start_ns: u64,
@@ -66,6 +68,7 @@ pub struct ThreadGroup {
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)]
 pub struct GroupTimes {
+    /// Of the process itself when a thread of it last ended; final in a zombie.
     pub dead_threads: (u64, u64),
     pub children: (u64, u64),
     pub children_maxrss: u64,
@@ -92,6 +95,7 @@ impl ThreadGroup {
             signals: Mutex::new(Rank::SIGNALS, signals),
             child_events: Arc::new(WaitQueue::new()),
             exit_events: Arc::new(WaitQueue::new()),
+            cpu: Default::default(),
             times: Mutex::new(Rank::LEAF, GroupTimes::default()),
             start_ns,
             oom_score_adj: AtomicI32::new(0),
@@ -135,10 +139,6 @@ impl ThreadGroup {
             Life::Zombie(s) => Some(s),
             _ => None,
         }
-    }
-    /// CPU time of all threads, dead ones too, in nanoseconds (user, system).
-    pub fn cpu_time(&self) -> (u64, u64) {
-        self.times.lock().dead_threads
     }
     /// Thread-group id: what getpid(2) returns.
     pub fn pid(&self) -> i32 {

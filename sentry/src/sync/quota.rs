@@ -27,7 +27,8 @@ impl Quota {
     }
     /// Takes `n` units; `None` if that many are not free.
     pub fn charge(&'static self, n: usize) -> Option<Charge> {
-        self.take(n).then_some(Charge { quota: self, n })
+        // Lazily: a charge that is made and dropped would give back what was never taken.
+        self.take(n).then(|| Charge { quota: self, n })
     }
     fn take(&self, n: usize) -> bool {
         self.used

@@ -1,7 +1,10 @@
 //! Clocks and the timer thread.
 
+mod clock;
+pub mod spec;
 mod timers;
 
+pub use clock::Clock;
 pub use timers::{TimerHandle, TimerQueue};
 
 /// Nanoseconds on CLOCK_MONOTONIC.

@@ -49,6 +49,7 @@ pub fn exec(cx: &mut Cx<'_>) {
     }
     g.handlers.reset();
     drop(g);
+    crate::kernel::timers::exec(cx.group());
     cx.local.alt_stack = AltStack::none();
     cx.local.restart = None;
 }

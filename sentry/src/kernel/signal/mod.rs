@@ -34,7 +34,9 @@ pub use lifecycle::{
     attach, child_exit_policy, clone_group, clone_task, detach, end_siblings, exec, interrupts,
     is_ignored, is_stopped, must_die, parent_died, send_kernel, start_group_exit,
 };
-pub use own::{pending, set_action, set_blocked, stop_waiting, take, take_or_wait};
+pub use own::{
+    pending, remove_timer_signals, set_action, set_blocked, stop_waiting, take, take_or_wait,
+};
 pub use queue::{OnDequeue, Pending, Queued, QuotaGuard, SignalQuota};
 pub use send::{
     Origin, Sent, check_permission, group_creds, may_signal, send, send_group, send_pgrp, send_task,

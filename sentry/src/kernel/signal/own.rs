@@ -2,10 +2,12 @@
 
 use super::action::SigAction;
 use super::info::SigInfo;
+use super::info::code::SI_TIMER;
+use super::queue::Queued;
 use super::send::{Kicks, rouse_others};
 use super::set::{SigSet, Signal};
 use super::state::{TaskState, recalculate};
-use crate::kernel::Task;
+use crate::kernel::{Task, ThreadGroup};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -101,4 +103,21 @@ pub fn set_action(task: &Arc<Task>, signal: Signal, action: &SigAction) -> SigAc
     // What was flushed may own timers: dropped without the lock.
     drop(group);
     old
+}
+
+/// Drops what a POSIX timer has queued (it is set anew or deleted).
+pub fn remove_timer_signals(group: &ThreadGroup, id: i32) {
+    let mut gone: SmallVec<[_; 4]> = SmallVec::new();
+    let mut guard = group.signals.lock();
+    let g = &mut *guard;
+    let of_timer = |q: &Queued| q.hook.is_some() && q.info.code == SI_TIMER && q.info.pid() == id;
+    gone.push(g.pending.remove_where(of_timer));
+    let tasks: SmallVec<[Arc<Task>; 8]> = g.tasks().collect();
+    for t in tasks {
+        let mut s = t.signals.lock();
+        gone.push(s.pending.remove_where(of_timer));
+        recalculate(g, &t, &s);
+    }
+    // What was removed owns the timer: dropped without the lock.
+    drop(guard);
 }

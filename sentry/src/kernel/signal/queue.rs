@@ -31,6 +31,13 @@ impl Queued {
             quota: None,
         }
     }
+    /// With somebody to tell when it is taken. Its sender has made sure that not arbitrarily many of them wait.
+    pub fn with_hook(self, hook: Arc<dyn OnDequeue>) -> Queued {
+        Queued {
+            hook: Some(hook),
+            ..self
+        }
+    }
 }
 
 /// Queued signals per real user id, for RLIMIT_SIGPENDING. One per sandbox.

@@ -179,7 +179,8 @@ fn place(
         } else {
             &g.pending
         };
-        if pending.coalesces(signal) {
+        // Each POSIX timer has its own entry, whatever else waits.
+        if queued.info.code != super::info::code::SI_TIMER && pending.coalesces(signal) {
             return Ok(Sent::Coalesced);
         }
     }

@@ -40,14 +40,13 @@ pub fn exit_task(cx: &mut Cx<'_>, status: ExitStatus) {
     if let Some(done) = cx.local.vfork_done.take() {
         done.finish();
     }
-    let times = task.thread().map_or((0, 0), |t| t.cpu_time());
     let rss = cx.mm.resident_peak();
     release_fds(task);
     let thread = task.replace_thread(task.token(), None);
     if let Some(t) = thread {
         t.terminate();
     }
-    leave(&kernel, task, status, times, rss);
+    leave(&kernel, task, status, rss);
 }
 
 /// Drops the task's descriptors, as its last user closing them.
@@ -62,12 +61,13 @@ fn release_fds(task: &Arc<Task>) {
 }
 
 /// Takes the task out of the tree; the last thread makes its process a zombie.
-fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, times: (u64, u64), rss: u64) {
+fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
     let group = task.group();
+    let used = group.cpu_time();
     {
         let mut t = group.times.lock();
-        t.dead_threads.0 = t.dead_threads.0.saturating_add(times.0);
-        t.dead_threads.1 = t.dead_threads.1.saturating_add(times.1);
+        // The process's time so far: final with its last thread.
+        t.dead_threads = used;
         t.maxrss = t.maxrss.max(rss);
     }
     signal::detach(task);
@@ -90,6 +90,10 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, times: (u64
             group.set_exiting();
             process_ended(&mut tree, group, status, &mut news);
         }
+    }
+    if group.signals.lock().tasks().next().is_none() {
+        crate::kernel::timers::exit(group);
+        group.cpu.enter(None);
     }
     group.exit_events.wake(Events::IN);
     news.tell(kernel);

@@ -180,6 +180,10 @@ impl Task {
         });
         kernel.by_token.lock().insert(task.token().0, task.clone());
         super::signal::attach(&task);
+        if task.tid() == task.group.pid() {
+            task.group.cpu.enter(Some(task.mm().space()));
+            super::timers::limits_changed(&task.group);
+        }
         task
     }
     pub(super) fn lock_local(&self) -> crate::sync::MutexGuard<'_, TaskLocal> {
@@ -204,6 +208,7 @@ impl Task {
         std::mem::replace(&mut *self.thread.lock(), new)
     }
     pub(super) fn set_mm(&self, mm: Arc<MemoryManager>) -> Arc<MemoryManager> {
+        self.group.cpu.enter(Some(mm.space()));
         std::mem::replace(&mut self.shared.lock().mm, mm)
     }
     pub(super) fn set_tid(&self, tid: i32) {
