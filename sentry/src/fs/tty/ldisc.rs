@@ -72,6 +72,13 @@ fn is_control(c: u8) -> bool {
 }
 
 /// The kernel's ctype is Latin-1.
+fn to_lower(c: u8) -> u8 {
+    match c {
+        b'A'..=b'Z' | 0xc0..=0xd6 | 0xd8..=0xde => c + 32,
+        _ => c,
+    }
+}
+
 fn is_word(c: u8) -> bool {
     c.is_ascii_alphanumeric() || c == b'_' || (c >= 0xc0 && c != 0xd7 && c != 0xf7)
 }
@@ -115,8 +122,12 @@ impl LineDiscipline {
             if self.l(Local::ICANON)
                 && let Some(last) = self.cells.back_mut()
             {
-                // What was typed before counts as a line.
-                last.mark = Mark::LineEnd;
+                // What was typed before counts as a line; a NUL at its end as VEOF, since Linux marks both alike.
+                last.mark = if last.byte == 0 {
+                    Mark::Eof
+                } else {
+                    Mark::LineEnd
+                };
                 self.canon = self.cells.len();
             }
             self.erasing = false;
@@ -199,7 +210,7 @@ impl LineDiscipline {
             c &= 0x7f;
         }
         if self.i(Input::IUCLC) && self.l(Local::IEXTEN) {
-            c = c.to_ascii_lowercase();
+            c = to_lower(c);
         }
         if self.l(Local::EXTPROC) {
             self.put(c, Mark::None);

@@ -28,4 +28,6 @@ pub use slave::{Slave, open_controlling};
 pub use termios::Termios;
 
 #[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
 mod tests;

@@ -8,6 +8,14 @@ pub const OUTPUT_LIMIT: usize = 64 << 10;
 /// Most pending echo operations; more are dropped.
 const ECHO_LIMIT: usize = 4096;
 
+/// The kernel's ctype is Latin-1.
+fn to_upper(c: u8) -> u8 {
+    match c {
+        b'a'..=b'z' | 0xdf..=0xf6 | 0xf8..=0xff => c - 32,
+        _ => c,
+    }
+}
+
 /// One step of echo. Echo waits while output is stopped or full, so it is kept as steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
@@ -60,6 +68,11 @@ impl OutputSide {
             }
             self.echo.pop_front();
             match step {
+                // Linux echoes 0xff without output processing (it is its escape code).
+                Echo::Raw(0xff) => {
+                    self.queue.push_back(0xff);
+                    self.column = self.column.wrapping_add(1);
+                }
                 Echo::Raw(c) => {
                     self.put(t, c);
                 }
@@ -155,7 +168,7 @@ impl OutputSide {
             c0 if c0 < 32 || c0 == 127 => {}
             _ => {
                 if o.contains(Output::OLCUC) {
-                    c = c.to_ascii_uppercase();
+                    c = to_upper(c);
                 }
                 let continuation = t.input().contains(Input::IUTF8) && c & 0xc0 == 0x80;
                 if !continuation {
