@@ -23,9 +23,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Queued closes that make a request of their own worth while.
-const CLOSE_BATCH: usize = 128;
-
 /// Why a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GoferError {
@@ -113,19 +110,9 @@ impl fmt::Debug for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.inner.dead.load(Ordering::Relaxed) {
-            return;
-        }
-        let queued = {
-            let mut pending = self.inner.pending.lock();
-            pending.push(self.id);
-            pending.len()
-        };
-        // Only when nobody is talking to the gofer: a drop must not wait for a round trip of others.
-        if queued >= CLOSE_BATCH
-            && let Some(mut channel) = self.inner.channel.try_lock()
-        {
-            let _ = self.inner.exchange(&mut channel, &Request::Close);
+        // Only queued: a drop may happen anywhere and must not wait for a round trip.
+        if !self.inner.dead.load(Ordering::Relaxed) {
+            self.inner.pending.lock().push(self.id);
         }
     }
 }

@@ -177,9 +177,10 @@ impl Export {
         Ok(())
     }
 
-    /// Permission bits that the client may set.
-    pub(super) fn allowed_mode(&self, mode: u32) -> u32 {
-        if self.options.keep_setid {
+    /// Permission bits that the client may set on a file of this type. On a directory the
+    /// set-group-ID bit only passes on the group.
+    pub(super) fn allowed_mode(&self, file_type: FileType, mode: u32) -> u32 {
+        if self.options.keep_setid || file_type == FileType::Directory {
             mode
         } else {
             mode & !(libc::S_ISUID | libc::S_ISGID)

@@ -34,7 +34,11 @@ impl Session {
             attr::chown(node.fd(), uid, gid)?;
         }
         if fields.contains(SetAttrMask::MODE) {
-            attr::chmod(&self.proc_fds, node.fd(), export.allowed_mode(set.mode))?;
+            attr::chmod(
+                &self.proc_fds,
+                node.fd(),
+                export.allowed_mode(node.file_type, set.mode),
+            )?;
         }
         let time = |now, to, value| match () {
             () if fields.contains(now) => SetTime::Now,
@@ -60,7 +64,13 @@ impl Session {
     ) -> OpResult {
         let (node, export) = self.changeable(dir)?;
         let index = node.export;
-        match lookup::create(node.fd(), name, export.allowed_mode(mode), access, flags) {
+        match lookup::create(
+            node.fd(),
+            name,
+            export.allowed_mode(FileType::Regular, mode),
+            access,
+            flags,
+        ) {
             Ok(fd) => self.created(fd, index, owner),
             Err(Errno::EEXIST) if !flags.contains(OpenFlags::EXCL) => {
                 self.open_existing(dir, name, access, flags)
@@ -105,7 +115,12 @@ impl Session {
             return Err(Errno::EINVAL);
         }
         let index = node.export;
-        let fd = lookup::tmpfile(&self.proc_fds, node.fd(), export.allowed_mode(mode), access)?;
+        let fd = lookup::tmpfile(
+            &self.proc_fds,
+            node.fd(),
+            export.allowed_mode(FileType::Regular, mode),
+            access,
+        )?;
         self.created(fd, index, owner)
     }
 
@@ -129,7 +144,11 @@ impl Session {
         owner: Owner,
     ) -> OpResult {
         let (node, export) = self.changeable(dir)?;
-        names::mkdir(node.fd(), name, export.allowed_mode(mode))?;
+        names::mkdir(
+            node.fd(),
+            name,
+            export.allowed_mode(FileType::Directory, mode),
+        )?;
         self.made(dir, name, owner, FileType::Directory)
     }
 
@@ -154,7 +173,7 @@ impl Session {
     ) -> OpResult {
         let (node, export) = self.changeable(dir)?;
         let kind = FileType::from_mode(mode).ok_or(Errno::EINVAL)?;
-        let mode = kind.mode_bits() | export.allowed_mode(mode & 0o7777);
+        let mode = kind.mode_bits() | export.allowed_mode(kind, mode & 0o7777);
         names::mknod(node.fd(), name, mode)?;
         self.made(dir, name, owner, kind)
     }

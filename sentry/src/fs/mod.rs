@@ -5,6 +5,7 @@ pub mod devfs;
 pub mod devices;
 pub mod epoll;
 pub mod eventfd;
+pub mod gofer;
 pub mod host;
 pub mod pipe;
 pub mod pseudo;
