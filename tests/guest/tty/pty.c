@@ -64,6 +64,7 @@ int main(void)
     MUST(tcsetattr(slave, TCSAFLUSH, &t));
     int queued;
     type("queued");
+    pause_ms(50);
     SHOW(ioctl(slave, FIONREAD, &queued));
     SHOW(queued);
     SHOW(tcflush(slave, TCIFLUSH));
