@@ -16,6 +16,8 @@
 mod advise;
 mod brk;
 mod change;
+#[cfg(test)]
+pub(crate) mod fake;
 mod layout;
 mod listing;
 mod lock;
