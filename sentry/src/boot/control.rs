@@ -1,5 +1,6 @@
 //! Messages from the monitor to the sentry: fixed 8-byte datagrams on a SOCK_SEQPACKET socket.
 
+use crate::fs::tty::HostBridge;
 use crate::kernel::{Kernel, signal};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -50,7 +51,11 @@ impl Message {
 }
 
 /// Starts the thread that obeys the monitor. When the monitor is gone, so is the sandbox.
-pub(super) fn listen(socket: OwnedFd, kernel: &Arc<Kernel>) -> std::io::Result<()> {
+pub(super) fn listen(
+    socket: OwnedFd,
+    kernel: &Arc<Kernel>,
+    terminal: Option<Arc<HostBridge>>,
+) -> std::io::Result<()> {
     let kernel = kernel.clone();
     std::thread::Builder::new()
         .name("control".into())
@@ -72,7 +77,13 @@ pub(super) fn listen(socket: OwnedFd, kernel: &Arc<Kernel>) -> std::io::Result<(
                             }
                             continue;
                         }
-                        Some(Message::WindowSize(..)) | None => continue,
+                        Some(Message::WindowSize(rows, columns)) => {
+                            if let Some(t) = &terminal {
+                                t.set_winsize([rows, columns, 0, 0]);
+                            }
+                            continue;
+                        }
+                        None => continue,
                         Some(Message::Kill) => kernel.shut_down(),
                     },
                     Err(nix::errno::Errno::EINTR) => continue,

@@ -4,6 +4,7 @@ use super::{BootError, MountConfig, MountSource, RootConfig, reason, show};
 use crate::abi::Errno;
 use crate::fs::devfs;
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
+use crate::fs::tty::Devpts;
 use crate::kernel::Kernel;
 use crate::vfs::{
     self, At, FsContext, InodeRef, KernelCaller, MountFlags, MountNamespace, Path, SuperBlock,
@@ -15,6 +16,7 @@ use std::sync::Arc;
 /// Makes the mount namespace: the root, the kernel's own file systems, then what the caller asked for.
 pub(super) fn mount_all(
     kernel: &Arc<Kernel>,
+    devpts: &Arc<Devpts>,
     gofer: Option<&Arc<Client>>,
     root: RootConfig,
     mounts: &[MountConfig],
@@ -26,7 +28,7 @@ pub(super) fn mount_all(
     let sb = root_superblock(gofer, root).map_err(|e| failed("the root", e))?;
     let ns = MountNamespace::new(sb, b"rootfs", MountFlags::empty());
     let fs = FsContext::new(ns.clone());
-    for (target, sb, flags) in own_mounts(kernel) {
+    for (target, sb, flags) in own_mounts(kernel, devpts) {
         let at = mount_point(&fs, target, true).map_err(|e| failed(&show(target), e))?;
         let fs_type = sb.fs_type().to_owned();
         ns.mount(&at, sb, fs_type.as_bytes(), flags)
@@ -86,7 +88,10 @@ fn tmpfs_superblock(size: Option<u64>) -> Arc<SuperBlock> {
 }
 
 /// The kernel's own file systems.
-fn own_mounts(kernel: &Arc<Kernel>) -> Vec<(&'static [u8], Arc<SuperBlock>, MountFlags)> {
+fn own_mounts(
+    kernel: &Arc<Kernel>,
+    devpts: &Arc<Devpts>,
+) -> Vec<(&'static [u8], Arc<SuperBlock>, MountFlags)> {
     let plain = MountFlags::NOSUID | MountFlags::NODEV;
     vec![
         (
@@ -95,6 +100,11 @@ fn own_mounts(kernel: &Arc<Kernel>) -> Vec<(&'static [u8], Arc<SuperBlock>, Moun
             plain | MountFlags::NOEXEC,
         ),
         (b"/dev", tmpfs_superblock(None), MountFlags::NOSUID),
+        (
+            b"/dev/pts",
+            devpts.superblock(),
+            MountFlags::NOSUID | MountFlags::NOEXEC,
+        ),
         (b"/dev/shm", tmpfs_superblock(None), plain),
         (b"/tmp", tmpfs_superblock(None), plain),
     ]

@@ -5,6 +5,7 @@
 pub mod config;
 pub mod control;
 mod files;
+mod terminal;
 mod user;
 
 pub use config::{BootConfig, BootError, MountConfig, MountSource, RootConfig, Stdio, UserConfig};
@@ -26,7 +27,14 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     let kernel = Kernel::new(config.platform, &config.hostname, config.tracer)
         .map_err(|e| failed("cannot start the sentry's helper threads", &e))?;
     let poller = HostPoller::start().map_err(|e| failed("cannot watch host descriptors", &e))?;
-    let namespace = files::mount_all(&kernel, config.gofer.as_ref(), config.root, &config.mounts)?;
+    let devpts = terminal::devpts(&kernel);
+    let namespace = files::mount_all(
+        &kernel,
+        &devpts,
+        config.gofer.as_ref(),
+        config.root,
+        &config.mounts,
+    )?;
     let fs = Arc::new(FsContext::new(namespace));
     let account = user::find(&config.user, &fs)?;
     let creds =
@@ -55,7 +63,21 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     })?;
     fs.set_cwd(cwd);
     let fds = Arc::new(FdTable::default());
-    install_stdio(&fds, config.stdio, &poller)?;
+    let bridge = match config.stdio {
+        Stdio::Host(streams) => {
+            for fd in streams {
+                install(&fds, host_file(fd, &poller)?)?;
+            }
+            None
+        }
+        Stdio::Terminal { host, size } => {
+            let (bridge, file) = terminal::connect(host, size, &devpts, &poller, &fs, account.uid)?;
+            for _ in 0..3 {
+                install(&fds, file.clone())?;
+            }
+            Some(bridge)
+        }
+    };
     let (file, path) = user::find_program(&as_user, &fs, &config.argv, &envp)?;
     let task = spawn(
         &kernel,
@@ -75,8 +97,11 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     .map_err(|e| {
         BootError::NotExecutable(format!("cannot execute {}: {}", show(&path), reason(e)))
     })?;
+    if let Some(bridge) = &bridge {
+        terminal::control(bridge, &task);
+    }
     if let Some(socket) = config.control {
-        control::listen(socket, &kernel)
+        control::listen(socket, &kernel, bridge.clone())
             .map_err(|e| failed("cannot start the control thread", &e))?;
     }
     (config.lock_down)().map_err(BootError::Failed)?;
@@ -84,25 +109,19 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     kernel
         .work()
         .map_err(|e| failed("the platform failed", &e))?;
+    if let Some(bridge) = bridge {
+        bridge.drain(std::time::Duration::from_secs(2));
+    }
     Ok(kernel
         .init_status()
         .unwrap_or(ExitStatus::Signaled(libc::SIGKILL, false)))
 }
 
-fn install_stdio(fds: &FdTable, stdio: Stdio, poller: &Arc<HostPoller>) -> Result<(), BootError> {
-    let put = |file: Arc<vfs::File>| {
-        fds.install(file, false, 0, MAX_FDS as u64)
-            .map_err(|e| BootError::Failed(format!("cannot install the standard streams: {e}")))
-    };
-    match stdio {
-        Stdio::Host(streams) => {
-            for fd in streams {
-                put(host_file(fd, poller)?)?;
-            }
-            Ok(())
-        }
-        Stdio::Terminal { .. } => Err(BootError::Failed("terminals are not connected yet".into())),
-    }
+/// Puts a standard stream at the next descriptor.
+fn install(fds: &FdTable, file: Arc<vfs::File>) -> Result<(), BootError> {
+    fds.install(file, false, 0, MAX_FDS as u64)
+        .map(drop)
+        .map_err(|e| BootError::Failed(format!("cannot install the standard streams: {e}")))
 }
 
 /// An open file over a host descriptor.

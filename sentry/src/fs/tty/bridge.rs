@@ -8,7 +8,7 @@
 
 use super::devpts::Devpts;
 use super::pty::{Pty, WinSize};
-use super::termios::{TERMIOS_LEN, Termios};
+use super::termios::Termios;
 use crate::abi::Errno;
 use crate::fs::host::{HostPoller, HostWatch, sys};
 use crate::sync::{Events, Mutex, Notify, Rank};
@@ -56,8 +56,8 @@ impl Notify for Pump {
 }
 
 impl HostBridge {
-    /// Makes a guest terminal in `devpts` for this host terminal and starts pumping. Call before lock-down. `settings`: the host
-    /// terminal's `struct termios` as it was before raw mode (36 bytes); the guest starts with it.
+    /// Makes a guest terminal in `devpts` for this host terminal and starts pumping. Call before lock-down, and before the
+    /// host terminal is made raw: the guest's starts with the host's settings and size.
     ///
     /// # Errors
     /// What epoll and ioctl give for the descriptor; ENOSPC without room for a terminal.
@@ -65,7 +65,6 @@ impl HostBridge {
         host: OwnedFd,
         devpts: &Arc<Devpts>,
         poller: &Arc<HostPoller>,
-        settings: Option<&[u8; TERMIOS_LEN]>,
     ) -> io::Result<Arc<HostBridge>> {
         let raw = |e: Errno| io::Error::from_raw_os_error(e.raw());
         let (host, nonblocking) = own_description(host);
@@ -78,10 +77,10 @@ impl HostBridge {
         if let Ok(size) = sys::winsize(&*fd) {
             pty.set_winsize(size);
         }
-        if let Some(given) = settings {
+        if let Ok(given) = sys::tcgets(&*fd) {
             let mut bytes = [0u8; size_of::<Termios>()];
             for (to, from) in bytes.iter_mut().zip(given) {
-                *to = *from;
+                *to = from;
             }
             if let Ok(t) = Termios::read_from_bytes(&bytes) {
                 pty.set_termios(t, false);
@@ -248,8 +247,12 @@ impl Drop for HostBridge {
     }
 }
 
-/// A description of our own of the same terminal, with O_NONBLOCK; else the given one.
+/// A description of our own of the same terminal, with O_NONBLOCK, if the given one has not got it; else the given one.
 fn own_description(fd: OwnedFd) -> (OwnedFd, bool) {
+    let flags = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_GETFL).unwrap_or(0);
+    if flags & libc::O_NONBLOCK != 0 {
+        return (fd, true);
+    }
     let opened = std::fs::OpenOptions::new()
         .read(true)
         .write(true)

@@ -188,6 +188,19 @@ impl Pty {
         }
     }
 
+    /// Makes a user the owner of the slave's node, as login does.
+    pub fn set_owner(&self, uid: u32) {
+        self.with(|s| s.uid = uid);
+    }
+
+    /// Makes it the controlling terminal of a session with this foreground group (the processes' side is the caller's).
+    pub fn give_to_session(&self, sid: i32, foreground: i32) {
+        self.with(|s| {
+            s.session = sid;
+            s.foreground = foreground;
+        });
+    }
+
     /// Sets the slave's settings.
     pub fn set_termios(&self, termios: Termios, with_speeds: bool) {
         self.with(|s| {

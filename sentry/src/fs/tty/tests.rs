@@ -471,10 +471,12 @@ fn a_bridge_pumps_between_host_and_guest() {
     let w = World::new();
     let poller = HostPoller::start().unwrap();
     let host = nix::pty::openpty(None, None).unwrap();
-    let mut raw = nix::sys::termios::tcgetattr(&host.slave).unwrap();
+    let terminal = host.slave.try_clone().unwrap();
+    let bridge = HostBridge::new(host.slave, &w.devpts, &poller).unwrap();
+    let mut raw = nix::sys::termios::tcgetattr(&terminal).unwrap();
     nix::sys::termios::cfmakeraw(&mut raw);
-    nix::sys::termios::tcsetattr(&host.slave, nix::sys::termios::SetArg::TCSANOW, &raw).unwrap();
-    let bridge = HostBridge::new(host.slave, &w.devpts, &poller, None).unwrap();
+    nix::sys::termios::tcsetattr(&terminal, nix::sys::termios::SetArg::TCSANOW, &raw).unwrap();
+    drop(terminal);
     assert_eq!(bridge.path(), "/dev/pts/0");
     let cx = &w.shell;
     let ops = bridge.pty().clone().open(cx, OpenFlags::RDWR).unwrap();
