@@ -98,6 +98,17 @@ impl FdTable {
         }
         i32::try_from(at).map_err(|_| Errno::EMFILE)
     }
+    /// EMFILE if no descriptor below `limit` is free.
+    pub fn has_room(&self, limit: u64) -> Result<()> {
+        let t = self.inner.lock();
+        let at = (t.first_free..t.slots.len())
+            .find(|i| matches!(t.slots.get(*i), Some(None)))
+            .unwrap_or(t.slots.len());
+        if at as u64 >= limit.min(MAX_FDS as u64) {
+            return Err(Errno::EMFILE);
+        }
+        Ok(())
+    }
     /// Puts `file` at exactly `fd` (dup2, dup3); what was there is returned.
     ///
     /// # Errors

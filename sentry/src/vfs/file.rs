@@ -6,6 +6,7 @@ use super::locks::{FileLocks, LockOwner};
 use super::notify;
 use super::path::Path;
 use crate::abi::{Errno, Result};
+use crate::auth::Credentials;
 use crate::sync::{Events, Mutex, Rank, WaitQueue};
 use crate::usermem::{Sink, Source};
 use std::any::Any;
@@ -242,6 +243,7 @@ pub struct File {
     owner: Mutex<FileOwner>,
     /// Keeps a regular file open for writing from being executed.
     writer: std::sync::OnceLock<super::deny_write::Writer>,
+    opener: std::sync::OnceLock<Arc<Credentials>>,
 }
 
 /// Who gets SIGIO: F_SETOWN (pid > 0, group < 0) and F_SETSIG.
@@ -282,6 +284,7 @@ impl File {
                 },
             ),
             writer: std::sync::OnceLock::new(),
+            opener: std::sync::OnceLock::new(),
         })
     }
     /// Ties the right to write to the life of this description.
@@ -365,6 +368,14 @@ impl File {
             locks.release(LockOwner::Table(table));
         }
         self.ops.flush(self, tgid);
+    }
+    /// Remembers who opened it.
+    pub(super) fn set_opener(&self, creds: Arc<Credentials>) {
+        let _ = self.opener.set(creds);
+    }
+    /// Whether it was opened by a task with exactly this identity.
+    pub fn opened_by(&self, creds: &Credentials) -> bool {
+        self.opener.get().is_some_and(|c| **c == *creds)
     }
     /// Whose its flock and OFD locks are.
     pub fn lock_owner(&self) -> LockOwner {

@@ -152,12 +152,10 @@ pub fn open_path(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<
     }
     if flags.contains(OpenFlags::PATH) {
         let kept = flags & (OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW);
-        return Ok(File::new(
-            Box::new(PathOnly),
-            inode.clone(),
-            Some(place.clone()),
-            kept,
-        ));
+        let path = Some(place.clone());
+        let file = File::new(Box::new(PathOnly), inode.clone(), path, kept);
+        file.set_opener(cx.credentials());
+        return Ok(file);
     }
     let mut flags = flags;
     let mask = access_mask(flags);
@@ -213,6 +211,7 @@ fn finish_open(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<Fi
     let ops = inode.clone().open(cx, flags)?;
     let path = (!place.dentry.is_anonymous()).then(|| place.clone());
     let file = File::new(ops, inode.clone(), path, flags);
+    file.set_opener(cx.credentials());
     if flags.writable() && inode.file_type() == FileType::Regular {
         file.hold_writer(Writer::new(inode)?);
     }

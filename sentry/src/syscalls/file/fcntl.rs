@@ -1,0 +1,178 @@
+//! fcntl(2).
+
+use super::lock;
+use crate::abi::{Errno, Result};
+use crate::fs::{pipe, tmpfs};
+use crate::syscalls::{Args, Cx, Fd, SysResult};
+use crate::usermem::UserPtr;
+use crate::vfs::file::FileOwner;
+use crate::vfs::{File, OpenFlags, permission};
+use std::sync::Arc;
+
+// Commands of linux/fcntl.h that libc does not name.
+const F_OWNER_TID: i32 = 0;
+const F_OWNER_PID: i32 = 1;
+const F_OWNER_PGRP: i32 = 2;
+const F_GETOWNER_UIDS: i32 = 17;
+const F_DUPFD_QUERY: i32 = 1027;
+const F_CREATED_QUERY: i32 = 1028;
+const F_GET_RW_HINT: i32 = 1035;
+const F_SET_RW_HINT: i32 = 1036;
+const F_SETSIG: i32 = 10;
+const F_GETSIG: i32 = 11;
+const F_SETOWN_EX: i32 = 15;
+const F_GETOWN_EX: i32 = 16;
+
+pub(super) fn fcntl(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let fd: Fd = args.get(0);
+    let cmd: i32 = args.get(1);
+    let file = cx.file_any(fd)?;
+    let path_only = file.flags().contains(OpenFlags::PATH);
+    let on_paths = [
+        libc::F_DUPFD,
+        libc::F_DUPFD_CLOEXEC,
+        libc::F_GETFD,
+        libc::F_SETFD,
+        libc::F_GETFL,
+        F_DUPFD_QUERY,
+    ];
+    if path_only && !on_paths.contains(&cmd) {
+        return Err(Errno::EBADF.into());
+    }
+    match cmd {
+        libc::F_GETLK
+        | libc::F_SETLK
+        | libc::F_SETLKW
+        | libc::F_OFD_GETLK
+        | libc::F_OFD_SETLK
+        | libc::F_OFD_SETLKW => lock::record(cx, fd, &file, cmd, args.get(2)),
+        _ => Ok(simple(cx, fd, &file, cmd, args)?),
+    }
+}
+
+fn simple(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, args: &Args) -> Result<i64> {
+    let arg: i32 = args.get(2);
+    match cmd {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
+            let limit = cx.limit(libc::RLIMIT_NOFILE);
+            if u64::try_from(arg).map_or(true, |n| n >= limit) {
+                return Err(Errno::EINVAL);
+            }
+            let cloexec = cmd == libc::F_DUPFD_CLOEXEC;
+            let new = cx.fds().install(file.clone(), cloexec, arg, limit)?;
+            Ok(new.into())
+        }
+        libc::F_GETFD => Ok(i64::from(cx.fds().entry(fd.0)?.cloexec)),
+        libc::F_SETFD => {
+            cx.fds().set_cloexec(fd.0, arg & libc::FD_CLOEXEC != 0)?;
+            Ok(0)
+        }
+        libc::F_GETFL => Ok(file.flags().bits().into()),
+        libc::F_SETFL => set_flags(cx, file, OpenFlags::from_bits_retain(args.get(2))),
+        libc::F_SETOWN => set_owner(cx, file, arg),
+        libc::F_GETOWN => {
+            let o = *file.owner().lock();
+            Ok(if o.kind == F_OWNER_PGRP {
+                -i64::from(o.pid)
+            } else {
+                o.pid.into()
+            })
+        }
+        F_SETSIG => {
+            if !(0..=64).contains(&arg) {
+                return Err(Errno::EINVAL);
+            }
+            file.owner().lock().signal = arg;
+            Ok(0)
+        }
+        F_GETSIG => Ok(file.owner().lock().signal.into()),
+        F_SETOWN_EX => set_owner_ex(cx, file, args.get(2)),
+        F_GETOWN_EX => {
+            let o = *file.owner().lock();
+            let out = UserPtr::<[i32; 2]>::new(args.get(2));
+            cx.mem().put(out, &[o.kind, o.pid])?;
+            Ok(0)
+        }
+        F_GETOWNER_UIDS => Err(Errno::EINVAL),
+        libc::F_SETPIPE_SZ => {
+            let p = pipe::pipe_of(file).ok_or(Errno::EBADF)?;
+            Ok(super::count(p.set_capacity(&cx.caller(), args.get(2))?))
+        }
+        libc::F_GETPIPE_SZ => {
+            let p = pipe::pipe_of(file).ok_or(Errno::EBADF)?;
+            Ok(super::count(p.capacity()))
+        }
+        libc::F_ADD_SEALS => {
+            tmpfs::add_seals(file, args.get(2))?;
+            Ok(0)
+        }
+        libc::F_GET_SEALS => Ok(tmpfs::seals(file)?.into()),
+        libc::F_GETLEASE => Ok(libc::F_UNLCK.into()),
+        // A life-time hint for storage: taken, without effect.
+        F_GET_RW_HINT => {
+            cx.mem().put(UserPtr::<u64>::new(args.get(2)), &0)?;
+            Ok(0)
+        }
+        F_SET_RW_HINT => {
+            let hint = cx.mem().get(UserPtr::<u64>::new(args.get(2)))?;
+            if hint > 5 { Err(Errno::EINVAL) } else { Ok(0) }
+        }
+        F_DUPFD_QUERY => {
+            let other = cx.file_any(args.get(2))?;
+            Ok(i64::from(Arc::ptr_eq(file, &other)))
+        }
+        F_CREATED_QUERY => Ok(0),
+        // Leases and directory notification: as on a kernel built without them.
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn set_flags(cx: &Cx<'_>, file: &Arc<File>, new: OpenFlags) -> Result<i64> {
+    let old = file.flags();
+    if new.contains(OpenFlags::NOATIME)
+        && !old.contains(OpenFlags::NOATIME)
+        && !permission::owner_or_capable(&cx.creds(), file.inode().stat()?.uid)
+    {
+        return Err(Errno::EPERM);
+    }
+    file.set_flags(new);
+    Ok(0)
+}
+
+fn set_owner(cx: &Cx<'_>, file: &File, arg: i32) -> Result<i64> {
+    // INT_MIN has no positive counterpart.
+    let (kind, pid) = if arg < 0 {
+        (F_OWNER_PGRP, arg.checked_neg().ok_or(Errno::EINVAL)?)
+    } else {
+        (F_OWNER_PID, arg)
+    };
+    change_owner(cx, file, kind, pid)
+}
+
+fn set_owner_ex(cx: &Cx<'_>, file: &File, addr: u64) -> Result<i64> {
+    let [kind, pid] = cx.mem().get(UserPtr::<[i32; 2]>::new(addr))?;
+    if !(F_OWNER_TID..=F_OWNER_PGRP).contains(&kind) {
+        return Err(Errno::EINVAL);
+    }
+    change_owner(cx, file, kind, pid)
+}
+
+fn change_owner(cx: &Cx<'_>, file: &File, kind: i32, pid: i32) -> Result<i64> {
+    let tree = cx.kernel();
+    let exists = pid == 0
+        || match kind {
+            F_OWNER_TID => tree.task(pid).is_some(),
+            F_OWNER_PID => tree.process(pid).is_some(),
+            _ => !tree.process_group(pid).is_empty(),
+        };
+    if !exists {
+        return Err(Errno::ESRCH);
+    }
+    let mut o = file.owner().lock();
+    *o = FileOwner {
+        kind,
+        pid,
+        signal: o.signal,
+    };
+    Ok(0)
+}

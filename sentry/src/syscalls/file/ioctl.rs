@@ -1,0 +1,89 @@
+//! ioctl(2): what every file knows; the rest is the file's own.
+
+use crate::abi::{Errno, Result};
+use crate::syscalls::{Args, Cx, Fd, SysResult};
+use crate::usermem::UserPtr;
+use crate::vfs::{File, FileType, OpenFlags};
+use std::sync::Arc;
+
+/// FIOASYNC.
+const FIOASYNC: u32 = 0x5452;
+/// FIOQSIZE.
+const FIOQSIZE: u32 = 0x5460;
+/// FIGETBSZ.
+const FIGETBSZ: u32 = 2;
+/// FICLONE.
+const FICLONE: u32 = 0x4004_9409;
+/// FICLONERANGE.
+const FICLONERANGE: u32 = 0x4020_940d;
+
+pub(super) fn ioctl(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let fd: Fd = args.get(0);
+    let file = cx.file(fd)?;
+    let cmd: u32 = args.get(1);
+    let arg: u64 = args.get(2);
+    if let Some(done) = generic(cx, fd, &file, cmd, arg)? {
+        return Ok(done);
+    }
+    let outcome = file.ops().ioctl(&file, &cx.caller(), cmd, arg);
+    // Terminals make background processes wait (SIGTTOU).
+    crate::syscalls::file_op(cx, &file, crate::sync::Events::WRITABLE, outcome)
+}
+
+fn set(file: &File, flag: OpenFlags, on: bool) {
+    let mut flags = file.flags();
+    flags.set(flag, on);
+    file.set_flags(flags);
+}
+
+fn generic(cx: &Cx<'_>, fd: Fd, file: &Arc<File>, cmd: u32, arg: u64) -> Result<Option<i64>> {
+    let int = UserPtr::<i32>::new(arg);
+    let kind = file.inode().file_type();
+    match u64::from(cmd) {
+        libc::FIOCLEX => cx.fds().set_cloexec(fd.0, true)?,
+        libc::FIONCLEX => cx.fds().set_cloexec(fd.0, false)?,
+        libc::FIONBIO => {
+            let on = cx.mem().get(int)? != 0;
+            set(file, OpenFlags::NONBLOCK, on);
+        }
+        _ => match cmd {
+            FIOASYNC => {
+                let on = cx.mem().get(int)? != 0;
+                if on && file.ops().wait_queue().is_none() {
+                    return Err(Errno::ENOTTY);
+                }
+                set(file, OpenFlags::ASYNC, on);
+            }
+            FIOQSIZE => {
+                if !matches!(
+                    kind,
+                    FileType::Regular | FileType::Directory | FileType::Symlink
+                ) {
+                    return Err(Errno::ENOTTY);
+                }
+                let size = file.ops().stat(file)?.size;
+                cx.mem().put(UserPtr::<u64>::new(arg), &size)?;
+            }
+            FIGETBSZ => {
+                let size = file.inode().statfs()?.block_size;
+                if size == 0 {
+                    return Err(Errno::EINVAL);
+                }
+                let size = i32::try_from(size).map_err(|_| Errno::EINVAL)?;
+                cx.mem().put(int, &size)?;
+            }
+            FICLONE | FICLONERANGE => return Err(Errno::EOPNOTSUPP),
+            _ if u64::from(cmd) == libc::FIONREAD && kind == FileType::Regular => {
+                // Regular files answer here, but a host object that looks like one may know better.
+                if file.ops().own_position() || !file.ops().seekable() {
+                    return Ok(None);
+                }
+                let size = file.ops().stat(file)?.size.cast_signed();
+                let left = size.wrapping_sub(file.with_position(|p| p.cast_signed()));
+                cx.mem().put(int, &(left as i32))?;
+            }
+            _ => return Ok(None),
+        },
+    }
+    Ok(Some(0))
+}

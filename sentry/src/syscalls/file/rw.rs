@@ -1,0 +1,304 @@
+//! read, write and their vector and positional forms (read(2), write(2), readv(2)).
+
+use crate::abi::{Errno, Result};
+use crate::kernel::limits::INFINITY;
+use crate::kernel::signal::{Origin, SigInfo, Signal, send_task};
+use crate::sync::Events;
+use crate::syscalls::{Args, Cx, Fd, OnSignal, SysErr, SysResult, file_wait};
+use crate::usermem::{IoVecs, MAX_RW_COUNT, Source};
+use crate::vfs::notify::{self, Mask};
+use crate::vfs::{File, FileType, OpenFlags};
+use std::sync::Arc;
+
+bitflags::bitflags! {
+    /// RWF_* of preadv2(2).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) struct RwFlags: u32 {
+        const HIPRI = 1;
+        const DSYNC = 2;
+        const SYNC = 4;
+        const NOWAIT = 8;
+        const APPEND = 0x10;
+        const NOAPPEND = 0x20;
+    }
+}
+
+/// Where in the file a call works.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At the description's position.
+    Current,
+    /// Here.
+    At(u64),
+}
+
+/// The guest buffers of a call.
+enum Buffers {
+    One(u64, usize),
+    Vector(u64, usize),
+}
+
+impl Buffers {
+    fn open<'a>(&self, mem: &'a dyn crate::usermem::GuestMemory) -> Result<IoVecs<'a>> {
+        match *self {
+            Buffers::One(addr, len) => {
+                if isize::try_from(len).is_err() {
+                    return Err(Errno::EINVAL);
+                }
+                Ok(IoVecs::single(mem, addr, len.min(MAX_RW_COUNT)))
+            }
+            Buffers::Vector(addr, count) => IoVecs::read(mem, addr, count),
+        }
+    }
+}
+
+/// Sends the calling task a signal of its own doing (SIGPIPE, SIGXFSZ).
+pub(super) fn signal_self(cx: &Cx<'_>, signo: i32) {
+    if let Some(signal) = Signal::new(signo) {
+        let info = SigInfo::user(signal, cx.group().pid(), cx.creds().uid);
+        let _ = send_task(cx.task, info, Origin::Kernel);
+    }
+}
+
+fn readable(cx: &Cx<'_>, fd: Fd) -> Result<Arc<File>> {
+    let f = cx.file(fd)?;
+    if f.flags().readable() {
+        Ok(f)
+    } else {
+        Err(Errno::EBADF)
+    }
+}
+
+pub(super) fn writable(cx: &Cx<'_>, fd: Fd) -> Result<Arc<File>> {
+    let f = cx.file(fd)?;
+    if f.flags().writable() {
+        Ok(f)
+    } else {
+        Err(Errno::EBADF)
+    }
+}
+
+/// EINVAL for a negative offset, ESPIPE for a file without positions.
+fn positional(file: &File, offset: i64) -> Result<Place> {
+    let at = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+    if !file.ops().seekable() {
+        return Err(Errno::ESPIPE);
+    }
+    Ok(Place::At(at))
+}
+
+fn do_read(
+    cx: &mut Cx<'_>,
+    file: &Arc<File>,
+    buffers: &Buffers,
+    place: Place,
+    flags: RwFlags,
+) -> SysResult {
+    let mm = cx.mm.clone();
+    let mut dst = buffers.open(&*mm)?;
+    let caller = cx.caller();
+    let outcome = match place {
+        Place::Current => file.with_position(|pos| file.ops().read(file, &caller, &mut dst, pos)),
+        Place::At(at) => file.ops().read(file, &caller, &mut dst, &mut { at }),
+    };
+    let nonblock = file.nonblocking() || flags.contains(RwFlags::NOWAIT);
+    let n = file_wait(cx, file, Events::READABLE, nonblock, outcome)?;
+    if n > 0 {
+        notify::file(file, Mask::ACCESS);
+    }
+    Ok(super::count(n))
+}
+
+/// How much of `len` bytes at `pos` RLIMIT_FSIZE lets be written.
+///
+/// # Errors
+/// EFBIG, with SIGXFSZ, if nothing.
+pub(super) fn within_file_limit(
+    cx: &Cx<'_>,
+    file: &File,
+    pos: u64,
+    append: bool,
+    len: usize,
+) -> Result<usize> {
+    let limit = cx.limit(libc::RLIMIT_FSIZE);
+    if limit == INFINITY || file.inode().file_type() != FileType::Regular {
+        return Ok(len);
+    }
+    let pos = if append {
+        file.ops().stat(file)?.size
+    } else {
+        pos
+    };
+    if pos >= limit {
+        signal_self(cx, libc::SIGXFSZ);
+        return Err(Errno::EFBIG);
+    }
+    Ok(len.min(usize::try_from(limit - pos).unwrap_or(usize::MAX)))
+}
+
+fn do_write(
+    cx: &mut Cx<'_>,
+    file: &Arc<File>,
+    buffers: &Buffers,
+    place: Place,
+    flags: RwFlags,
+) -> SysResult {
+    let mm = cx.mm.clone();
+    let mut src = buffers.open(&*mm)?;
+    let caller = cx.caller();
+    let mut append = file.flags().contains(OpenFlags::APPEND);
+    append |= flags.contains(RwFlags::APPEND);
+    append &= !flags.contains(RwFlags::NOAPPEND);
+    let nonblock = file.nonblocking() || flags.contains(RwFlags::NOWAIT);
+    let stream = !file.ops().seekable() && file.ops().wait_queue().is_some();
+    let mut done = cx.progress().done;
+    src.skip(done);
+    loop {
+        let outcome = {
+            let mut once = |pos: &mut u64| {
+                let room = within_file_limit(cx, file, *pos, append, src.remaining())?;
+                let moved = src.done();
+                src.truncate(moved.saturating_add(room));
+                file.ops().write(file, &caller, &mut src, pos, append)
+            };
+            match place {
+                Place::Current => file.with_position(&mut once),
+                Place::At(at) => once(&mut { at }),
+            }
+        };
+        match outcome {
+            Ok(n) => {
+                done = done.saturating_add(n);
+                cx.progress().done = done;
+                // Streams that were full in the middle are asked once more, to wait for the rest.
+                if !stream || n == 0 || src.remaining() == 0 {
+                    break;
+                }
+            }
+            Err(e) => {
+                if e == Errno::EPIPE && file.ops().signals_epipe() {
+                    signal_self(cx, libc::SIGPIPE);
+                }
+                match file_wait(cx, file, Events::WRITABLE, nonblock, Err::<(), _>(e)) {
+                    Err(SysErr::Block(mut b)) => {
+                        if done > 0 {
+                            b.on_signal = OnSignal::Value(super::count(done));
+                            notify::file(file, Mask::MODIFY);
+                        }
+                        return Err(SysErr::Block(b));
+                    }
+                    Err(e) if done == 0 => return Err(e),
+                    _ => break,
+                }
+            }
+        }
+    }
+    if done > 0 {
+        notify::file(file, Mask::MODIFY);
+    }
+    Ok(super::count(done))
+}
+
+pub(super) fn read(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let file = readable(cx, args.get(0))?;
+    let buffers = Buffers::One(args.get(1), args.get(2));
+    do_read(cx, &file, &buffers, Place::Current, RwFlags::empty())
+}
+
+pub(super) fn write(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let file = writable(cx, args.get(0))?;
+    let buffers = Buffers::One(args.get(1), args.get(2));
+    do_write(cx, &file, &buffers, Place::Current, RwFlags::empty())
+}
+
+pub(super) fn readv(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let file = readable(cx, args.get(0))?;
+    let buffers = Buffers::Vector(args.get(1), args.get(2));
+    do_read(cx, &file, &buffers, Place::Current, RwFlags::empty())
+}
+
+pub(super) fn writev(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let file = writable(cx, args.get(0))?;
+    let buffers = Buffers::Vector(args.get(1), args.get(2));
+    do_write(cx, &file, &buffers, Place::Current, RwFlags::empty())
+}
+
+/// The file and place of a positional call. The offset is checked before the descriptor, the kind of file before the access mode.
+fn at(cx: &Cx<'_>, fd: Fd, offset: i64, write: bool) -> Result<(Arc<File>, Place)> {
+    if offset < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let file = cx.file(fd)?;
+    let place = positional(&file, offset)?;
+    let allowed = if write {
+        file.flags().writable()
+    } else {
+        file.flags().readable()
+    };
+    if allowed {
+        Ok((file, place))
+    } else {
+        Err(Errno::EBADF)
+    }
+}
+
+pub(super) fn pread64(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let (file, place) = at(cx, args.get(0), args.get(3), false)?;
+    let buffers = Buffers::One(args.get(1), args.get(2));
+    do_read(cx, &file, &buffers, place, RwFlags::empty())
+}
+
+pub(super) fn pwrite64(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let (file, place) = at(cx, args.get(0), args.get(3), true)?;
+    let buffers = Buffers::One(args.get(1), args.get(2));
+    do_write(cx, &file, &buffers, place, RwFlags::empty())
+}
+
+pub(super) fn preadv(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let (file, place) = at(cx, args.get(0), args.get(3), false)?;
+    let buffers = Buffers::Vector(args.get(1), args.get(2));
+    do_read(cx, &file, &buffers, place, RwFlags::empty())
+}
+
+pub(super) fn pwritev(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let (file, place) = at(cx, args.get(0), args.get(3), true)?;
+    let buffers = Buffers::Vector(args.get(1), args.get(2));
+    do_write(cx, &file, &buffers, place, RwFlags::empty())
+}
+
+/// Decodes offset and flags of preadv2 and pwritev2; offset -1 means the current position.
+fn second_form(cx: &Cx<'_>, args: &Args, write: bool) -> Result<(Arc<File>, Place, RwFlags)> {
+    let offset: i64 = args.get(3);
+    let (file, place) = if offset == -1 {
+        let f = if write {
+            writable(cx, args.get(0))?
+        } else {
+            readable(cx, args.get(0))?
+        };
+        (f, Place::Current)
+    } else {
+        at(cx, args.get(0), offset, write)?
+    };
+    let flags = RwFlags::from_bits(args.get(5)).ok_or(Errno::EOPNOTSUPP)?;
+    let appends = RwFlags::APPEND | RwFlags::NOAPPEND;
+    if (!write && flags.intersects(appends)) || flags.contains(appends) {
+        return Err(if write {
+            Errno::EINVAL
+        } else {
+            Errno::EOPNOTSUPP
+        });
+    }
+    Ok((file, place, flags))
+}
+
+pub(super) fn preadv2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let (file, place, flags) = second_form(cx, args, false)?;
+    let buffers = Buffers::Vector(args.get(1), args.get(2));
+    do_read(cx, &file, &buffers, place, flags)
+}
+
+pub(super) fn pwritev2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let (file, place, flags) = second_form(cx, args, true)?;
+    let buffers = Buffers::Vector(args.get(1), args.get(2));
+    do_write(cx, &file, &buffers, place, flags)
+}

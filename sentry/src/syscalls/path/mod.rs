@@ -1,0 +1,73 @@
+//! Calls on paths: open, stat, link, rename, chmod, mount, xattrs.
+
+mod at;
+mod attr;
+mod names;
+mod open;
+mod place;
+mod stat;
+
+use super::{ArgKind, Handler, Syscall};
+use ArgKind::{DirFd, Fd, Hex, Int, Mode, OpenFlags, OutBuf, Path, Ptr, Str, Uint};
+
+const fn call(
+    number: i64,
+    name: &'static str,
+    handler: Handler,
+    args: &'static [ArgKind],
+) -> Syscall {
+    Syscall::new(number, name, handler, args)
+}
+
+/// This family's calls.
+#[rustfmt::skip]
+pub static TABLE: &[Syscall] = &[
+    call(libc::SYS_open, "open", open::open, &[Path, OpenFlags, Mode]),
+    call(libc::SYS_creat, "creat", open::creat, &[Path, Mode]),
+    call(libc::SYS_openat, "openat", open::openat, &[DirFd, Path, OpenFlags, Mode]),
+    call(libc::SYS_openat2, "openat2", open::openat2, &[DirFd, Path, Ptr, Uint]),
+    call(libc::SYS_stat, "stat", stat::stat, &[Path, Ptr]),
+    call(libc::SYS_lstat, "lstat", stat::lstat, &[Path, Ptr]),
+    call(libc::SYS_fstat, "fstat", stat::fstat, &[Fd, Ptr]),
+    call(libc::SYS_newfstatat, "newfstatat", stat::newfstatat, &[DirFd, Path, Ptr, Hex]),
+    call(libc::SYS_statx, "statx", stat::statx, &[DirFd, Path, Hex, Hex, Ptr]),
+    call(libc::SYS_statfs, "statfs", stat::statfs, &[Path, Ptr]),
+    call(libc::SYS_fstatfs, "fstatfs", stat::fstatfs, &[Fd, Ptr]),
+    call(libc::SYS_access, "access", stat::access, &[Path, Mode]),
+    call(libc::SYS_faccessat, "faccessat", stat::faccessat, &[DirFd, Path, Mode]),
+    call(libc::SYS_faccessat2, "faccessat2", stat::faccessat2, &[DirFd, Path, Mode, Hex]),
+    call(libc::SYS_readlink, "readlink", stat::readlink, &[Path, OutBuf, Uint]),
+    call(libc::SYS_readlinkat, "readlinkat", stat::readlinkat, &[DirFd, Path, OutBuf, Uint]),
+    call(libc::SYS_mkdir, "mkdir", names::mkdir, &[Path, Mode]),
+    call(libc::SYS_mkdirat, "mkdirat", names::mkdirat, &[DirFd, Path, Mode]),
+    call(libc::SYS_mknod, "mknod", names::mknod, &[Path, Mode, Hex]),
+    call(libc::SYS_mknodat, "mknodat", names::mknodat, &[DirFd, Path, Mode, Hex]),
+    call(libc::SYS_link, "link", names::link, &[Path, Path]),
+    call(libc::SYS_linkat, "linkat", names::linkat, &[DirFd, Path, DirFd, Path, Hex]),
+    call(libc::SYS_symlink, "symlink", names::symlink, &[Str, Path]),
+    call(libc::SYS_symlinkat, "symlinkat", names::symlinkat, &[Str, DirFd, Path]),
+    call(libc::SYS_unlink, "unlink", names::unlink, &[Path]),
+    call(libc::SYS_unlinkat, "unlinkat", names::unlinkat, &[DirFd, Path, Hex]),
+    call(libc::SYS_rmdir, "rmdir", names::rmdir, &[Path]),
+    call(libc::SYS_rename, "rename", names::rename, &[Path, Path]),
+    call(libc::SYS_renameat, "renameat", names::renameat, &[DirFd, Path, DirFd, Path]),
+    call(libc::SYS_renameat2, "renameat2", names::renameat2, &[DirFd, Path, DirFd, Path, Hex]),
+    call(libc::SYS_chmod, "chmod", attr::chmod, &[Path, Mode]),
+    call(libc::SYS_fchmod, "fchmod", attr::fchmod, &[Fd, Mode]),
+    call(libc::SYS_fchmodat, "fchmodat", attr::fchmodat, &[DirFd, Path, Mode]),
+    call(libc::SYS_fchmodat2, "fchmodat2", attr::fchmodat2, &[DirFd, Path, Mode, Hex]),
+    call(libc::SYS_chown, "chown", attr::chown, &[Path, Int, Int]),
+    call(libc::SYS_lchown, "lchown", attr::lchown, &[Path, Int, Int]),
+    call(libc::SYS_fchown, "fchown", attr::fchown, &[Fd, Int, Int]),
+    call(libc::SYS_fchownat, "fchownat", attr::fchownat, &[DirFd, Path, Int, Int, Hex]),
+    call(libc::SYS_truncate, "truncate", attr::truncate, &[Path, Int]),
+    call(libc::SYS_utime, "utime", attr::utime, &[Path, Ptr]),
+    call(libc::SYS_utimes, "utimes", attr::utimes, &[Path, Ptr]),
+    call(libc::SYS_futimesat, "futimesat", attr::futimesat, &[DirFd, Path, Ptr]),
+    call(libc::SYS_utimensat, "utimensat", attr::utimensat, &[DirFd, Path, Ptr, Hex]),
+    call(libc::SYS_chdir, "chdir", place::chdir, &[Path]),
+    call(libc::SYS_fchdir, "fchdir", place::fchdir, &[Fd]),
+    call(libc::SYS_chroot, "chroot", place::chroot, &[Path]),
+    call(libc::SYS_getcwd, "getcwd", place::getcwd, &[Ptr, Uint]),
+    call(libc::SYS_umask, "umask", place::umask, &[Mode]),
+];

@@ -1,0 +1,330 @@
+//! stat, lstat, fstat, newfstatat, statx, statfs, fstatfs; access and readlink.
+
+use super::at::{self, EMPTY_PATH, FDCWD, NO_AUTOMOUNT, NOFOLLOW, REMOVEDIR, lookup};
+use crate::abi::{Errno, Result};
+use crate::auth::{Caps, Credentials};
+use crate::fs::devices::{major, minor};
+use crate::syscalls::{Args, Cx, Fd, SysResult};
+use crate::usermem::{UserPtr, UserStr};
+use crate::vfs::{FileType, MountFlags, Path, Stat, StatFs, Timestamp, attr};
+use zerocopy::{Immutable, IntoBytes};
+
+/// `struct stat` of x86-64.
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct UserStat {
+    dev: u64,
+    ino: u64,
+    nlink: u64,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    pad0: u32,
+    rdev: u64,
+    size: u64,
+    blksize: u64,
+    blocks: u64,
+    times: [[i64; 2]; 3],
+    unused: [u64; 3],
+}
+
+fn pair(t: Timestamp) -> [i64; 2] {
+    [t.sec, t.nsec.into()]
+}
+
+fn put_stat(cx: &Cx<'_>, addr: u64, s: &Stat) -> SysResult {
+    let out = UserStat {
+        dev: s.dev,
+        ino: s.ino,
+        nlink: s.nlink.into(),
+        mode: s.mode(),
+        uid: s.uid,
+        gid: s.gid,
+        pad0: 0,
+        rdev: s.rdev,
+        size: s.size,
+        blksize: s.blksize.into(),
+        blocks: s.blocks,
+        times: [pair(s.atime), pair(s.mtime), pair(s.ctime)],
+        unused: [0; 3],
+    };
+    cx.mem().put(UserPtr::new(addr), &out)?;
+    Ok(0)
+}
+
+pub(super) fn stat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let s = lookup(cx, FDCWD, args.get(0), 0)?.inode().stat()?;
+    put_stat(cx, args.get(1), &s)
+}
+
+pub(super) fn lstat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let s = lookup(cx, FDCWD, args.get(0), NOFOLLOW)?.inode().stat()?;
+    put_stat(cx, args.get(1), &s)
+}
+
+pub(super) fn fstat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let file = cx.file_any(args.get(0))?;
+    let s = file.ops().stat(&file)?;
+    put_stat(cx, args.get(1), &s)
+}
+
+/// Attributes of what `fd`, `path` and `flags` name; open files answer for themselves.
+fn stat_at(cx: &Cx<'_>, fd: Fd, path: UserStr, flags: u32) -> Result<(Stat, Option<Path>)> {
+    if flags & EMPTY_PATH != 0 && fd != FDCWD {
+        let empty = path.is_null() || cx.mem().read_path(path)?.is_empty();
+        if empty {
+            let file = cx.file_any(fd)?;
+            return Ok((file.ops().stat(&file)?, file.path().cloned()));
+        }
+    }
+    let place = lookup(cx, fd, path, flags)?;
+    Ok((place.inode().stat()?, Some(place)))
+}
+
+pub(super) fn newfstatat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let flags: u32 = args.get(3);
+    at::only(flags, NOFOLLOW | NO_AUTOMOUNT | EMPTY_PATH)?;
+    let (s, _) = stat_at(cx, args.get(0), args.get(1), flags)?;
+    put_stat(cx, args.get(2), &s)
+}
+
+/// `struct statx_timestamp`.
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct StatxTime {
+    sec: i64,
+    nsec: u32,
+    pad: u32,
+}
+
+impl From<Timestamp> for StatxTime {
+    fn from(t: Timestamp) -> StatxTime {
+        StatxTime {
+            sec: t.sec,
+            nsec: t.nsec,
+            pad: 0,
+        }
+    }
+}
+
+/// `struct statx`.
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct Statx {
+    mask: u32,
+    blksize: u32,
+    attributes: u64,
+    nlink: u32,
+    uid: u32,
+    gid: u32,
+    mode: u16,
+    pad0: u16,
+    ino: u64,
+    size: u64,
+    blocks: u64,
+    attributes_mask: u64,
+    times: [StatxTime; 4],
+    rdev: [u32; 2],
+    dev: [u32; 2],
+    mnt_id: u64,
+    rest: [u64; 13],
+}
+
+/// STATX_BASIC_STATS | STATX_BTIME.
+const STATX_GIVEN: u32 = 0xfff;
+/// STATX_MNT_ID.
+const STATX_MNT_ID: u32 = 0x1000;
+/// STATX_ATTR_MOUNT_ROOT.
+const ATTR_MOUNT_ROOT: u64 = 0x2000;
+
+pub(super) fn statx(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let flags: u32 = args.get(2);
+    let mask: u32 = args.get(3);
+    // AT_STATX_FORCE_SYNC and AT_STATX_DONT_SYNC exclude each other.
+    at::only(flags, NOFOLLOW | NO_AUTOMOUNT | EMPTY_PATH | 0x6000)?;
+    if mask & 0x8000_0000 != 0 || flags & 0x6000 == 0x6000 {
+        return Err(Errno::EINVAL.into());
+    }
+    let (s, place) = stat_at(cx, args.get(0), args.get(1), flags)?;
+    let mount = place.as_ref().map(|p| &p.mount);
+    let is_root = place
+        .as_ref()
+        .is_some_and(|p| std::sync::Arc::ptr_eq(&p.dentry, p.mount.root()));
+    let out = Statx {
+        mask: STATX_GIVEN | STATX_MNT_ID,
+        blksize: s.blksize,
+        attributes: if is_root { ATTR_MOUNT_ROOT } else { 0 },
+        nlink: s.nlink,
+        uid: s.uid,
+        gid: s.gid,
+        mode: s.mode() as u16,
+        pad0: 0,
+        ino: s.ino,
+        size: s.size,
+        blocks: s.blocks,
+        attributes_mask: ATTR_MOUNT_ROOT,
+        times: [
+            s.atime.into(),
+            s.btime.into(),
+            s.ctime.into(),
+            s.mtime.into(),
+        ],
+        rdev: [major(s.rdev), minor(s.rdev)],
+        dev: [major(s.dev), minor(s.dev)],
+        mnt_id: mount.map_or(0, |m| u64::try_from(m.id()).unwrap_or(0)),
+        rest: [0; 13],
+    };
+    cx.mem().put(UserPtr::new(args.get(4)), &out)?;
+    Ok(0)
+}
+
+/// `struct statfs` of x86-64.
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct UserStatFs {
+    magic: u64,
+    bsize: u64,
+    blocks: u64,
+    bfree: u64,
+    bavail: u64,
+    files: u64,
+    ffree: u64,
+    fsid: [u32; 2],
+    namelen: u64,
+    frsize: u64,
+    flags: u64,
+    spare: [u64; 4],
+}
+
+/// ST_VALID and the mount's flags as statfs(2) shows them.
+fn statfs_flags(mount: MountFlags, readonly: bool) -> u64 {
+    let table = [
+        (MountFlags::READONLY, 1),
+        (MountFlags::NOSUID, 2),
+        (MountFlags::NODEV, 4),
+        (MountFlags::NOEXEC, 8),
+        (MountFlags::NOATIME, 0x400),
+        (MountFlags::NODIRATIME, 0x800),
+        (MountFlags::RELATIME, 0x1000),
+        (MountFlags::NOSYMFOLLOW, 0x2000),
+    ];
+    let shown: u64 = table
+        .iter()
+        .filter(|(f, _)| mount.contains(*f))
+        .map(|(_, bit)| bit)
+        .sum();
+    shown | 0x20 | u64::from(readonly)
+}
+
+fn put_statfs(cx: &Cx<'_>, addr: u64, s: &StatFs, dev: u64, flags: u64) -> SysResult {
+    let out = UserStatFs {
+        magic: s.magic,
+        bsize: s.block_size,
+        blocks: s.blocks,
+        bfree: s.blocks_free,
+        bavail: s.blocks_available,
+        files: s.files,
+        ffree: s.files_free,
+        fsid: [dev as u32, (dev >> 32) as u32],
+        namelen: s.name_max,
+        frsize: s.block_size,
+        flags,
+        spare: [0; 4],
+    };
+    cx.mem().put(UserPtr::new(addr), &out)?;
+    Ok(0)
+}
+
+fn statfs_of(cx: &Cx<'_>, place: &Path, addr: u64) -> SysResult {
+    let s = place.inode().statfs()?;
+    let dev = place.inode().stat()?.dev;
+    let flags = statfs_flags(place.mount.flags(), place.mount.superblock().readonly());
+    put_statfs(cx, addr, &s, dev, flags)
+}
+
+pub(super) fn statfs(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let place = lookup(cx, FDCWD, args.get(0), 0)?;
+    statfs_of(cx, &place, args.get(1))
+}
+
+pub(super) fn fstatfs(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let place = at::place_of(cx, args.get(0))?;
+    statfs_of(cx, &place, args.get(1))
+}
+
+/// SECBIT_NO_SETUID_FIXUP.
+const NO_SETUID_FIXUP: u32 = 4;
+
+/// The identity that access(2) asks about: the real ids, and the capabilities they would have.
+fn real(creds: &Credentials) -> Credentials {
+    let mut c = creds.clone();
+    c.fsuid = c.uid;
+    c.fsgid = c.gid;
+    if c.securebits & NO_SETUID_FIXUP == 0 {
+        c.effective = if c.uid == 0 {
+            c.permitted
+        } else {
+            Caps::empty()
+        };
+    }
+    c
+}
+
+fn do_access(cx: &Cx<'_>, fd: Fd, path: UserStr, mode: u32, flags: u32) -> SysResult {
+    if mode & !7 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    at::only(flags, REMOVEDIR | NOFOLLOW | EMPTY_PATH)?;
+    let creds = cx.creds();
+    let asked = if flags & REMOVEDIR != 0 {
+        creds.as_ref().clone()
+    } else {
+        real(&creds)
+    };
+    let place = lookup(cx, fd, path, flags)?;
+    if mode != 0 {
+        attr::access(&cx.caller(), &asked, &place, mode)?;
+    }
+    Ok(0)
+}
+
+pub(super) fn access(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    do_access(cx, FDCWD, args.get(0), args.get(1), 0)
+}
+
+pub(super) fn faccessat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    do_access(cx, args.get(0), args.get(1), args.get(2), 0)
+}
+
+pub(super) fn faccessat2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    do_access(cx, args.get(0), args.get(1), args.get(2), args.get(3))
+}
+
+fn do_readlink(cx: &Cx<'_>, fd: Fd, path: UserStr, addr: u64, size: i32) -> SysResult {
+    let size = usize::try_from(size)
+        .ok()
+        .filter(|s| *s > 0)
+        .ok_or(Errno::EINVAL)?;
+    let text = cx.mem().read_path(path)?;
+    let empty = text.is_empty();
+    let place = at::whole(cx, fd, &text, NOFOLLOW | EMPTY_PATH)?;
+    if empty && fd == FDCWD {
+        return Err(Errno::ENOENT.into());
+    }
+    if place.inode().file_type() != FileType::Symlink {
+        // An empty path names the descriptor itself, which then is "not there" as a link.
+        return Err(if empty { Errno::ENOENT } else { Errno::EINVAL }.into());
+    }
+    let target = place.inode().readlink(&cx.caller())?;
+    let shown = target.get(..target.len().min(size)).unwrap_or(&[]);
+    cx.mem().write_bytes(addr, shown)?;
+    Ok(i64::try_from(shown.len()).unwrap_or(0))
+}
+
+pub(super) fn readlink(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    do_readlink(cx, FDCWD, args.get(0), args.get(1), args.get(2))
+}
+
+pub(super) fn readlinkat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    do_readlink(cx, args.get(0), args.get(1), args.get(2), args.get(3))
+}
