@@ -32,7 +32,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for source in sources(&repository().join("tests/guest")) {
-        let family = source.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+        let family = source
+            .parent()
+            .unwrap()
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         let stem = source.file_stem().unwrap().to_string_lossy().into_owned();
         let directives = Directives::of(&source);
         let root_only = directives.get("root") == Some("only") && !nix::unistd::geteuid().is_root();
@@ -55,9 +61,14 @@ fn main() -> ExitCode {
 }
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
-    let families = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
+    let families = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.is_dir());
     let files = families.flat_map(|f| std::fs::read_dir(f).unwrap().map(|e| e.unwrap().path()));
-    let mut files: Vec<PathBuf> = files.filter(|f| f.extension().is_some_and(|e| e == "c")).collect();
+    let mut files: Vec<PathBuf> = files
+        .filter(|f| f.extension().is_some_and(|e| e == "c"))
+        .collect();
     files.sort();
     files
 }
@@ -67,7 +78,11 @@ fn build(source: &Path, linkage: Linkage, directives: &Directives) -> Result<Pat
     let family = source.parent().unwrap();
     let dir = build_dir().join(family.file_name().unwrap());
     std::fs::create_dir_all(&dir)?;
-    let name = format!("{}-{}", source.file_stem().unwrap().to_string_lossy(), linkage.name());
+    let name = format!(
+        "{}-{}",
+        source.file_stem().unwrap().to_string_lossy(),
+        linkage.name()
+    );
     let program = dir.join(&name);
     let header = family.parent().unwrap().join("check.h");
     let time = |p: &Path| p.metadata().and_then(|m| m.modified());
@@ -80,10 +95,29 @@ fn build(source: &Path, linkage: Linkage, directives: &Directives) -> Result<Pat
     // Not in place: another test process may be building the same.
     let new = dir.join(format!("{name}.{}.new", std::process::id()));
     let mut gcc = Command::new("gcc");
-    gcc.args(["-std=gnu11", "-O1", "-g", "-pthread", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]);
+    gcc.args([
+        "-std=gnu11",
+        "-O1",
+        "-g",
+        "-pthread",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-Wno-unused-parameter",
+    ]);
     // Tests pass what no program should.
-    gcc.args(["-Wno-nonnull", "-Wno-restrict", "-Wno-stringop-overflow", "-Wno-stringop-overread", "-Wno-infinite-recursion"]);
-    gcc.arg("-I").arg(family.parent().unwrap()).arg("-o").arg(&new).arg(source);
+    gcc.args([
+        "-Wno-nonnull",
+        "-Wno-restrict",
+        "-Wno-stringop-overflow",
+        "-Wno-stringop-overread",
+        "-Wno-infinite-recursion",
+    ]);
+    gcc.arg("-I")
+        .arg(family.parent().unwrap())
+        .arg("-o")
+        .arg(&new)
+        .arg(source);
     if linkage == Linkage::Static {
         gcc.arg("-static");
     }
@@ -109,7 +143,12 @@ fn differential(source: &Path, linkage: Linkage, platform: &str) -> Result<(), F
 
     let scratch = Scratch::new();
     let mut inside = command(COFFERDAM, &["do", "--platform", platform, "--bind"]);
-    inside.arg(build_dir()).args(directives.words("options")).arg("--").arg(&program).args(&args);
+    inside
+        .arg(build_dir())
+        .args(directives.words("options"))
+        .arg("--")
+        .arg(&program)
+        .args(&args);
     inside.current_dir(scratch.path()).env("LC_ALL", "C");
     let inside = run(inside, stdin.as_bytes(), directives.timeout());
 

@@ -18,20 +18,28 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(1);
     let require_all = std::env::var_os("COFFERDAM_REQUIRE_ALL").is_some();
     let dir = repository().join("tests/software");
-    let mut scripts: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut scripts: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     scripts.retain(|p| p.extension().is_some_and(|e| e == "sh"));
     scripts.sort();
     let mut trials = Vec::new();
     for script in scripts {
         let missing = Directives::of(&script).missing();
         for platform in platforms() {
-            let name = format!("{}::{platform}", script.file_stem().unwrap().to_string_lossy());
+            let name = format!(
+                "{}::{platform}",
+                script.file_stem().unwrap().to_string_lossy()
+            );
             if !missing.is_empty() {
                 eprintln!("skip: {name}: not installed: {}", missing.join(" "));
             }
             let script = script.clone();
             let test = move || differential(&script, platform);
-            trials.push(Trial::test(name, test).with_ignored_flag(!missing.is_empty() && !require_all));
+            trials.push(
+                Trial::test(name, test).with_ignored_flag(!missing.is_empty() && !require_all),
+            );
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -43,19 +51,32 @@ fn differential(script: &Path, platform: &str) -> Result<(), Failed> {
     if !missing.is_empty() {
         return Err(format!("not installed: {}", missing.join(" ")).into());
     }
-    let environment = [("LC_ALL", "C"), ("HOME", "/tmp"), ("TZ", "UTC"), ("PATH", PATH)];
+    let environment = [
+        ("LC_ALL", "C"),
+        ("HOME", "/tmp"),
+        ("TZ", "UTC"),
+        ("PATH", PATH),
+    ];
 
     let scratch = Scratch::new();
     std::fs::copy(script, scratch.path().join("script"))?;
     let mut native = command("/bin/bash", &["script"]);
-    native.current_dir(scratch.path()).env_clear().envs(environment);
+    native
+        .current_dir(scratch.path())
+        .env_clear()
+        .envs(environment);
     let native = run(native, b"", directives.timeout());
 
     let scratch = Scratch::new();
     std::fs::copy(script, scratch.path().join("script"))?;
     let mut inside = command(COFFERDAM, &["do", "--platform", platform]);
-    inside.args(directives.words("options")).args(["--", "/bin/bash", "script"]);
-    inside.current_dir(scratch.path()).env_clear().envs(environment);
+    inside
+        .args(directives.words("options"))
+        .args(["--", "/bin/bash", "script"]);
+    inside
+        .current_dir(scratch.path())
+        .env_clear()
+        .envs(environment);
     let inside = run(inside, b"", directives.timeout());
 
     compare(&script.display().to_string(), &native, &inside)?;

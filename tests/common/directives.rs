@@ -9,7 +9,9 @@ use std::time::Duration;
 pub struct Directives(HashMap<String, String>);
 
 /// Keys that mean something.
-const KNOWN: &[&str] = &["args", "cflags", "static", "timeout", "needs", "options", "stdin", "user", "root"];
+const KNOWN: &[&str] = &[
+    "args", "cflags", "static", "timeout", "needs", "options", "stdin", "user", "root",
+];
 
 impl Directives {
     /// Reads them: lines that start with `//@` or `#@`.
@@ -17,9 +19,18 @@ impl Directives {
         let text = std::fs::read_to_string(file).unwrap();
         let mut map = HashMap::new();
         for line in text.lines() {
-            let Some(rest) = line.strip_prefix("//@").or_else(|| line.strip_prefix("#@")) else { continue };
-            let (key, value) = rest.trim().split_once('=').unwrap_or_else(|| panic!("{}: {line}", file.display()));
-            assert!(KNOWN.contains(&key), "{}: unknown directive {key}", file.display());
+            let Some(rest) = line.strip_prefix("//@").or_else(|| line.strip_prefix("#@")) else {
+                continue;
+            };
+            let (key, value) = rest
+                .trim()
+                .split_once('=')
+                .unwrap_or_else(|| panic!("{}: {line}", file.display()));
+            assert!(
+                KNOWN.contains(&key),
+                "{}: unknown directive {key}",
+                file.display()
+            );
             map.insert(key.to_owned(), value.to_owned());
         }
         Directives(map)
@@ -42,6 +53,10 @@ impl Directives {
 
     /// Programs named by `needs` that are not installed.
     pub fn missing(&self) -> Vec<String> {
-        self.words("needs").into_iter().filter(|p| !super::have(p)).map(str::to_owned).collect()
+        self.words("needs")
+            .into_iter()
+            .filter(|p| !super::have(p))
+            .map(str::to_owned)
+            .collect()
     }
 }

@@ -56,10 +56,18 @@ pub fn run(mut command: Command, stdin: &[u8], limit: Duration) -> Outcome {
     }
     // Whoever still holds the pipes (a daemon that escaped) gets a moment.
     let grace = Duration::from_secs(5);
-    let stdout = stdout.recv_timeout(grace).unwrap_or_else(|_| "<still open>".into());
-    let stderr = stderr.recv_timeout(grace).unwrap_or_else(|_| "<still open>".into());
+    let stdout = stdout
+        .recv_timeout(grace)
+        .unwrap_or_else(|_| "<still open>".into());
+    let stderr = stderr
+        .recv_timeout(grace)
+        .unwrap_or_else(|_| "<still open>".into());
     match ended {
-        Some(status) => Outcome { status, stdout, stderr },
+        Some(status) => Outcome {
+            status,
+            stdout,
+            stderr,
+        },
         None => panic!("{shown} did not end within {limit:?}\nstdout: {stdout}\nstderr: {stderr}"),
     }
 }
@@ -70,7 +78,11 @@ pub fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     let mut pause = Duration::from_micros(200);
     loop {
         if let Some(status) = child.try_wait().unwrap() {
-            return Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap()));
+            return Some(
+                status
+                    .code()
+                    .unwrap_or_else(|| 128 + status.signal().unwrap()),
+            );
         }
         if std::time::Instant::now() > until {
             return None;
@@ -89,13 +101,27 @@ fn kill_group(child: &Child) {
 pub fn platforms() -> &'static [String] {
     static PLATFORMS: OnceLock<Vec<String>> = OnceLock::new();
     PLATFORMS.get_or_init(|| {
-        let listed = run(command(COFFERDAM, &["platforms"]), b"", Duration::from_secs(10));
-        assert_eq!(listed.status, 0, "no platform works here: {}", listed.stdout);
-        let (works, rest): (Vec<_>, Vec<_>) = listed.stdout.lines().partition(|l| l.contains("works here"));
+        let listed = run(
+            command(COFFERDAM, &["platforms"]),
+            b"",
+            Duration::from_secs(10),
+        );
+        assert_eq!(
+            listed.status, 0,
+            "no platform works here: {}",
+            listed.stdout
+        );
+        let (works, rest): (Vec<_>, Vec<_>) = listed
+            .stdout
+            .lines()
+            .partition(|l| l.contains("works here"));
         for line in rest {
             eprintln!("skip: platform {line}");
         }
-        works.iter().map(|l| l.split_whitespace().next().unwrap().to_owned()).collect()
+        works
+            .iter()
+            .map(|l| l.split_whitespace().next().unwrap().to_owned())
+            .collect()
     })
 }
 
@@ -143,7 +169,8 @@ pub fn build_dir() -> PathBuf {
 pub fn have(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    dirs.into_iter().any(|dir: PathBuf| dir.join(program).is_file())
+    dirs.into_iter()
+        .any(|dir: PathBuf| dir.join(program).is_file())
 }
 
 /// Complains unless both runs printed and returned the same. The reader gets the first line that differs.
@@ -151,7 +178,10 @@ pub fn compare(what: &str, native: &Outcome, inside: &Outcome) -> Result<(), Str
     if native.status == inside.status && native.stdout == inside.stdout {
         return Ok(());
     }
-    let mut text = format!("{what}: natively exit status {}, inside {}\n", native.status, inside.status);
+    let mut text = format!(
+        "{what}: natively exit status {}, inside {}\n",
+        native.status, inside.status
+    );
     let (mut n, mut i) = (native.stdout.lines(), inside.stdout.lines());
     let mut number = 0;
     loop {
@@ -161,13 +191,25 @@ pub fn compare(what: &str, native: &Outcome, inside: &Outcome) -> Result<(), Str
             (a, b) if a == b => {}
             (a, b) => {
                 let end = "<end of output>";
-                text += &format!("first difference, line {number}:\n  native: {}\n  inside: {}\n", a.unwrap_or(end), b.unwrap_or(end));
+                text += &format!(
+                    "first difference, line {number}:\n  native: {}\n  inside: {}\n",
+                    a.unwrap_or(end),
+                    b.unwrap_or(end)
+                );
                 break;
             }
         }
     }
-    text += &format!("--- native stdout\n{}\n--- native stderr\n{}\n", tail(&native.stdout), tail(&native.stderr));
-    text += &format!("--- inside stdout\n{}\n--- inside stderr\n{}\n", tail(&inside.stdout), tail(&inside.stderr));
+    text += &format!(
+        "--- native stdout\n{}\n--- native stderr\n{}\n",
+        tail(&native.stdout),
+        tail(&native.stderr)
+    );
+    text += &format!(
+        "--- inside stdout\n{}\n--- inside stderr\n{}\n",
+        tail(&inside.stdout),
+        tail(&inside.stderr)
+    );
     Err(text)
 }
 

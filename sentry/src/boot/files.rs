@@ -3,111 +3,119 @@
 use super::{BootError, MountConfig, MountSource, RootConfig, reason, show};
 use crate::abi::Errno;
 use crate::fs::devfs;
+use crate::fs::gofer::{CachePolicy, GoferFs};
+use crate::fs::overlay::Overlay;
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
 use crate::fs::tty::Devpts;
 use crate::kernel::Kernel;
 use crate::vfs::{
-    self, At, FsContext, InodeRef, KernelCaller, MountFlags, MountNamespace, Path, SuperBlock,
-    WalkFlags, names,
+    self, At, FsContext, KernelCaller, MountFlags, MountNamespace, Path, SuperBlock, WalkFlags,
+    names,
 };
 use cofferdam_gofer::client::Client;
 use std::sync::Arc;
 
-/// Makes the mount namespace: the root, the kernel's own file systems, then what the caller asked for.
-pub(super) fn mount_all(
-    kernel: &Arc<Kernel>,
-    devpts: &Arc<Devpts>,
-    gofer: Option<&Arc<Client>>,
-    root: RootConfig,
-    mounts: &[MountConfig],
-) -> Result<Arc<MountNamespace>, BootError> {
-    crate::procfs::prepare();
-    devfs::register_drivers();
-    let failed =
-        |what: &str, e: Errno| BootError::Failed(format!("cannot mount {what}: {}", reason(e)));
-    let sb = root_superblock(gofer, root).map_err(|e| failed("the root", e))?;
-    let ns = MountNamespace::new(sb, b"rootfs", MountFlags::empty());
-    let fs = FsContext::new(ns.clone());
-    for (target, sb, flags) in own_mounts(kernel, devpts) {
-        let at = mount_point(&fs, target, true).map_err(|e| failed(&show(target), e))?;
+/// Where mounts come from.
+pub(super) struct Sources<'a> {
+    pub kernel: &'a Arc<Kernel>,
+    pub gofer: Option<&'a Arc<Client>>,
+    pub devpts: &'a Arc<Devpts>,
+}
+
+/// One of the kernel's own mounts: place, file system, flags.
+type OwnMount = (&'static [u8], Arc<SuperBlock>, MountFlags);
+
+impl Sources<'_> {
+    /// Makes the mount namespace: the root, the kernel's own file systems, then what the caller asked for.
+    pub(super) fn mount_all(
+        &self,
+        root: RootConfig,
+        mounts: &[MountConfig],
+    ) -> Result<Arc<MountNamespace>, BootError> {
+        crate::procfs::prepare();
+        devfs::register_drivers();
+        let failed =
+            |what: &str, e: Errno| BootError::Failed(format!("cannot mount {what}: {}", reason(e)));
+        let sb = self.root(root).map_err(|e| failed("the root", e))?;
         let fs_type = sb.fs_type().to_owned();
-        ns.mount(&at, sb, fs_type.as_bytes(), flags)
-            .map_err(|e| failed(&show(target), e))?;
-        if target == b"/dev" {
-            devfs::populate(&fs).map_err(|e| failed("the devices of /dev", e))?;
+        let ns = MountNamespace::new(sb, fs_type.as_bytes(), MountFlags::empty());
+        let fs = FsContext::new(ns.clone());
+        for (target, sb, flags) in self.own_mounts() {
+            let at = mount_point(&fs, target, true).map_err(|e| failed(&show(target), e))?;
+            let fs_type = sb.fs_type().to_owned();
+            ns.mount(&at, sb, fs_type.as_bytes(), flags)
+                .map_err(|e| failed(&show(target), e))?;
+            if target == b"/dev" {
+                devfs::populate(&fs).map_err(|e| failed("the devices of /dev", e))?;
+            }
+        }
+        for m in mounts {
+            let what = show(&m.target);
+            let sb = match m.source {
+                MountSource::Tmpfs(size) => tmpfs_superblock(size, 0o1777),
+                MountSource::Export(index) => self
+                    .export(index, CachePolicy::Shared)
+                    .map_err(|e| failed(&what, e))?,
+            };
+            let is_dir = sb.root().is_dir();
+            let at = mount_point(&fs, &m.target, is_dir).map_err(|e| failed(&what, e))?;
+            let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
+            flags.set(MountFlags::READONLY, m.read_only);
+            let fs_type = sb.fs_type().to_owned();
+            ns.mount(&at, sb, fs_type.as_bytes(), flags)
+                .map_err(|e| failed(&what, e))?;
+        }
+        if root.read_only
+            && let Some(m) = ns.mounts().first()
+        {
+            m.set_flags(m.flags() | MountFlags::READONLY);
+        }
+        Ok(ns)
+    }
+
+    fn export(&self, index: u32, policy: CachePolicy) -> Result<Arc<SuperBlock>, Errno> {
+        GoferFs::superblock(self.gofer.ok_or(Errno::ENODEV)?, index, policy)
+    }
+
+    fn root(&self, root: RootConfig) -> Result<Arc<SuperBlock>, Errno> {
+        match (root.export, root.overlay) {
+            (None, _) => Ok(tmpfs_superblock(None, 0o755)),
+            (Some(index), false) => self.export(index, CachePolicy::Shared),
+            (Some(index), true) => {
+                let client = self.gofer.ok_or(Errno::ENODEV)?;
+                let lower = GoferFs::root(client, index, CachePolicy::Immutable)?;
+                Overlay::superblock(lower, None)
+            }
         }
     }
-    for m in mounts {
-        let what = show(&m.target);
-        let (sb, is_dir) = match m.source {
-            MountSource::Tmpfs(size) => (tmpfs_superblock(size), true),
-            MountSource::Export(index) => {
-                let inode = export(gofer, index).map_err(|e| failed(&what, e))?;
-                let is_dir = inode.file_type() == vfs::FileType::Directory;
-                (
-                    SuperBlock::new(inode, "cofferdam", if m.read_only { "ro" } else { "rw" }),
-                    is_dir,
-                )
-            }
-        };
-        let at = mount_point(&fs, &m.target, is_dir).map_err(|e| failed(&what, e))?;
-        let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
-        flags.set(MountFlags::READONLY, m.read_only);
-        ns.mount(&at, sb, b"none", flags)
-            .map_err(|e| failed(&what, e))?;
+
+    /// The kernel's own file systems.
+    fn own_mounts(&self) -> Vec<OwnMount> {
+        let plain = MountFlags::NOSUID | MountFlags::NODEV;
+        vec![
+            (
+                b"/proc",
+                crate::procfs::superblock(self.kernel),
+                plain | MountFlags::NOEXEC,
+            ),
+            (b"/dev", tmpfs_superblock(None, 0o755), MountFlags::NOSUID),
+            (
+                b"/dev/pts",
+                self.devpts.superblock(),
+                MountFlags::NOSUID | MountFlags::NOEXEC,
+            ),
+            (b"/dev/shm", tmpfs_superblock(None, 0o1777), plain),
+            (b"/tmp", tmpfs_superblock(None, 0o1777), plain),
+        ]
     }
-    if root.read_only
-        && let Some(m) = ns.mounts().first()
-    {
-        m.set_flags(m.flags() | MountFlags::READONLY);
-    }
-    Ok(ns)
 }
 
-fn export(gofer: Option<&Arc<Client>>, index: u32) -> Result<InodeRef, Errno> {
-    let _ = (gofer, index);
-    Err(Errno::ENODEV)
-}
-
-fn root_superblock(
-    gofer: Option<&Arc<Client>>,
-    root: RootConfig,
-) -> Result<Arc<SuperBlock>, Errno> {
-    Ok(match (root.export, root.overlay) {
-        (None, _) => tmpfs_superblock(None),
-        (Some(index), false) => SuperBlock::new(export(gofer, index)?, "cofferdam", "rw"),
-        (Some(index), true) => SuperBlock::new(export(gofer, index)?, "overlay", "rw"),
-    })
-}
-
-fn tmpfs_superblock(size: Option<u64>) -> Arc<SuperBlock> {
+fn tmpfs_superblock(size: Option<u64>, mode: u32) -> Arc<SuperBlock> {
     Tmpfs::superblock(&TmpfsOptions {
         size: size.or(TmpfsOptions::default().size),
+        mode,
         ..TmpfsOptions::default()
     })
-}
-
-/// The kernel's own file systems.
-fn own_mounts(
-    kernel: &Arc<Kernel>,
-    devpts: &Arc<Devpts>,
-) -> Vec<(&'static [u8], Arc<SuperBlock>, MountFlags)> {
-    let plain = MountFlags::NOSUID | MountFlags::NODEV;
-    vec![
-        (
-            b"/proc",
-            crate::procfs::superblock(kernel),
-            plain | MountFlags::NOEXEC,
-        ),
-        (b"/dev", tmpfs_superblock(None), MountFlags::NOSUID),
-        (
-            b"/dev/pts",
-            devpts.superblock(),
-            MountFlags::NOSUID | MountFlags::NOEXEC,
-        ),
-        (b"/dev/shm", tmpfs_superblock(None), plain),
-        (b"/tmp", tmpfs_superblock(None), plain),
-    ]
 }
 
 /// The place at `path`, made if it is missing.

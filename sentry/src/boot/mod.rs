@@ -28,13 +28,12 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
         .map_err(|e| failed("cannot start the sentry's helper threads", &e))?;
     let poller = HostPoller::start().map_err(|e| failed("cannot watch host descriptors", &e))?;
     let devpts = terminal::devpts(&kernel);
-    let namespace = files::mount_all(
-        &kernel,
-        &devpts,
-        config.gofer.as_ref(),
-        config.root,
-        &config.mounts,
-    )?;
+    let sources = files::Sources {
+        kernel: &kernel,
+        gofer: config.gofer.as_ref(),
+        devpts: &devpts,
+    };
+    let namespace = sources.mount_all(config.root, &config.mounts)?;
     let fs = Arc::new(FsContext::new(namespace));
     let account = user::find(&config.user, &fs)?;
     let creds =

@@ -3,9 +3,7 @@
 use super::{Below, Origin, OverlayInode};
 use crate::abi::{Errno, Result};
 use crate::usermem::{KernelSink, KernelSource, Sink};
-use crate::vfs::{
-    File, FileType, InodeRef, KernelCaller, OpenFlags, SetAttr, SetTime, Stat,
-};
+use crate::vfs::{File, FileType, InodeRef, KernelCaller, OpenFlags, SetAttr, SetTime, Stat};
 
 /// Bytes per step of a copy.
 const CHUNK: usize = 256 << 10;
@@ -109,7 +107,13 @@ fn copy_contents(lower: &InodeRef, upper: &InodeRef, size: u64) -> Result<()> {
         at += len;
     }
     if at > 0 {
-        upper.set_attr(cx, &SetAttr { size: Some(at), ..SetAttr::default() })?;
+        upper.set_attr(
+            cx,
+            &SetAttr {
+                size: Some(at),
+                ..SetAttr::default()
+            },
+        )?;
     }
     Ok(())
 }
@@ -134,7 +138,10 @@ fn copy_attributes(lower: &InodeRef, upper: &InodeRef, stat: &Stat) -> Result<()
     upper.set_attr(cx, &changes)?;
     if stat.file_type != FileType::Symlink {
         // After the owner: a change of owner clears set-id bits.
-        changes = SetAttr { perm: Some(stat.perm), ..SetAttr::default() };
+        changes = SetAttr {
+            perm: Some(stat.perm),
+            ..SetAttr::default()
+        };
         upper.set_attr(cx, &changes)?;
     }
     Ok(())

@@ -3,7 +3,9 @@
 use super::{OverlayInode, UPPER_INO};
 use crate::abi::Result;
 use crate::sync::{Mutex, Rank};
-use crate::vfs::{Caller, DirEntry, File, FileOps, FileType, Inode, InodeRef, KernelCaller, OpenFlags, Readdir};
+use crate::vfs::{
+    Caller, DirEntry, File, FileOps, FileType, Inode, InodeRef, KernelCaller, OpenFlags, Readdir,
+};
 use std::any::Any;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,12 +24,17 @@ fn layer(dir: &InodeRef) -> Result<Vec<Entry>> {
     let file = File::new(ops, dir.clone(), None, OpenFlags::DIRECTORY);
     let mut out = Vec::new();
     let mut pos = 0;
-    file.ops().readdir(&file, &KernelCaller, &mut pos, &mut |e| {
-        if e.name != b"." && e.name != b".." {
-            out.push(Entry { name: e.name.to_vec(), ino: e.ino, file_type: e.file_type });
-        }
-        true
-    })?;
+    file.ops()
+        .readdir(&file, &KernelCaller, &mut pos, &mut |e| {
+            if e.name != b"." && e.name != b".." {
+                out.push(Entry {
+                    name: e.name.to_vec(),
+                    ino: e.ino,
+                    file_type: e.file_type,
+                });
+            }
+            true
+        })?;
     Ok(out)
 }
 
@@ -75,14 +82,23 @@ struct Opened {
 }
 
 pub(super) fn open(dir: Arc<OverlayInode>) -> Box<dyn FileOps> {
-    Box::new(Opened { dir, snapshot: Mutex::new(Rank::LEAF, None) })
+    Box::new(Opened {
+        dir,
+        snapshot: Mutex::new(Rank::LEAF, None),
+    })
 }
 
 impl FileOps for Opened {
     fn seekable(&self) -> bool {
         true
     }
-    fn readdir(&self, _: &File, _: &dyn Caller, pos: &mut u64, emit: &mut Readdir<'_>) -> Result<()> {
+    fn readdir(
+        &self,
+        _: &File,
+        _: &dyn Caller,
+        pos: &mut u64,
+        emit: &mut Readdir<'_>,
+    ) -> Result<()> {
         let own = self.dir.stat()?.ino;
         let above = self.dir.place.lock().as_ref().map(|(p, _)| p.clone());
         let parent = above.and_then(|p| p.stat().ok()).map_or(own, |s| s.ino);
@@ -91,7 +107,12 @@ impl FileOps for Opened {
                 if at == 0 {
                     *self.snapshot.lock() = None;
                 }
-                let e = DirEntry { ino, file_type: FileType::Directory, name, next: at + 1 };
+                let e = DirEntry {
+                    ino,
+                    file_type: FileType::Directory,
+                    name,
+                    next: at + 1,
+                };
                 if !emit(&e) {
                     return Ok(());
                 }
@@ -109,7 +130,12 @@ impl FileOps for Opened {
         };
         let start = usize::try_from(*pos - 2).unwrap_or(usize::MAX);
         for e in all.get(start..).unwrap_or_default() {
-            let d = DirEntry { ino: e.ino, file_type: e.file_type, name: &e.name, next: *pos + 1 };
+            let d = DirEntry {
+                ino: e.ino,
+                file_type: e.file_type,
+                name: &e.name,
+                next: *pos + 1,
+            };
             if !emit(&d) {
                 return Ok(());
             }

@@ -4,7 +4,8 @@ use super::{Key, MAGIC, Overlay};
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::{
-    Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, RenameFlags, SetAttr, Stat, StatFs,
+    Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, RenameFlags, SetAttr, Stat,
+    StatFs,
 };
 use std::any::Any;
 use std::sync::{Arc, OnceLock, Weak};
@@ -42,7 +43,10 @@ impl OverlayInode {
         key: Key,
         ino: u64,
     ) -> Arc<OverlayInode> {
-        let file_type = upper.as_ref().or(lower.as_ref()).map_or(FileType::Regular, |i| i.file_type());
+        let file_type = upper
+            .as_ref()
+            .or(lower.as_ref())
+            .map_or(FileType::Regular, |i| i.file_type());
         Arc::new_cyclic(|me| OverlayInode {
             me: me.clone(),
             meta: InodeMeta::default(),
@@ -107,21 +111,28 @@ impl Inode for OverlayInode {
             Key::Upper { .. } => None,
         };
         (stat.dev, stat.ino) = self.fs.identity(&stat, self.ino, from_lower);
-        if self.file_type == FileType::Directory && self.upper.get().is_some() && self.lower.is_some() {
+        if self.file_type == FileType::Directory
+            && self.upper.get().is_some()
+            && self.lower.is_some()
+        {
             // As overlayfs: the link count of a merged directory is not known.
             stat.nlink = 1;
         }
         Ok(stat)
     }
     fn set_attr(&self, cx: &dyn Caller, changes: &SetAttr) -> Result<()> {
-        self.upper_with_size(changes.size.unwrap_or(u64::MAX))?.set_attr(cx, changes)
+        self.upper_with_size(changes.size.unwrap_or(u64::MAX))?
+            .set_attr(cx, changes)
     }
     fn statfs(&self) -> Result<StatFs> {
         let root = match &self.upper.get() {
             Some(u) => u.statfs()?,
             None => self.top()?.statfs()?,
         };
-        Ok(StatFs { magic: MAGIC, ..root })
+        Ok(StatFs {
+            magic: MAGIC,
+            ..root
+        })
     }
     fn open(self: Arc<Self>, cx: &dyn Caller, flags: OpenFlags) -> Result<Box<dyn FileOps>> {
         match self.file_type {
@@ -143,7 +154,14 @@ impl Inode for OverlayInode {
     fn mkdir(&self, cx: &dyn Caller, name: &[u8], perm: u32) -> Result<InodeRef> {
         self.make(name, |upper| upper.mkdir(cx, name, perm))
     }
-    fn mknod(&self, cx: &dyn Caller, name: &[u8], kind: FileType, perm: u32, rdev: u64) -> Result<InodeRef> {
+    fn mknod(
+        &self,
+        cx: &dyn Caller,
+        name: &[u8],
+        kind: FileType,
+        perm: u32,
+        rdev: u64,
+    ) -> Result<InodeRef> {
         if kind == FileType::CharDevice && rdev == 0 {
             // Would be a whiteout; overlayfs refuses it as well.
             return Err(Errno::EPERM);
@@ -203,5 +221,9 @@ impl Inode for OverlayInode {
 
 /// EXDEV for an inode of another file system.
 pub(super) fn as_overlay(inode: &InodeRef) -> Result<Arc<OverlayInode>> {
-    inode.clone().into_any().downcast::<OverlayInode>().map_err(|_| Errno::EXDEV)
+    inode
+        .clone()
+        .into_any()
+        .downcast::<OverlayInode>()
+        .map_err(|_| Errno::EXDEV)
 }

@@ -70,10 +70,19 @@ impl Overlay {
     /// The lower root cannot be looked at.
     pub fn superblock(lower: InodeRef, size: Option<u64>) -> Result<Arc<SuperBlock>> {
         let stat = lower.stat()?;
-        let mut options = TmpfsOptions { mode: stat.perm, uid: stat.uid, gid: stat.gid, ..TmpfsOptions::default() };
+        let mut options = TmpfsOptions {
+            mode: stat.perm,
+            uid: stat.uid,
+            gid: stat.gid,
+            ..TmpfsOptions::default()
+        };
         options.size = size.or(options.size);
         let upper: InodeRef = Tmpfs::root(&options);
-        Ok(SuperBlock::new(Overlay::root(lower, upper)?, "overlay", "rw"))
+        Ok(SuperBlock::new(
+            Overlay::root(lower, upper)?,
+            "overlay",
+            "rw",
+        ))
     }
 
     fn root(lower: InodeRef, upper: InodeRef) -> Result<InodeRef> {
@@ -84,7 +93,10 @@ impl Overlay {
             lower_dev: stat.dev,
             inodes: Mutex::new(Rank::LEAF, HashMap::new()),
         });
-        let key = Key::Lower { dev: stat.dev, ino: stat.ino };
+        let key = Key::Lower {
+            dev: stat.dev,
+            ino: stat.ino,
+        };
         Below::set(&upper, Some(lower.clone()));
         *upper.meta().extension::<Origin>().0.lock() = Some((key, stat.ino));
         Ok(fs.inode(None, b"", Some(upper), Some(lower), key, stat.ino))
@@ -94,7 +106,9 @@ impl Overlay {
     fn identity(&self, stat: &Stat, ino: u64, from_lower: Option<u64>) -> (u64, u64) {
         match from_lower {
             // As overlayfs without xino: only directories of a foreign device pretend to be of this one.
-            Some(dev) if dev != self.lower_dev && stat.file_type != FileType::Directory => (dev | 1 << 32, ino),
+            Some(dev) if dev != self.lower_dev && stat.file_type != FileType::Directory => {
+                (dev | 1 << 32, ino)
+            }
             _ => (self.dev, ino),
         }
     }
@@ -153,7 +167,10 @@ impl Overlay {
         lower: InodeRef,
     ) -> Result<Arc<OverlayInode>> {
         let stat = lower.stat()?;
-        let key = Key::Lower { dev: stat.dev, ino: stat.ino };
+        let key = Key::Lower {
+            dev: stat.dev,
+            ino: stat.ino,
+        };
         Ok(self.inode(Some(parent.clone()), name, None, Some(lower), key, stat.ino))
     }
 

@@ -41,7 +41,8 @@ impl OverlayInode {
             Some(u) if is_whiteout(&u) => Err(Errno::ENOENT),
             Some(u) => {
                 let lower = if u.file_type() == FileType::Directory && Below::of(&u).is_none() {
-                    self.in_lower(name)?.filter(|l| l.file_type() == FileType::Directory)
+                    self.in_lower(name)?
+                        .filter(|l| l.file_type() == FileType::Directory)
                 } else {
                     None
                 };
@@ -69,13 +70,18 @@ impl OverlayInode {
     /// Hides the lower layer's object of this name, if there is one.
     fn hide(&self, name: &[u8]) -> Result<()> {
         if self.in_lower(name)?.is_some() {
-            self.upper()?.mknod(&KernelCaller, name, FileType::CharDevice, 0, 0)?;
+            self.upper()?
+                .mknod(&KernelCaller, name, FileType::CharDevice, 0, 0)?;
         }
         Ok(())
     }
 
     /// Makes an object in the upper layer.
-    pub(super) fn make(&self, name: &[u8], how: impl FnOnce(&InodeRef) -> Result<InodeRef>) -> Result<InodeRef> {
+    pub(super) fn make(
+        &self,
+        name: &[u8],
+        how: impl FnOnce(&InodeRef) -> Result<InodeRef>,
+    ) -> Result<InodeRef> {
         let upper = self.upper()?;
         self.clear_name(upper, name)?;
         let made = how(upper)?;
@@ -87,7 +93,12 @@ impl OverlayInode {
     }
 
     /// Another name for `target`.
-    pub(super) fn add_link(&self, cx: &dyn Caller, name: &[u8], target: &OverlayInode) -> Result<()> {
+    pub(super) fn add_link(
+        &self,
+        cx: &dyn Caller,
+        name: &[u8],
+        target: &OverlayInode,
+    ) -> Result<()> {
         let object = target.upper()?.clone();
         let upper = self.upper()?;
         self.clear_name(upper, name)?;
