@@ -81,7 +81,8 @@ impl Cx<'_> {
     }
     /// The process's limits on memory.
     pub fn mm_limits(&self) -> crate::mm::MmLimits {
-        self.group().limits().lock().memory(&self.creds())
+        let creds = self.creds();
+        self.group().limits().lock().memory(&creds)
     }
     /// What earlier runs of this call recorded.
     pub fn progress(&mut self) -> &mut Progress {
