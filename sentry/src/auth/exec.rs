@@ -1,5 +1,6 @@
 //! What execve makes of credentials (capabilities(7), "Transformation of capabilities during execve()"; `security/commoncap.c`).
 
+use super::securebits::{KEEP_CAPS, NOROOT};
 use super::{Caps, Credentials};
 
 /// Owner and permission bits of an executable.
@@ -11,9 +12,6 @@ pub struct FileOwner {
     /// 0o7777.
     pub perm: u32,
 }
-
-const SECBIT_NOROOT: u32 = 1;
-const SECBIT_KEEP_CAPS: u32 = 1 << 4;
 
 /// Credentials after executing a file with these attributes. `honour_set_id`: the mount allows set-user-id and set-group-id
 /// (they are also ignored with no_new_privs). File capabilities are not supported: as on a file without any.
@@ -31,22 +29,22 @@ pub fn exec_credentials(old: &Credentials, file: FileOwner, honour_set_id: bool)
     let set_id = new.euid != old.euid || new.egid != old.egid;
     (new.suid, new.fsuid) = (new.euid, new.euid);
     (new.sgid, new.fsgid) = (new.egid, new.egid);
-    new.securebits &= !SECBIT_KEEP_CAPS;
+    new.securebits &= !KEEP_CAPS;
     if set_id {
         new.ambient = Caps::empty();
     }
-    let by_root = old.securebits & SECBIT_NOROOT == 0;
+    let by_root = old.securebits & NOROOT == 0;
+    let (mut permitted, mut full) = (Caps::empty(), false);
     if by_root && (new.uid == 0 || new.euid == 0) {
-        new.permitted = new.inheritable | new.bounding;
-        new.effective = if new.euid == 0 {
-            new.permitted
-        } else {
-            Caps::empty()
-        };
-    } else {
-        new.permitted = new.ambient;
-        new.effective = new.ambient;
+        permitted = new.inheritable | new.bounding;
+        full = new.euid == 0;
     }
+    if old.no_new_privs {
+        // Even root gains nothing that it had given up.
+        permitted &= old.permitted;
+    }
+    new.permitted = permitted | new.ambient;
+    new.effective = if full { new.permitted } else { new.ambient };
     new
 }
 
@@ -85,6 +83,16 @@ mod tests {
             exec_credentials(&root, file(0, 0o755), true).effective,
             Caps::KILL | Caps::CHOWN
         );
+    }
+
+    #[test]
+    fn with_no_new_privs_even_root_regains_nothing() {
+        let mut root = Credentials::new(0, 0, &[], Caps::KILL | Caps::CHOWN);
+        root.permitted = Caps::KILL;
+        root.effective = Caps::empty();
+        root.no_new_privs = true;
+        let new = exec_credentials(&root, file(0, 0o755), true);
+        assert_eq!((new.permitted, new.effective), (Caps::KILL, Caps::KILL));
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Credentials and capabilities (credentials(7), capabilities(7)).
 
+mod caps;
 mod exec;
+pub mod securebits;
+mod setid;
 
+pub use caps::CapSets;
 pub use exec::{FileOwner, exec_credentials};
 
 use std::sync::Arc;

@@ -1,6 +1,104 @@
-//! identity.
-use super::Cx;
+//! A task's identity: what a change of it entails, and the prctl(2) operations on capabilities and privileges.
+
+use super::{Cx, seccomp};
+use crate::abi::Errno;
+use crate::auth::securebits::KEEP_CAPS;
+use crate::auth::{Caps, Credentials};
 use crate::syscalls::{Args, SysResult};
-pub fn prctl(_cx: &mut Cx<'_>, _o: i32, _a: &Args) -> SysResult {
-    Err(crate::abi::Errno::EINVAL.into())
+use std::sync::atomic::Ordering;
+
+/// Gives the running task new credentials (`commit_creds`): one that gained or changed rights is no longer dumpable and its
+/// parent's death no longer signals it.
+pub fn commit(cx: &mut Cx<'_>, new: Credentials) {
+    let old = cx.creds();
+    let changed = old.euid != new.euid
+        || old.egid != new.egid
+        || old.fsuid != new.fsuid
+        || old.fsgid != new.fsgid
+        || !old.permitted.contains(new.permitted);
+    if changed {
+        cx.group().dumpable.store(0, Ordering::Relaxed);
+        cx.task.set_parent_death_signal(0);
+    }
+    cx.task.set_creds(new);
+}
+
+const PR_CAP_AMBIENT_IS_SET: u64 = 1;
+const PR_CAP_AMBIENT_RAISE: u64 = 2;
+const PR_CAP_AMBIENT_LOWER: u64 = 3;
+const PR_CAP_AMBIENT_CLEAR_ALL: u64 = 4;
+
+/// prctl(2) for capabilities, secure bits, no_new_privs and seccomp; EINVAL for other options.
+pub fn prctl(cx: &mut Cx<'_>, option: i32, a: &Args) -> SysResult {
+    let [_, arg2, arg3, arg4, arg5, _] = a.0;
+    let creds = cx.creds();
+    let cap = |n| Caps::from_number(n).ok_or(Errno::EINVAL);
+    match option {
+        libc::PR_CAPBSET_READ => Ok(creds.bounding.contains(cap(arg2)?).into()),
+        libc::PR_CAPBSET_DROP => {
+            // The right is asked for before the number is looked at.
+            creds.without_bounding(Caps::empty())?;
+            let new = creds.without_bounding(cap(arg2)?)?;
+            commit(cx, new);
+            Ok(0)
+        }
+        libc::PR_GET_SECUREBITS => Ok(creds.securebits.into()),
+        libc::PR_SET_SECUREBITS => {
+            let new = creds.with_securebits(arg2)?;
+            commit(cx, new);
+            Ok(0)
+        }
+        libc::PR_GET_KEEPCAPS => Ok((creds.securebits & KEEP_CAPS != 0).into()),
+        libc::PR_SET_KEEPCAPS if arg2 > 1 => Err(Errno::EINVAL.into()),
+        libc::PR_SET_KEEPCAPS => {
+            let new = creds.with_keep_caps(arg2 == 1)?;
+            commit(cx, new);
+            Ok(0)
+        }
+        libc::PR_CAP_AMBIENT => ambient(cx, arg2, [arg3, arg4, arg5]),
+        libc::PR_SET_NO_NEW_PRIVS => {
+            if arg2 != 1 || arg3 != 0 || arg4 != 0 || arg5 != 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            let new = Credentials {
+                no_new_privs: true,
+                ..(*creds).clone()
+            };
+            commit(cx, new);
+            Ok(0)
+        }
+        libc::PR_GET_NO_NEW_PRIVS => {
+            if arg2 != 0 || arg3 != 0 || arg4 != 0 || arg5 != 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            Ok(creds.no_new_privs.into())
+        }
+        libc::PR_GET_SECCOMP => Ok(seccomp::mode(cx.task)),
+        libc::PR_SET_SECCOMP => seccomp::prctl(cx, arg2, arg3),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn ambient(cx: &mut Cx<'_>, operation: u64, [number, arg4, arg5]: [u64; 3]) -> SysResult {
+    let creds = cx.creds();
+    if operation == PR_CAP_AMBIENT_CLEAR_ALL {
+        if number != 0 || arg4 != 0 || arg5 != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        let new = creds.with_ambient(Caps::all(), false)?;
+        commit(cx, new);
+        return Ok(0);
+    }
+    let cap = Caps::from_number(number).ok_or(Errno::EINVAL)?;
+    if arg4 != 0 || arg5 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let new = match operation {
+        PR_CAP_AMBIENT_IS_SET => return Ok(creds.ambient.contains(cap).into()),
+        PR_CAP_AMBIENT_RAISE => creds.with_ambient(cap, true)?,
+        PR_CAP_AMBIENT_LOWER => creds.with_ambient(cap, false)?,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    commit(cx, new);
+    Ok(0)
 }

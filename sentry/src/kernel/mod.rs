@@ -11,6 +11,7 @@ pub mod identity;
 pub mod jobs;
 pub mod limits;
 pub mod pidfd;
+pub mod seccomp;
 pub mod signal;
 pub mod task;
 pub mod timers;

@@ -6,6 +6,7 @@
 //! To lose no wake-up, a task registers first and then runs its handler once more; only if that would still wait *and*
 //! nobody has woken it meanwhile does it become `PARKED`.
 
+use super::seccomp;
 use super::signal::{self, Delivery};
 use super::task::exit;
 use super::{Cx, ExitStatus, Kernel, Task};
@@ -160,6 +161,17 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
             cx.local.call = Some((nr, args));
             if let Some(t) = &cx.task.kernel().tracer {
                 t.enter(cx.task, nr, &args);
+            }
+            if cx.task.seccomp.active() {
+                let verdict = seccomp::check(cx, nr, &args);
+                if verdict != seccomp::Verdict::Go {
+                    if let seccomp::Verdict::Return(v) = verdict {
+                        cx.local.regs.set_return(v);
+                    }
+                    let shown = cx.local.regs.rax.cast_signed();
+                    finish(cx, nr, &args, shown);
+                    return true;
+                }
             }
             run_call(cx)
         }
@@ -329,6 +341,10 @@ fn resume(cx: &mut Cx<'_>) {
                     return;
                 }
                 continue;
+            }
+            Delivery::ExitTask(status) => {
+                exit::exit_task(cx, status);
+                return;
             }
             Delivery::Exit(status) => {
                 exit::group_exit(task.group(), status);

@@ -20,13 +20,16 @@ pub enum Delivery {
     Resume,
     /// Park it until it is kicked, then ask again.
     Stopped,
-    /// End it with this status.
+    /// The process ends with this status, and the task with it.
     Exit(ExitStatus),
+    /// The task alone ends; the status counts if it is the last one.
+    ExitTask(ExitStatus),
 }
 
 enum Next {
     Nothing,
     Exit(ExitStatus),
+    ExitTask(ExitStatus),
     Stopped,
     Tell,
     Handler(SigInfo, SigAction),
@@ -51,6 +54,7 @@ pub fn deliver(cx: &mut Cx<'_>) -> Delivery {
         match next(cx.task) {
             Next::Nothing => break,
             Next::Exit(status) => return Delivery::Exit(status),
+            Next::ExitTask(status) => return Delivery::ExitTask(status),
             Next::Stopped => return Delivery::Stopped,
             Next::Tell => stop::tell_parent(cx.task),
             Next::Again => {}
@@ -90,8 +94,11 @@ fn next(task: &Arc<Task>) -> Next {
         let mut group = task.group().signals.lock();
         let g = &mut *group;
         let mut t = task.signals.lock();
-        if let Some(status) = g.exiting.or(t.exit) {
+        if let Some(status) = g.exiting {
             return Next::Exit(status);
+        }
+        if let Some(status) = t.exit {
+            return Next::ExitTask(status);
         }
         if g.notice.is_some() {
             return Next::Tell;

@@ -124,7 +124,7 @@ pub fn start_group_exit(group: &ThreadGroup, status: ExitStatus) -> ExitStatus {
     status
 }
 
-/// execve in a process with several tasks: all others will get [`super::Delivery::Exit`]. How many there are.
+/// execve in a process with several tasks: all others will get [`super::Delivery::ExitTask`]. How many there are.
 /// EAGAIN if the process is being ended: the caller gets [`super::Delivery::Exit`] itself.
 pub fn end_siblings(task: &Arc<Task>) -> Result<usize> {
     let mut kicks = Kicks::default();
@@ -142,6 +142,17 @@ pub fn end_siblings(task: &Arc<Task>) -> Result<usize> {
     }
     kicks.run();
     Ok(count)
+}
+
+/// Ends one task; the others of its process go on.
+pub fn end_task(task: &Arc<Task>, status: ExitStatus) {
+    let mut kicks = Kicks::default();
+    {
+        let _g = task.group().signals.lock();
+        task.signals.lock().exit = Some(status);
+        kicks.add(task);
+    }
+    kicks.run();
 }
 
 /// Makes a new task known to its process's signals. False if the process is being ended: the task must not start.

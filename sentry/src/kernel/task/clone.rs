@@ -230,6 +230,7 @@ fn make(
             sched: cx.task.sched.inherit(),
         },
     );
+    task.seccomp.inherit(&cx.task.seccomp);
     tree.tasks.insert(pid, Arc::downgrade(&task));
     if has(THREAD) {
         if let Some(n) = tree.nodes.get_mut(&group.pid()) {

@@ -50,6 +50,8 @@ pub struct Task {
     pub(super) run_state: AtomicU8,
     /// Mask and thread-directed pending signals.
     pub signals: TaskSignals,
+    /// Seccomp filters.
+    pub seccomp: super::seccomp::Seccomp,
     /// Signal sent when the parent dies (PR_SET_PDEATHSIG), 0 none.
     parent_death_signal: AtomicI32,
     /// A file operation sent the task a signal that ends the call in flight (ERESTARTSYS): job control.
@@ -173,6 +175,7 @@ impl Task {
             thread: Mutex::new(Rank::LEAF, Some(parts.thread.into())),
             run_state: AtomicU8::new(super::worker::state::RUNNING),
             signals: parts.signals,
+            seccomp: Default::default(),
             parent_death_signal: AtomicI32::new(0),
             restart: AtomicBool::new(false),
             sched: parts.sched,

@@ -41,6 +41,10 @@ fn set(cx: &Cx<'_>, group: &Arc<ThreadGroup>, which: usize, [soft, hard]: Rlimit
         return Err(Errno::EPERM);
     }
     *slot = (soft, hard);
+    drop(limits);
+    if which == libc::RLIMIT_CPU as usize {
+        crate::kernel::timers::limits_changed(group);
+    }
     Ok(())
 }
 
@@ -118,15 +122,7 @@ impl Rusage {
 pub fn getrusage(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let usage = match a.get::<i32>(0) {
         libc::RUSAGE_SELF => {
-            let dead = cx.group().times.lock().dead_threads;
-            let threads = cx.group().threads();
-            let live = threads
-                .iter()
-                .filter_map(|t| t.thread())
-                .map(|t| t.cpu_time());
-            let (u, s) = live.fold(dead, |(u, s), (tu, ts)| {
-                (u.saturating_add(tu), s.saturating_add(ts))
-            });
+            let (u, s) = cx.group().cpu_time();
             (
                 u,
                 s,

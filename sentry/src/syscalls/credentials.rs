@@ -1,6 +1,0 @@
-//! Identity and capabilities.
-
-use super::Syscall;
-
-/// This family's calls.
-pub static TABLE: &[Syscall] = &[];
