@@ -181,6 +181,11 @@ pub enum MemOp<'a> {
         /// MADV_* value.
         advice: i32,
     },
+    /// membarrier(2) within this process: MEMBARRIER_CMD_(REGISTER_)PRIVATE_EXPEDITED(_SYNC_CORE) only.
+    Membarrier {
+        /// MEMBARRIER_CMD_* value.
+        command: i32,
+    },
 }
 
 /// A host process that holds one guest address space. Memory access works from any thread, whether the guest runs or not.

@@ -66,6 +66,9 @@ pub(crate) const ADVICE: &[u64] = &[
     0, 1, 2, 3, 4, 8, 9, 10, 15, 16, 17, 18, 19, 20, 21, 22, 23, 102, 103,
 ];
 
+/// MEMBARRIER_CMD_* that concern the calling process alone.
+pub(crate) const BARRIERS: &[u64] = &[8, 16, 32, 64];
+
 use Action::{Allow, Notify};
 use Check::{NoBits, OneOf};
 
@@ -91,6 +94,12 @@ pub(crate) const RULES: &[Rule] = &[
         &[OneOf(2, ADVICE)],
         Allow,
         "guest mappings; mailboxes are not inherited",
+    ),
+    rule(
+        libc::SYS_membarrier,
+        &[OneOf(0, BARRIERS), OneOf(1, &[0])],
+        Allow,
+        "memory barriers among the threads of one process",
     ),
     rule(libc::SYS_close, &[], Allow, "descriptors live for one mmap"),
     rule(
@@ -294,6 +303,9 @@ mod tests {
         ] {
             assert_eq!(advise(harmful as u64), TRAP);
         }
+        let barrier = |command, flags| native(libc::SYS_membarrier, [command, flags, 0, 0, 0, 0]);
+        assert_eq!((barrier(8, 0), barrier(8, 1)), (ALLOW, TRAP));
+        assert_eq!((barrier(1, 0), barrier(2, 0)), (TRAP, TRAP));
         assert_eq!(native(libc::SYS_getrusage, [1, 0, 0, 0, 0, 0]), ALLOW);
         assert_eq!(native(libc::SYS_getrusage, [0, 0, 0, 0, 0, 0]), TRAP);
     }

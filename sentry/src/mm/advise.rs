@@ -39,8 +39,9 @@ fn action(advice: i32) -> std::result::Result<Action, Errno> {
         libc::MADV_NORMAL => Action::Flags(reading, none, false),
         libc::MADV_RANDOM => Action::Flags(reading, VmFlags::RAND_READ, false),
         libc::MADV_SEQUENTIAL => Action::Flags(reading, VmFlags::SEQ_READ, false),
-        libc::MADV_DONTFORK => Action::Flags(none, VmFlags::DONTFORK, true),
-        libc::MADV_DOFORK => Action::Flags(VmFlags::DONTFORK, none, true),
+        // The child unmaps them: the stub may not change what its mailbox is inherited by.
+        libc::MADV_DONTFORK => Action::Flags(none, VmFlags::DONTFORK, false),
+        libc::MADV_DOFORK => Action::Flags(VmFlags::DONTFORK, none, false),
         libc::MADV_WIPEONFORK => Action::Flags(none, VmFlags::WIPEONFORK, true),
         libc::MADV_KEEPONFORK => Action::Flags(VmFlags::WIPEONFORK, none, true),
         libc::MADV_DONTDUMP => Action::Flags(none, VmFlags::DONTDUMP, false),

@@ -108,6 +108,8 @@ pub(super) enum Op {
     },
     /// madvise of start..end.
     Advise(u64, u64, i32),
+    /// membarrier.
+    Membarrier(i32),
 }
 
 impl Op {
@@ -172,6 +174,7 @@ impl Op {
                 len: end - start,
                 advice: *advice,
             },
+            Op::Membarrier(command) => MemOp::Membarrier { command: *command },
         }
     }
 }

@@ -43,8 +43,10 @@ pub use remap::{RemapFlags, RemapRequest};
 pub use shared::SharedAnon;
 pub use vma::{Backing, PAGE, VmFlags, Vma, page_ceil, page_floor};
 
+use crate::abi::Errno;
 use crate::sync::{Mutex, Rank, WaitQueue};
 use crate::usermem::GuestMemory;
+use change::{Edit, Op};
 use cofferdam_platform::{AddressSpace, Thread};
 pub(crate) use map::VmaMap;
 use std::sync::Arc;
@@ -63,6 +65,8 @@ pub struct MemoryManager {
     dumpable: AtomicU8,
     /// Greatest resident size seen, in bytes.
     resident_peak: AtomicU64,
+    /// Registrations for membarrier: 1 private expedited, 2 the same with sync-core.
+    barriers: AtomicU8,
 }
 
 #[derive(Clone)]
@@ -103,6 +107,7 @@ impl MemoryManager {
             free: Arc::new(WaitQueue::new()),
             dumpable: AtomicU8::new(dumpable),
             resident_peak: AtomicU64::new(0),
+            barriers: AtomicU8::new(0),
         }
     }
 
@@ -157,8 +162,8 @@ impl MemoryManager {
         Ok(self.begin()?.map_all(thread, vmas)?)
     }
 
-    /// Copies this address space: `make` has the platform copy the host process (with MADV_DONTFORK and
-    /// MADV_WIPEONFORK done by the host kernel), while no mapping can change.
+    /// Copies this address space: `make` has the platform copy the host process (with MADV_WIPEONFORK done by the host
+    /// kernel), while no mapping can change. MADV_DONTFORK mappings are taken out of the copy.
     ///
     /// # Errors
     /// [`MmError::Busy`]: try again after the queue is woken. ENOMEM if the host refuses.
@@ -166,28 +171,70 @@ impl MemoryManager {
         &self,
         make: impl FnOnce() -> cofferdam_platform::Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)>,
     ) -> Result<(MemoryManager, Box<dyn Thread>), MmError> {
-        let change = self.begin()?;
+        let ticket = self.begin()?;
         let (space, thread) = make().map_err(|e| change::host_error(&e))?;
         let mut state = self.state.lock().clone();
-        drop(change);
+        drop(ticket);
         let mut gone = Vec::new();
+        if state.map.locked() > 0 {
+            // Memory locks are not inherited (mlock(2)).
+            state.map.update(0, u64::MAX, &mut gone, |v| {
+                v.flags -= VmFlags::LOCKED | VmFlags::LOCKONFAULT;
+            });
+        }
+        state.new_flags = VmFlags::empty();
+        state.busy = false;
+        state.peak_total = state.map.total();
         let dont: Vec<(u64, u64)> = state
             .map
             .iter()
             .filter(|v| v.flags.contains(VmFlags::DONTFORK))
-            .map(|v| (v.start, v.end))
+            .map(|v| (v.reserve, v.end))
             .collect();
-        for (start, end) in dont {
-            state.map.remove(start, end, &mut gone);
+        let child = Self::with_state(space, state, self.dumpable());
+        child
+            .barriers
+            .store(self.barriers.load(Ordering::Relaxed), Ordering::Relaxed);
+        if !dont.is_empty() {
+            let steps = dont
+                .into_iter()
+                .map(|(start, end)| (Op::Unmap(start, end), Edit::Remove(start, end)))
+                .collect();
+            child.begin()?.carry_out(&*thread, steps)?;
         }
-        // Memory locks are not inherited (mlock(2)).
-        state.map.update(0, u64::MAX, &mut gone, |v| {
-            v.flags -= VmFlags::LOCKED | VmFlags::LOCKONFAULT;
-        });
-        state.new_flags = VmFlags::empty();
-        state.busy = false;
-        state.peak_total = state.map.total();
-        Ok((Self::with_state(space, state, self.dumpable()), thread))
+        Ok((child, thread))
+    }
+
+    /// membarrier(2) for this process: `register` announces the intent, as Linux demands before the barrier itself.
+    ///
+    /// # Errors
+    /// EPERM without an earlier registration; EINVAL if the host cannot do it.
+    pub fn membarrier(
+        &self,
+        thread: &dyn Thread,
+        sync_core: bool,
+        register: bool,
+    ) -> Result<(), MmError> {
+        const EXPEDITED: i32 = 8;
+        const SYNC_CORE: i32 = 32;
+        let (command, bit) = if sync_core {
+            (SYNC_CORE, 2)
+        } else {
+            (EXPEDITED, 1)
+        };
+        if !register && self.barriers.load(Ordering::Relaxed) & bit == 0 {
+            return Err(Errno::EPERM.into());
+        }
+        // Registering again is cheap, and a fork may have happened since.
+        let mut steps = vec![(Op::Membarrier(command * 2), Edit::None)];
+        if !register {
+            steps.push((Op::Membarrier(command), Edit::None));
+        }
+        self.begin()?
+            .carry_out(thread, steps)
+            .map_err(|_| Errno::EINVAL)?;
+        self.barriers.fetch_or(bit, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -231,7 +231,18 @@ proptest! {
             space.fail_after.store(0, Ordering::Relaxed);
             check(&space, &mm);
         }
-        let (child, _) = mm.fork(|| t.fork(cofferdam_platform::Token(1))).unwrap();
+        let mut copy = None;
+        let (child, _) = mm
+            .fork(|| {
+                let space = Arc::new(FakeSpace {
+                    pages: std::sync::Mutex::new(space.pages.lock().unwrap().clone()),
+                    ..FakeSpace::default()
+                });
+                copy = Some(space.clone());
+                Ok((space.clone(), Box::new(FakeThread(space)) as Box<dyn Thread>))
+            })
+            .unwrap();
+        check(&copy.unwrap(), &child);
         prop_assert_eq!(child.sizes().locked, 0);
         prop_assert!(child.maps().iter().all(|e| !e.vma.flags.contains(VmFlags::DONTFORK)));
     }

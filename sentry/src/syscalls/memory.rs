@@ -85,6 +85,13 @@ pub static TABLE: &[Syscall] = &[
     )
     .partial("one node; always the default policy"),
     Syscall::new(
+        libc::SYS_membarrier,
+        "membarrier",
+        membarrier,
+        &[Int, Hex, Int],
+    )
+    .partial("within one process only"),
+    Syscall::new(
         libc::SYS_migrate_pages,
         "migrate_pages",
         migrate_pages,
@@ -499,5 +506,31 @@ fn migrate_pages(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     if foreign_new || !new {
         return Err(Errno::EINVAL.into());
     }
+    Ok(0)
+}
+
+/// Barriers among the caller's threads; those across processes are not offered (MEMBARRIER_CMD_QUERY says so).
+fn membarrier(cx: &mut Cx<'_>, a: &Args) -> SysResult {
+    const QUERY: i32 = 0;
+    const EXPEDITED: i32 = 8;
+    const REGISTER_EXPEDITED: i32 = 16;
+    const SYNC_CORE: i32 = 32;
+    const REGISTER_SYNC_CORE: i32 = 64;
+    let (command, flags): (i32, u32) = (a.get(0), a.get(1));
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let (sync_core, register) = match command {
+        QUERY => {
+            let all = EXPEDITED | REGISTER_EXPEDITED | SYNC_CORE | REGISTER_SYNC_CORE;
+            return Ok(all.into());
+        }
+        EXPEDITED => (false, false),
+        REGISTER_EXPEDITED => (false, true),
+        SYNC_CORE => (true, false),
+        REGISTER_SYNC_CORE => (true, true),
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    cx.mm.membarrier(&*cx.thread()?, sync_core, register)?;
     Ok(0)
 }

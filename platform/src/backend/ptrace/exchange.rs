@@ -109,6 +109,12 @@ fn encode<'a>(op: &MemOp<'a>) -> Option<(Op, Option<BorrowedFd<'a>>)> {
             (in_guest(addr, len) && advice_allowed(advice))
                 .then(|| (call(libc::SYS_madvise, args), None))?
         }
+        MemOp::Membarrier { command } => {
+            let command = u64::try_from(command).ok()?;
+            filter::BARRIERS
+                .contains(&command)
+                .then(|| (call(libc::SYS_membarrier, [command, 0, 0, 0, 0, 0]), None))?
+        }
     })
 }
 
