@@ -97,6 +97,8 @@ impl Sentry {
                     .map_err(|e| format!("the sentry {}", host::explain_jail(&e)))?;
                 // The monitor waits for this; without a monitor the control thread ends the sandbox.
                 let _ = ready.send(&Report::Ready);
+                // Stays open for good: the handler of SIGSYS reports through it.
+                std::mem::forget(ready);
                 Ok(())
             }),
         };
