@@ -48,6 +48,7 @@ pub struct Kernel {
     run_queue: Mutex<VecDeque<Arc<Task>>>,
     next_token: AtomicU64,
     memory_limit: AtomicU64,
+    cpu_mask: u64,
     by_token: Mutex<HashMap<u64, Arc<Task>>>,
     /// Set once init has exited.
     stopping: AtomicBool,
@@ -100,6 +101,18 @@ pub trait SyscallTracer: Send + Sync {
 /// What the guest's uname(2) says; programs gate features on the release.
 pub const RELEASE: &str = "6.12.0-cofferdam";
 
+/// One bit per processor of the host, at most 64. Asked at boot: later the answer would need files of the host's, and the
+/// platform may have pinned the thread that asks.
+fn host_cpus() -> u64 {
+    let n = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN);
+    let n = n
+        .ok()
+        .flatten()
+        .and_then(|n| u32::try_from(n).ok())
+        .unwrap_or(1);
+    u64::MAX >> (64 - n.clamp(1, 64))
+}
+
 impl Kernel {
     /// How init ended, once it has.
     pub fn init_status(&self) -> Option<ExitStatus> {
@@ -130,10 +143,7 @@ impl Kernel {
     }
     /// Bit per CPU that the guest may use.
     pub fn cpu_mask(&self) -> u64 {
-        let n = std::thread::available_parallelism()
-            .map_or(1, |n| n.get())
-            .min(64);
-        u64::MAX >> (64 - n)
+        self.cpu_mask
     }
     pub(in crate::kernel) fn new_token(&self) -> cofferdam_platform::Token {
         cofferdam_platform::Token(
@@ -162,6 +172,7 @@ impl Kernel {
             run_queue: Mutex::new(Rank::RUN_QUEUE, VecDeque::new()),
             next_token: AtomicU64::new(1),
             memory_limit: AtomicU64::new(DEFAULT_MEMORY),
+            cpu_mask: host_cpus(),
             by_token: Mutex::new(Rank::LEAF, HashMap::new()),
             stopping: AtomicBool::new(false),
             init_status: Mutex::new(Rank::LEAF, None),

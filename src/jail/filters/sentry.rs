@@ -41,6 +41,18 @@ const RULES: &[Rule] = &[
     ),
     allow(libc::SYS_shutdown, "standard streams that are sockets"),
     // waiting and waking
+    allow(
+        libc::SYS_epoll_ctl,
+        "watch a standard stream while somebody waits for it",
+    ),
+    allow(
+        libc::SYS_epoll_wait,
+        "the thread that watches standard streams",
+    ),
+    allow(
+        libc::SYS_epoll_pwait,
+        "the same, as the C library may do it",
+    ),
     allow(libc::SYS_ppoll, "the same"),
     allow(libc::SYS_eventfd2, "wake a thread that polls"),
     allow(libc::SYS_clock_nanosleep, "back off"),
