@@ -62,7 +62,6 @@ pub struct MemoryManager {
     state: Mutex<State>,
     /// Woken when a change is done.
     free: Arc<WaitQueue>,
-    dumpable: AtomicU8,
     /// Greatest resident size seen, in bytes.
     resident_peak: AtomicU64,
     /// Registrations for membarrier: 1 private expedited, 2 the same with sync-core.
@@ -95,17 +94,15 @@ impl MemoryManager {
                 new_flags: VmFlags::empty(),
                 peak_total: 0,
             },
-            1,
         )
     }
 
-    fn with_state(space: Arc<dyn AddressSpace>, state: State, dumpable: u8) -> MemoryManager {
+    fn with_state(space: Arc<dyn AddressSpace>, state: State) -> MemoryManager {
         MemoryManager {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             space,
             state: Mutex::new(Rank::MM, state),
             free: Arc::new(WaitQueue::new()),
-            dumpable: AtomicU8::new(dumpable),
             resident_peak: AtomicU64::new(0),
             barriers: AtomicU8::new(0),
         }
@@ -118,14 +115,6 @@ impl MemoryManager {
     /// The host process.
     pub fn space(&self) -> &Arc<dyn AddressSpace> {
         &self.space
-    }
-    /// PR_GET_DUMPABLE.
-    pub fn dumpable(&self) -> u8 {
-        self.dumpable.load(Ordering::Relaxed)
-    }
-    /// PR_SET_DUMPABLE; also cleared by set-id execs.
-    pub fn set_dumpable(&self, value: u8) {
-        self.dumpable.store(value, Ordering::Relaxed);
     }
     /// Resident size now, in bytes; 0 if the host does not say.
     pub fn resident(&self) -> u64 {
@@ -191,7 +180,7 @@ impl MemoryManager {
             .filter(|v| v.flags.contains(VmFlags::DONTFORK))
             .map(|v| (v.reserve, v.end))
             .collect();
-        let child = Self::with_state(space, state, self.dumpable());
+        let child = Self::with_state(space, state);
         child
             .barriers
             .store(self.barriers.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -394,11 +394,10 @@ fn set_robust_list(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 fn get_robust_list(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let pid: i32 = a.get(0);
     if pid != 0 && pid != cx.task.tid() {
-        return Err(match cx.kernel().task(pid) {
-            Some(_) => Errno::EPERM,
-            None => Errno::ESRCH,
-        }
-        .into());
+        // The list of another task is known to its worker alone.
+        let other = cx.kernel().task(pid).ok_or(Errno::ESRCH)?;
+        let may = crate::kernel::access::may_access(cx, &other);
+        return Err(if may { Errno::ENOSYS } else { Errno::EPERM }.into());
     }
     let head = cx.local.robust_list.0;
     cx.mem().put(UserPtr::<u64>::new(a.get(2)), &ROBUST_HEAD)?;

@@ -1,0 +1,141 @@
+//! mmap, munmap, mprotect, mremap, madvise, brk, memory locks, NUMA policies of a machine with one node.
+
+mod lock;
+mod map;
+mod numa;
+mod other;
+mod process_vm;
+
+use super::ArgKind::{Fd as FdArg, Hex, Int, MapFlags as Flags, Pid, Prot as ProtArg, Ptr, Uint};
+use super::{Block, OnSignal, SysErr, Syscall};
+use crate::mm::MmError;
+use crate::sync::Events;
+
+/// This family's calls.
+pub static TABLE: &[Syscall] = &[
+    Syscall::new(
+        libc::SYS_mmap,
+        "mmap",
+        map::mmap,
+        &[Ptr, Uint, ProtArg, Flags, FdArg, Hex],
+    ),
+    Syscall::new(libc::SYS_munmap, "munmap", map::munmap, &[Ptr, Uint]),
+    Syscall::new(
+        libc::SYS_mprotect,
+        "mprotect",
+        map::mprotect,
+        &[Ptr, Uint, ProtArg],
+    ),
+    Syscall::new(
+        libc::SYS_mremap,
+        "mremap",
+        map::mremap,
+        &[Ptr, Uint, Uint, Hex, Ptr],
+    ),
+    Syscall::new(
+        libc::SYS_madvise,
+        "madvise",
+        map::madvise,
+        &[Ptr, Uint, Int],
+    )
+    .partial("no memory poisoning"),
+    Syscall::new(libc::SYS_brk, "brk", map::brk, &[Ptr]),
+    Syscall::new(libc::SYS_msync, "msync", map::msync, &[Ptr, Uint, Hex]),
+    Syscall::new(
+        libc::SYS_mincore,
+        "mincore",
+        map::mincore,
+        &[Ptr, Uint, Ptr],
+    )
+    .partial("what is mapped is reported as resident"),
+    Syscall::new(libc::SYS_mlock, "mlock", lock::mlock, &[Ptr, Uint])
+        .partial("accounted and filled, not locked on the host"),
+    Syscall::new(libc::SYS_mlock2, "mlock2", lock::mlock2, &[Ptr, Uint, Hex])
+        .partial("accounted and filled, not locked on the host"),
+    Syscall::new(libc::SYS_munlock, "munlock", lock::munlock, &[Ptr, Uint]),
+    Syscall::new(libc::SYS_mlockall, "mlockall", lock::mlockall, &[Hex])
+        .partial("accounted, not locked on the host"),
+    Syscall::new(libc::SYS_munlockall, "munlockall", lock::munlockall, &[]),
+    Syscall::new(
+        libc::SYS_remap_file_pages,
+        "remap_file_pages",
+        other::remap_file_pages,
+        &[Ptr, Uint, Hex, Uint, Hex],
+    ),
+    Syscall::new(libc::SYS_mseal, "mseal", other::mseal, &[Ptr, Uint, Hex]),
+    Syscall::new(
+        libc::SYS_pkey_mprotect,
+        "pkey_mprotect",
+        other::pkey_mprotect,
+        &[Ptr, Uint, ProtArg, Int],
+    )
+    .partial("as a processor without protection keys"),
+    Syscall::new(
+        libc::SYS_pkey_alloc,
+        "pkey_alloc",
+        other::pkey_alloc,
+        &[Hex, Hex],
+    )
+    .partial("as a processor without protection keys"),
+    Syscall::new(libc::SYS_pkey_free, "pkey_free", other::pkey_free, &[Int])
+        .partial("as a processor without protection keys"),
+    Syscall::new(
+        libc::SYS_mbind,
+        "mbind",
+        numa::mbind,
+        &[Ptr, Uint, Int, Ptr, Uint, Hex],
+    )
+    .partial("one node; policies are checked, not kept"),
+    Syscall::new(
+        libc::SYS_set_mempolicy,
+        "set_mempolicy",
+        numa::set_mempolicy,
+        &[Int, Ptr, Uint],
+    )
+    .partial("one node; policies are checked, not kept"),
+    Syscall::new(
+        libc::SYS_get_mempolicy,
+        "get_mempolicy",
+        numa::get_mempolicy,
+        &[Ptr, Ptr, Uint, Ptr, Hex],
+    )
+    .partial("one node; always the default policy"),
+    Syscall::new(
+        libc::SYS_process_vm_readv,
+        "process_vm_readv",
+        process_vm::process_vm_readv,
+        &[Pid, Ptr, Uint, Ptr, Uint, Hex],
+    ),
+    Syscall::new(
+        libc::SYS_process_vm_writev,
+        "process_vm_writev",
+        process_vm::process_vm_writev,
+        &[Pid, Ptr, Uint, Ptr, Uint, Hex],
+    ),
+    Syscall::new(
+        libc::SYS_membarrier,
+        "membarrier",
+        other::membarrier,
+        &[Int, Hex, Int],
+    )
+    .partial("within one process only"),
+    Syscall::new(
+        libc::SYS_migrate_pages,
+        "migrate_pages",
+        numa::migrate_pages,
+        &[Pid, Uint, Ptr, Ptr],
+    )
+    .partial("one node: nothing to move"),
+];
+
+impl From<MmError> for SysErr {
+    /// A call that finds another change of the same mappings in flight waits for it and runs again.
+    fn from(e: MmError) -> SysErr {
+        match e {
+            MmError::Errno(e) => e.into(),
+            MmError::Busy(queue) => Block::on(queue, Events::READABLE)
+                .on_signal(OnSignal::RestartNoIntr)
+                .into(),
+        }
+    }
+}
