@@ -5,9 +5,11 @@ use crate::abi::Errno;
 use crate::fs::devfs;
 use crate::fs::gofer::{CachePolicy, GoferFs};
 use crate::fs::overlay::Overlay;
+use crate::fs::sysfs;
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
 use crate::fs::tty::Devpts;
 use crate::kernel::Kernel;
+use crate::kernel::machine::KernelMachine;
 use crate::vfs::{
     self, At, FsContext, KernelCaller, MountFlags, MountNamespace, Path, SuperBlock, WalkFlags,
     names,
@@ -33,6 +35,7 @@ impl Sources<'_> {
         mounts: &[MountConfig],
     ) -> Result<Arc<MountNamespace>, BootError> {
         crate::procfs::prepare();
+        sysfs::prepare();
         devfs::register_drivers();
         let failed =
             |what: &str, e: Errno| BootError::Failed(format!("cannot mount {what}: {}", reason(e)));
@@ -92,12 +95,16 @@ impl Sources<'_> {
     /// The kernel's own file systems.
     fn own_mounts(&self) -> Vec<OwnMount> {
         let plain = MountFlags::NOSUID | MountFlags::NODEV;
+        let fixed = plain | MountFlags::NOEXEC | MountFlags::READONLY;
+        let machine = KernelMachine::of(self.kernel);
         vec![
             (
                 b"/proc",
                 crate::procfs::superblock(self.kernel),
                 plain | MountFlags::NOEXEC,
             ),
+            (b"/sys", sysfs::superblock(&machine), fixed),
+            (b"/sys/fs/cgroup", sysfs::cgroup_superblock(&machine), fixed),
             (b"/dev", tmpfs_superblock(None, 0o755), MountFlags::NOSUID),
             (
                 b"/dev/pts",

@@ -10,6 +10,7 @@ pub mod host;
 pub mod overlay;
 pub mod pipe;
 pub mod pseudo;
+pub mod sysfs;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod tty;

@@ -11,6 +11,7 @@ pub mod futex;
 pub mod identity;
 pub mod jobs;
 pub mod limits;
+pub mod machine;
 pub mod pidfd;
 pub mod seccomp;
 pub mod signal;

@@ -3,7 +3,7 @@
 use super::Proc;
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
-use crate::fs::pseudo::{Attr, Content, PseudoFile, StaticDir};
+use crate::fs::pseudo::{Attr, Content, PseudoFile, Tree};
 use crate::kernel::Kernel;
 use crate::mm::random_u64;
 use crate::vfs::{Caller, InodeRef, caller::require};
@@ -101,46 +101,8 @@ const FIXED: &[(&str, &str)] = &[
     ("vm/swappiness", "60"),
 ];
 
-/// A directory while it is built.
-#[derive(Default)]
-struct Builder {
-    files: Vec<(String, InodeRef)>,
-    dirs: Vec<(String, Builder)>,
-}
-
-impl Builder {
-    fn put(&mut self, path: &str, inode: InodeRef) {
-        match path.split_once('/') {
-            None => self.files.push((path.into(), inode)),
-            Some((dir, rest)) => {
-                let at = self
-                    .dirs
-                    .iter()
-                    .position(|(n, _)| n == dir)
-                    .unwrap_or_else(|| {
-                        self.dirs.push((dir.into(), Builder::default()));
-                        self.dirs.len() - 1
-                    });
-                if let Some((_, b)) = self.dirs.get_mut(at) {
-                    b.put(rest, inode);
-                }
-            }
-        }
-    }
-    fn build(self, proc: &Proc) -> InodeRef {
-        let mut dir = StaticDir::new();
-        for (name, b) in self.dirs {
-            dir.add(&name, b.build(proc));
-        }
-        for (name, inode) in self.files {
-            dir.add(&name, inode);
-        }
-        dir.into_inode(Attr::new(proc.fs, 0o555))
-    }
-}
-
 pub(super) fn make(proc: &Proc) -> InodeRef {
-    let mut b = Builder::default();
+    let mut b = Tree::default();
     for (path, value) in FIXED {
         b.put(
             path,
@@ -179,7 +141,7 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
         "kernel/random/uuid",
         PseudoFile::new(Attr::new(proc.fs, 0o444), fresh),
     );
-    b.build(proc)
+    b.build(proc.fs)
 }
 
 /// A random UUID, version 4.

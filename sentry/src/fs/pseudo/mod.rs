@@ -6,10 +6,12 @@
 mod dir;
 mod file;
 mod link;
+mod tree;
 
 pub use dir::{Child, Directory, PseudoDir, StaticDir};
 pub use file::{Content, PseudoFile};
 pub use link::{LinkTarget, PseudoLink};
+pub use tree::Tree;
 
 use crate::abi::{Errno, Result};
 use crate::vfs::{Caller, FileType, SetAttr, Stat, StatFs, Timestamp};
