@@ -23,6 +23,7 @@ const UNSAFE: &[&str] = &[
     "src/jail/filters/tests.rs",
     "src/jail/sys.rs",
     "src/jail/violation.rs",
+    "src/sandbox/backtrace.rs",
     "src/sandbox/spawn.rs",
 ];
 

@@ -6,6 +6,7 @@
 //! with their parent, the sentry is init of its pid namespace, and every process holds a connection whose end of file
 //! it notices.
 
+mod backtrace;
 pub mod control;
 mod gofer;
 mod host;

@@ -2,7 +2,7 @@
 
 use super::control::{ChildEnd, FAILED_PREFIX, Report};
 use super::spec::{Identity, Spec};
-use super::{host, logging, tree::Mounted};
+use super::{backtrace, host, logging, tree::Mounted};
 use crate::cli::FAILED;
 use crate::jail::{self, caps, filters, process, root, seccomp, violation};
 use cofferdam_gofer::client::Client;
@@ -48,6 +48,7 @@ impl Sentry {
             Ok(fd) => ChildEnd::from(fd),
             Err(_) => return FAILED,
         };
+        violation::report_to(control.as_fd().as_raw_fd(), FAILED_PREFIX);
         report_panics(&control);
         let report = match self.boot() {
             Ok(ExitStatus::Exited(code)) => Report::Exited(code),
@@ -132,7 +133,6 @@ impl Sentry {
         process::become_root_of_namespace(self.may_drop_groups).map_err(jail)?;
         process::die_with_parent().map_err(jail)?;
         process::no_core().map_err(jail)?;
-        violation::report_to(self.control.as_fd().as_raw_fd(), FAILED_PREFIX);
         // Forks the zygote, which needs the capabilities over these namespaces to make its own, and is traced.
         process::dumpable().map_err(jail)?;
         let platform = PtracePlatform::launch().map_err(|e| Failure(FAILED, e.to_string()))?;
@@ -159,6 +159,7 @@ fn report_panics(control: &ChildEnd) {
             .map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
         let what = info.payload_as_str().unwrap_or("no message");
         log::error!("panic{place}: {what}");
+        log::error!("addr2line -e cofferdam {}", backtrace::capture());
         let sentence = format!(
             "the sentry failed{place}: {what}; this is a bug in Cofferdam, please report it"
         );
