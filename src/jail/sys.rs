@@ -175,3 +175,16 @@ pub fn exit_now(status: u8) -> ! {
     // SAFETY: takes a number.
     unsafe { libc::_exit(status.into()) }
 }
+
+/// A second descriptor with exactly this number, which must be free; EBUSY if it is not.
+pub fn duplicate_at(fd: BorrowedFd<'_>, number: RawFd) -> nix::Result<OwnedFd> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    let got = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(number))?;
+    // SAFETY: F_DUPFD has just returned this descriptor to us alone.
+    let owned = unsafe { OwnedFd::from_raw_fd(got) };
+    if got == number {
+        Ok(owned)
+    } else {
+        Err(nix::errno::Errno::EBUSY)
+    }
+}

@@ -98,8 +98,6 @@ impl Sentry {
                     .map_err(|e| format!("the sentry {}", host::explain_jail(&e)))?;
                 // The monitor waits for this; without a monitor the control thread ends the sandbox.
                 let _ = ready.send(&Report::Ready);
-                // Stays open for good: the handler of SIGSYS reports through it.
-                std::mem::forget(ready);
                 Ok(())
             }),
         };
@@ -136,12 +134,30 @@ impl Sentry {
         // Forks the zygote, which needs the capabilities over these namespaces to make its own, and is traced.
         process::dumpable().map_err(jail)?;
         let platform = PtracePlatform::launch().map_err(|e| Failure(FAILED, e.to_string()))?;
+        // What has to be read from the host's /proc before it is out of sight.
+        cofferdam_sentry::procfs::prepare();
+        set_fd_directory()?;
         root::enter_empty().map_err(jail)?;
         caps::keep_only(caps::CapSet::NONE).map_err(jail)?;
         process::undumpable().map_err(jail)?;
         process::no_new_privs().map_err(jail)?;
         Ok(Arc::new(platform))
     }
+}
+
+/// Gives the sentry its directory of own descriptors, at the number that its filter knows.
+fn set_fd_directory() -> Result<(), Failure> {
+    let failed = |e: nix::errno::Errno| {
+        Failure(
+            FAILED,
+            format!("the sentry cannot open /proc/self/fd: {}", e.desc()),
+        )
+    };
+    let dir = cofferdam_gofer::host::ProcFds::isolated().map_err(failed)?;
+    cofferdam_sentry::vfs::host::set_fd_directory(
+        jail::sys::duplicate_at(dir.dir(), filters::sentry::FD_DIRECTORY).map_err(failed)?,
+    );
+    Ok(())
 }
 
 fn bytes(strings: Vec<OsString>) -> Vec<Vec<u8>> {

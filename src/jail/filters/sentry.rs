@@ -10,6 +10,9 @@ pub const ROLE: Role = Role {
     refused: NO_CLONE3,
 };
 
+/// Where the sentry has its directory of own descriptors: a mount of its own with nothing else in it.
+pub const FD_DIRECTORY: i32 = 200;
+
 const RULES: &[Rule] = &[
     // files the guest has open: donated by the gofer, memfds, standard streams
     allow(libc::SYS_read, "streams, eventfds"),
@@ -28,6 +31,18 @@ const RULES: &[Rule] = &[
     allow(libc::SYS_fallocate, "memfds: punch holes"),
     allow(libc::SYS_fsync, "fsync"),
     allow(libc::SYS_fdatasync, "fdatasync"),
+    allow(libc::SYS_fstatfs, "statfs of standard streams"),
+    only(
+        libc::SYS_openat,
+        &[
+            Is(0, FD_DIRECTORY as u64),
+            Is(
+                2,
+                (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK) as u64,
+            ),
+        ],
+        "open an own descriptor anew, read-only, for guests that may only read; other paths lead into an empty root",
+    ),
     // the gofer and the monitor
     allow(libc::SYS_sendmsg, "requests to the gofer"),
     allow(
@@ -54,7 +69,6 @@ const RULES: &[Rule] = &[
         "the same, as the C library may do it",
     ),
     allow(libc::SYS_ppoll, "the same"),
-    allow(libc::SYS_eventfd2, "wake a thread that polls"),
     allow(libc::SYS_clock_nanosleep, "back off"),
     allow(libc::SYS_nanosleep, "back off"),
     allow(libc::SYS_sched_yield, "spinning"),
@@ -112,6 +126,11 @@ const RULES: &[Rule] = &[
         libc::SYS_ioctl,
         &[Is(1, libc::FIONREAD)],
         "bytes waiting in a stream",
+    ),
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, libc::TIOCOUTQ)],
+        "bytes still to be shown by a terminal",
     ),
     // memory and threads of the sentry itself
     only(

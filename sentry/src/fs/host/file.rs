@@ -211,7 +211,11 @@ fn retry<T>(mut f: impl FnMut() -> nix::Result<T>) -> Result<T> {
 }
 
 /// A description of our own of the same pipe or terminal, with O_NONBLOCK; the old one and false if the host refuses.
+/// One that is O_NONBLOCK already never waits: the launcher has opened it for us, or its owners want it so.
 fn reopen(fd: OwnedFd, flags: OFlag) -> (OwnedFd, bool) {
+    if flags.contains(OFlag::O_NONBLOCK) {
+        return (fd, true);
+    }
     let mode = flags & OFlag::O_ACCMODE;
     let opened = std::fs::OpenOptions::new()
         .read(mode != OFlag::O_WRONLY)

@@ -2,6 +2,7 @@
 
 use super::PAGE;
 use crate::abi::{Errno, Result};
+use std::sync::LazyLock;
 
 /// What mount(8) takes as `-o size=…,nr_inodes=…,mode=…,uid=…,gid=…`.
 #[derive(Clone, Debug)]
@@ -18,10 +19,14 @@ pub struct TmpfsOptions {
     pub gid: u32,
 }
 
+/// Memory of the host in bytes, read once, before lock-down.
+static HOST_MEMORY: LazyLock<u64> =
+    LazyLock::new(|| nix::sys::sysinfo::sysinfo().map_or(1 << 30, |s| s.ram_total()));
+
 impl Default for TmpfsOptions {
     /// Half of the host's memory, half a million objects, mode 1777, root's.
     fn default() -> TmpfsOptions {
-        let total = nix::sys::sysinfo::sysinfo().map_or(1 << 30, |s| s.ram_total());
+        let total = *HOST_MEMORY;
         TmpfsOptions {
             size: Some(total / 2),
             inodes: 1 << 19,
