@@ -147,6 +147,9 @@ impl Process {
     }
 }
 
+/// How long a sentry without a gofer may take to end, in milliseconds.
+const GRACE: u16 = 500;
+
 struct Monitor<'t> {
     signals: Signals,
     terminal: Option<&'t mut Terminal>,
@@ -188,10 +191,20 @@ impl Monitor<'_> {
             if sentry_ended && !sentry_said {
                 return Err(self.sentry.died());
             }
-            if gofer_ended && !gofer_said {
+            // A gofer ends by itself when the sentry is done with it: the sentry, which lives no longer either, is heard first.
+            if gofer_ended && !gofer_said && !self.sentry_is_about_to_say() {
                 return Err(self.gofer.died());
             }
         }
+    }
+
+    /// Waits a moment for the sentry's report or its end; whether one of them came.
+    fn sentry_is_about_to_say(&self) -> bool {
+        let mut fds = [
+            PollFd::new(self.sentry.end.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.sentry.child.as_fd(), PollFlags::POLLIN),
+        ];
+        poll(&mut fds, GRACE).is_ok_and(|n| n > 0)
     }
 
     fn poll(&self) -> Result<[bool; 5]> {

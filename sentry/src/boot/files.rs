@@ -11,8 +11,8 @@ use crate::fs::tty::Devpts;
 use crate::kernel::Kernel;
 use crate::kernel::machine::KernelMachine;
 use crate::vfs::{
-    self, At, FsContext, KernelCaller, MountFlags, MountNamespace, Path, SuperBlock, WalkFlags,
-    names,
+    self, At, FileType, FsContext, Inode, KernelCaller, MountFlags, MountNamespace, Path,
+    SuperBlock, WalkFlags, names,
 };
 use cofferdam_gofer::client::Client;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Sources<'_> {
             let sb = match m.source {
                 MountSource::Tmpfs(size) => tmpfs_superblock(size, 0o1777),
                 MountSource::Export(index) => self
-                    .export(index, CachePolicy::Shared)
+                    .served(index, m.overlay)
                     .map_err(|e| failed(&what, e))?,
             };
             let is_dir = sb.root().is_dir();
@@ -76,19 +76,23 @@ impl Sources<'_> {
         Ok(ns)
     }
 
-    fn export(&self, index: u32, policy: CachePolicy) -> Result<Arc<SuperBlock>, Errno> {
-        GoferFs::superblock(self.gofer.ok_or(Errno::ENODEV)?, index, policy)
+    /// What the gofer serves, as it is or under a layer in memory that takes writes.
+    fn served(&self, index: u32, overlay: bool) -> Result<Arc<SuperBlock>, Errno> {
+        let client = self.gofer.ok_or(Errno::ENODEV)?;
+        if !overlay {
+            return GoferFs::superblock(client, index, CachePolicy::Shared);
+        }
+        let lower = GoferFs::root(client, index, CachePolicy::Immutable)?;
+        if lower.file_type() != FileType::Directory {
+            return GoferFs::superblock(client, index, CachePolicy::Immutable);
+        }
+        Overlay::superblock(lower, None)
     }
 
     fn root(&self, root: RootConfig) -> Result<Arc<SuperBlock>, Errno> {
         match (root.export, root.overlay) {
             (None, _) => Ok(tmpfs_superblock(None, 0o755)),
-            (Some(index), false) => self.export(index, CachePolicy::Shared),
-            (Some(index), true) => {
-                let client = self.gofer.ok_or(Errno::ENODEV)?;
-                let lower = GoferFs::root(client, index, CachePolicy::Immutable)?;
-                Overlay::superblock(lower, None)
-            }
+            (Some(index), overlay) => self.served(index, overlay),
         }
     }
 
