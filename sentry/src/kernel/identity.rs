@@ -1,10 +1,11 @@
 //! A task's identity: what a change of it entails, and the prctl(2) operations on capabilities and privileges.
 
-use super::{Cx, seccomp};
+use super::{Cx, Task, seccomp};
 use crate::abi::Errno;
 use crate::auth::securebits::KEEP_CAPS;
 use crate::auth::{Caps, Credentials};
 use crate::syscalls::{Args, SysResult};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Gives the running task new credentials (`commit_creds`): one that gained or changed rights is no longer dumpable and its
@@ -21,6 +22,19 @@ pub fn commit(cx: &mut Cx<'_>, new: Credentials) {
         cx.task.set_parent_death_signal(0);
     }
     cx.task.set_creds(new);
+}
+
+/// Whether the running task may look into another one and change it (PTRACE_MODE_ATTACH_REALCREDS).
+pub fn may_attach(cx: &Cx<'_>, target: &Task) -> bool {
+    if Arc::ptr_eq(cx.group(), target.group()) {
+        return true;
+    }
+    let (own, other) = (cx.creds(), target.creds());
+    let same = [other.uid, other.euid, other.suid] == [own.uid; 3]
+        && [other.gid, other.egid, other.sgid] == [own.gid; 3]
+        && own.permitted.contains(other.permitted)
+        && target.group().dumpable.load(Ordering::Relaxed) == 1;
+    same || own.has(Caps::SYS_PTRACE)
 }
 
 const PR_CAP_AMBIENT_IS_SET: u64 = 1;

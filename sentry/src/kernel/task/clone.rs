@@ -158,6 +158,7 @@ fn make(
         regs.fs_base = a.tls;
     }
     let local = TaskLocal {
+        personality: cx.local.personality,
         regs,
         clear_child_tid: if has(CHILD_CLEARTID) { a.child_tid } else { 0 },
         alt_stack: if has(VM) && !has(VFORK) {

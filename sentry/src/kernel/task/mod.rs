@@ -146,6 +146,8 @@ pub struct TaskLocal {
     pub robust_list: (u64, u64),
     /// sigaltstack(2).
     pub alt_stack: super::signal::AltStack,
+    /// personality(2).
+    pub personality: u32,
     /// Its last CPU exception, for signal frames.
     pub fault: super::signal::FaultRecord,
     /// Mask to restore after a handler that interrupted sigsuspend, ppoll, pselect, epoll_pwait.

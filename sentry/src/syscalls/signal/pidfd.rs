@@ -1,11 +1,10 @@
 //! pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2).
 
 use crate::abi::{Errno, Result};
-use crate::auth::Caps;
 use crate::kernel::pidfd::PidFd;
 use crate::kernel::signal::kill::{self, Message};
 use crate::kernel::signal::{SigInfo, code};
-use crate::kernel::{Cx, Task};
+use crate::kernel::{Cx, identity};
 use crate::syscalls::{Args, Fd, SysResult};
 use crate::usermem::UserPtr;
 use crate::vfs::{File, OpenFlags};
@@ -97,22 +96,6 @@ pub(super) fn pidfd_send_signal(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     Ok(0)
 }
 
-/// Whether `cx` may look into `target` (PTRACE_MODE_ATTACH_REALCREDS).
-fn may_attach(cx: &Cx<'_>, target: &Task) -> bool {
-    if Arc::ptr_eq(cx.group(), target.group()) {
-        return true;
-    }
-    let (own, other) = (cx.creds(), target.creds());
-    let same = [other.uid, other.euid, other.suid]
-        .iter()
-        .all(|u| *u == own.uid)
-        && [other.gid, other.egid, other.sgid]
-            .iter()
-            .all(|g| *g == own.gid)
-        && own.permitted.contains(other.permitted);
-    same || own.has(Caps::SYS_PTRACE)
-}
-
 pub(super) fn pidfd_getfd(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if args.get::<u32>(2) != 0 {
         return Err(Errno::EINVAL.into());
@@ -124,7 +107,7 @@ pub(super) fn pidfd_getfd(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         None => target.group().threads().into_iter().next(),
     }
     .ok_or(Errno::ESRCH)?;
-    if !may_attach(cx, &task) {
+    if !identity::may_attach(cx, &task) {
         return Err(Errno::EPERM.into());
     }
     let wanted = task.fds().get_any(args.get(1))?;

@@ -1,0 +1,103 @@
+//! process_vm_readv(2), process_vm_writev(2).
+
+use crate::abi::{Errno, Result};
+use crate::kernel::signal;
+use crate::kernel::{Task, identity};
+use crate::syscalls::{Args, Cx, SysResult};
+use crate::usermem::{GuestMemory, IoVecs, Sink, Source, UIO_MAXIOV, UserPtr};
+use std::sync::Arc;
+
+/// Bytes copied at a time.
+const CHUNK: usize = 64 << 10;
+
+/// The other task and the memory ranges of its side.
+fn remote(cx: &Cx<'_>, args: &Args) -> Result<(Arc<Task>, Vec<(u64, u64)>)> {
+    if args.get::<u64>(5) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let count: usize = args.get(4);
+    if count > UIO_MAXIOV {
+        return Err(Errno::EINVAL);
+    }
+    let list: Vec<[u64; 2]> = cx.mem().get_array(UserPtr::new(args.get(3)), count)?;
+    if list.iter().any(|[_, len]| i64::try_from(*len).is_err()) {
+        return Err(Errno::EINVAL);
+    }
+    let pid: i32 = args.get(0);
+    let task = cx.kernel().task(pid).ok_or(Errno::ESRCH)?;
+    if !identity::may_attach(cx, &task) {
+        return Err(Errno::EPERM);
+    }
+    Ok((task, list.into_iter().map(|[a, l]| (a, l)).collect()))
+}
+
+/// Copies range by range; stops at the first byte that cannot be accessed, or for a signal.
+fn copy(
+    cx: &Cx<'_>,
+    ranges: &[(u64, u64)],
+    mut step: impl FnMut(u64, usize) -> Result<usize>,
+) -> SysResult {
+    let mut total = 0usize;
+    for (addr, len) in ranges {
+        let mut done = 0u64;
+        while done < *len {
+            let want = usize::try_from(len - done).unwrap_or(CHUNK).min(CHUNK);
+            let moved = match addr.checked_add(done).ok_or(Errno::EFAULT) {
+                Ok(at) => step(at, want),
+                Err(e) => Err(e),
+            };
+            let moved = match moved {
+                Ok(n) => n,
+                Err(e) if total == 0 => return Err(e.into()),
+                Err(_) => 0,
+            };
+            total = total.saturating_add(moved);
+            done = done.saturating_add(moved as u64);
+            if moved == 0 || moved < want || signal::must_die(cx.task) {
+                return Ok(i64::try_from(total).unwrap_or(i64::MAX));
+            }
+        }
+    }
+    Ok(i64::try_from(total).unwrap_or(i64::MAX))
+}
+
+pub(super) fn readv(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let mut local = IoVecs::read(cx.mem(), args.get(1), args.get(2))?;
+    let (task, ranges) = remote(cx, args)?;
+    let other = task.mm();
+    let mut buf = vec![0u8; CHUNK];
+    copy(cx, &ranges, |at, want| {
+        let want = want.min(Sink::remaining(&local));
+        let part = buf.get_mut(..want).ok_or(Errno::EFAULT)?;
+        if part.is_empty() {
+            return Ok(0);
+        }
+        let got = other.read_partial(at, part).min(want);
+        if got == 0 {
+            return Err(Errno::EFAULT);
+        }
+        local.put(part.get(..got).ok_or(Errno::EFAULT)?)
+    })
+}
+
+pub(super) fn writev(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let mut local = IoVecs::read(cx.mem(), args.get(1), args.get(2))?;
+    let (task, ranges) = remote(cx, args)?;
+    let other = task.mm();
+    let mut buf = vec![0u8; CHUNK];
+    copy(cx, &ranges, |at, want| {
+        let want = want.min(Source::remaining(&local));
+        let part = buf.get_mut(..want).ok_or(Errno::EFAULT)?;
+        if part.is_empty() {
+            return Ok(0);
+        }
+        let got = local.take(part)?;
+        let put = other
+            .write_partial(at, part.get(..got).ok_or(Errno::EFAULT)?)
+            .min(got);
+        if put == 0 {
+            return Err(Errno::EFAULT);
+        }
+        Ok(put)
+    })
+}
