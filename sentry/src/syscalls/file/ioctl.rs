@@ -1,6 +1,8 @@
 //! ioctl(2): what every file knows; the rest is the file's own.
 
+use super::terminal;
 use crate::abi::{Errno, Result};
+use crate::fs::tty::Master;
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::usermem::UserPtr;
 use crate::vfs::{File, FileType, OpenFlags};
@@ -24,6 +26,11 @@ pub(super) fn ioctl(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let arg: u64 = args.get(2);
     if let Some(done) = generic(cx, fd, &file, cmd, arg)? {
         return Ok(done);
+    }
+    if cmd == terminal::COMMAND
+        && let Some(master) = file.downcast::<Master>()
+    {
+        return terminal::open_peer(cx, &file, master, arg);
     }
     let outcome = file.ops().ioctl(&file, &cx.caller(), cmd, arg);
     // Terminals make background processes wait (SIGTTOU).

@@ -7,6 +7,7 @@ mod ioctl;
 mod lock;
 mod rw;
 pub(in crate::syscalls) mod storage;
+mod terminal;
 
 use super::{ArgKind, Handler, Syscall};
 use ArgKind::{Fd, Hex, InBuf, Int, OutBuf, Ptr, Str, Uint};
