@@ -147,8 +147,15 @@ impl Process {
     }
 }
 
-/// How long a sentry without a gofer may take to end, in milliseconds.
-const GRACE: u16 = 500;
+/// What the monitor waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Signals,
+    SentrySays,
+    SentryEnded,
+    GoferSays,
+    GoferEnded,
+}
 
 struct Monitor<'t> {
     signals: Signals,
@@ -163,72 +170,57 @@ impl Monitor<'_> {
     /// Until the program has ended or the sandbox has broken.
     fn wait(&mut self) -> Result<u8> {
         loop {
-            let [
-                signalled,
-                gofer_said,
-                sentry_said,
-                gofer_ended,
-                sentry_ended,
-            ] = self.poll()?;
-            if signalled {
+            let ready = self.poll()?;
+            if ready.contains(&Source::Signals) {
                 self.take_signals()?;
             }
             // What a child said last counts more than that it ended.
-            if sentry_said
-                && let Some(report) = self.sentry.report()?
-                && let Some(status) = self.heed(report)?
-            {
-                return Ok(status);
-            }
-            if gofer_said
-                && let Some(report) = self.gofer.report()?
-                && self.heed(report)?.is_some()
-            {
-                return Err(Error::Died(
-                    "the gofer claims to know how the program ended; the sandbox is gone".into(),
-                ));
-            }
-            if sentry_ended && !sentry_said {
+            if ready.contains(&Source::SentrySays) {
+                if let Some(report) = self.sentry.report()?
+                    && let Some(status) = self.heed(report)?
+                {
+                    return Ok(status);
+                }
+            } else if ready.contains(&Source::SentryEnded) {
                 return Err(self.sentry.died());
             }
-            // A gofer ends by itself when the sentry is done with it: the sentry, which lives no longer either, is heard first.
-            if gofer_ended && !gofer_said && !self.sentry_is_about_to_say() {
+            if ready.contains(&Source::GoferSays) {
+                if let Some(report) = self.gofer.report()?
+                    && self.heed(report)?.is_some()
+                {
+                    return Err(Error::Died(
+                        "the gofer claims to know how the program ended; the sandbox is gone"
+                            .into(),
+                    ));
+                }
+            } else if ready.contains(&Source::GoferEnded)
+                && self.gofer.child.wait() != Ended::Exited(0)
+            {
+                // Status 0: the sentry has let go of it, and is about to say why.
                 return Err(self.gofer.died());
             }
         }
     }
 
-    /// Waits a moment for the sentry's report or its end; whether one of them came.
-    fn sentry_is_about_to_say(&self) -> bool {
-        let mut fds = [
-            PollFd::new(self.sentry.end.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.sentry.child.as_fd(), PollFlags::POLLIN),
-        ];
-        poll(&mut fds, GRACE).is_ok_and(|n| n > 0)
-    }
-
-    fn poll(&self) -> Result<[bool; 5]> {
-        let input = |open: bool| {
-            if open {
-                PollFlags::POLLIN
-            } else {
-                PollFlags::empty()
+    /// Waits until something can be done; what it is.
+    fn poll(&self) -> Result<Vec<Source>> {
+        let mut sources = vec![(Source::Signals, self.signals.as_fd())];
+        for (process, says, ended) in [
+            (&self.sentry, Source::SentrySays, Source::SentryEnded),
+            (&self.gofer, Source::GoferSays, Source::GoferEnded),
+        ] {
+            if process.open {
+                sources.push((says, process.end.as_fd()));
             }
-        };
-        let mut fds = [
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.gofer.end.as_fd(), input(self.gofer.open)),
-            PollFd::new(self.sentry.end.as_fd(), input(self.sentry.open)),
-            PollFd::new(self.gofer.child.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.sentry.child.as_fd(), PollFlags::POLLIN),
-        ];
-        // A closed connection stays "hung up" until its process is reaped, which is moments away.
-        let wait = if self.gofer.open && self.sentry.open {
-            PollTimeout::NONE
-        } else {
-            PollTimeout::from(5_u8)
-        };
-        match poll(&mut fds, wait) {
+            if !process.child.has_ended() {
+                sources.push((ended, process.child.as_fd()));
+            }
+        }
+        let mut fds: Vec<PollFd<'_>> = sources
+            .iter()
+            .map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN))
+            .collect();
+        match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(e) => {
                 return Err(Error::Died(format!(
@@ -237,7 +229,15 @@ impl Monitor<'_> {
                 )));
             }
         }
-        Ok(fds.map(|fd| fd.revents().is_some_and(|r| r.contains(PollFlags::POLLIN))))
+        let ready = fds
+            .iter()
+            .map(|fd| fd.revents().is_some_and(|r| !r.is_empty()));
+        Ok(sources
+            .iter()
+            .zip(ready)
+            .filter(|(_, ready)| *ready)
+            .map(|((source, _), _)| *source)
+            .collect())
     }
 
     /// The exit status, if the report is about the program's end.

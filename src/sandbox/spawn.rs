@@ -105,6 +105,11 @@ impl Child {
         let _ = pidfd_send_signal(self.pidfd.as_fd(), Signal::SIGKILL);
     }
 
+    /// Whether it has been waited for.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
     /// Waits for the end and reaps. Later calls give the same answer.
     pub fn wait(&mut self) -> Ended {
         use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
