@@ -1,148 +1,214 @@
-//! Copying an object of the lower layer to the upper one, before it is changed.
+//! Copying objects from the lower to the upper layer.
+//!
+//! Contents are copied into an unnamed file without any lock; only giving it its name is done under the object's lock. If
+//! two tasks copy the same file the second one throws its copy away.
 
-use super::{Below, Origin, OverlayInode};
+use super::inode::OverlayInode;
+use super::layers::{LowerInfo, tmpfs};
 use crate::abi::{Errno, Result};
-use crate::usermem::{KernelSink, KernelSource, Sink};
-use crate::vfs::{File, FileType, InodeRef, KernelCaller, OpenFlags, SetAttr, SetTime, Stat};
+use crate::fs::tmpfs::TmpfsInode;
+use crate::usermem::KernelSink;
+use crate::vfs::{File, FileType, Inode, InodeRef, KernelCaller, OpenFlags, SetAttr, SetTime};
+use std::sync::Arc;
 
-/// Bytes per step of a copy.
+/// Bytes copied at a time.
 const CHUNK: usize = 256 << 10;
 
-impl OverlayInode {
-    /// Copies it and the directories above it up. Of a regular file only the first `size` bytes are needed.
-    ///
-    /// # Errors
-    /// ENOSPC, EIO, and ENOENT if its name is gone.
-    pub(super) fn copy_up(&self, size: u64) -> Result<()> {
-        // From the topmost directory that is missing down to this object; paths are bounded, recursion is not needed.
-        let mut chain = vec![self.arc()?];
-        loop {
-            let above = match chain.last() {
-                Some(i) => i.place.lock().as_ref().map(|(p, _)| p.clone()),
-                None => None,
-            };
-            match above {
-                Some(p) if p.upper.get().is_none() => chain.push(p),
-                _ => break,
-            }
-        }
-        while let Some(i) = chain.pop() {
-            let limit = if chain.is_empty() { size } else { 0 };
-            if i.upper.get().is_none() {
-                i.copy_one(limit)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Copies this object; its parent is up.
-    fn copy_one(&self, size: u64) -> Result<()> {
-        let lower = self.lower.as_ref().ok_or(Errno::EIO)?;
-        let (parent, name) = self.place.lock().clone().ok_or(Errno::EIO)?;
-        let dir = parent.upper.get().ok_or(Errno::EIO)?;
-        let stat = lower.stat()?;
-        let cx = &KernelCaller;
-        let made = match stat.file_type {
-            FileType::Directory => dir.mkdir(cx, &name, stat.perm),
-            FileType::Symlink => dir.symlink(cx, &name, &lower.readlink(cx)?),
-            FileType::Regular => dir.tmpfile(cx, stat.perm),
-            kind => dir.mknod(cx, &name, kind, stat.perm, stat.rdev),
-        };
-        let upper = match made {
-            Ok(u) => u,
-            // Somebody else was faster.
-            Err(Errno::EEXIST) => dir.lookup(&name)?,
-            Err(e) => return Err(e),
-        };
-        if stat.file_type == FileType::Regular {
-            copy_contents(lower, &upper, stat.size.min(size))?;
-        }
-        copy_attributes(lower, &upper, &stat)?;
-        *upper.meta().extension::<Origin>().0.lock() = self.origin();
-        if stat.file_type == FileType::Directory {
-            Below::set(&upper, Some(lower.clone()));
-        }
-        if stat.file_type == FileType::Regular {
-            match dir.link(cx, &name, &upper) {
-                Ok(()) => {}
-                Err(Errno::EEXIST) => {
-                    let other = dir.lookup(&name)?;
-                    let _ = self.upper.set(other);
-                    return Ok(());
-                }
+/// Gives `to` the owner, mode, times and extended attributes of `from`.
+pub(super) fn attributes(from: &InodeRef, to: &TmpfsInode) -> Result<()> {
+    let cx = &KernelCaller;
+    let st = from.stat()?;
+    for name in from.listxattr(cx).unwrap_or_default() {
+        // What the tmpfs has no place for (POSIX ACLs) stays behind.
+        if let Ok(value) = from.getxattr(cx, &name) {
+            match to.setxattr(cx, &name, &value, 0) {
+                Ok(()) | Err(Errno::EOPNOTSUPP) => {}
                 Err(e) => return Err(e),
             }
         }
-        let _ = self.upper.set(upper);
-        Ok(())
     }
+    to.set_attr(
+        cx,
+        &SetAttr {
+            perm: Some(st.perm),
+            uid: Some(st.uid),
+            gid: Some(st.gid),
+            size: None,
+            atime: Some(SetTime::At(st.atime)),
+            mtime: Some(SetTime::At(st.mtime)),
+        },
+    )
 }
 
-fn copy_contents(lower: &InodeRef, upper: &InodeRef, size: u64) -> Result<()> {
+/// Copies the bytes of a regular file; blocks of zeros stay holes.
+fn contents(from: &InodeRef, to: &TmpfsInode) -> Result<()> {
     let cx = &KernelCaller;
-    let from = lower.clone().open(cx, OpenFlags::empty())?;
-    let to = upper.clone().open(cx, OpenFlags::WRONLY)?;
-    let from = File::new(from, lower.clone(), None, OpenFlags::empty());
-    let to = File::new(to, upper.clone(), None, OpenFlags::WRONLY);
-    let mut at = 0u64;
-    while at < size {
-        let want = usize::try_from(size - at).unwrap_or(CHUNK).min(CHUNK);
-        let mut sink = KernelSink::new(want);
-        let mut pos = at;
-        while sink.remaining() > 0 && from.ops().read(&from, cx, &mut sink, &mut pos)? > 0 {}
-        if sink.data.is_empty() {
+    let flags = OpenFlags::LARGEFILE;
+    let file = File::new(from.clone().open(cx, flags)?, from.clone(), None, flags);
+    let mut pos = 0u64;
+    loop {
+        let at = pos;
+        let mut sink = KernelSink::new(CHUNK);
+        let n = file.ops().read(&file, cx, &mut sink, &mut pos)?;
+        if n == 0 {
             break;
         }
-        let len = sink.data.len() as u64;
-        // Holes stay holes.
-        if sink.data.iter().any(|b| *b != 0) {
-            let mut source = KernelSource::new(&sink.data);
-            let mut pos = at;
-            while pos < at + len {
-                if to.ops().write(&to, cx, &mut source, &mut pos, false)? == 0 {
-                    return Err(Errno::EIO);
-                }
-            }
-        }
-        at += len;
+        to.fill(at, &sink.data)?;
     }
-    if at > 0 {
-        upper.set_attr(
-            cx,
-            &SetAttr {
-                size: Some(at),
-                ..SetAttr::default()
-            },
-        )?;
-    }
-    Ok(())
+    to.set_size(pos)
 }
 
-fn copy_attributes(lower: &InodeRef, upper: &InodeRef, stat: &Stat) -> Result<()> {
-    let cx = &KernelCaller;
-    for name in lower.listxattr(cx).unwrap_or_default() {
-        if let Ok(value) = lower.getxattr(cx, &name) {
-            match upper.setxattr(cx, &name, &value, 0) {
-                Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EPERM) => {}
-                Err(e) => return Err(e),
-            }
+impl OverlayInode {
+    /// The upper inode, made if need be; `data`: with the contents of a regular file.
+    ///
+    /// # Errors
+    /// ENOSPC; what reading the lower file gives.
+    pub(super) fn copy_up(&self, data: bool) -> Result<InodeRef> {
+        if let Some(u) = self.upper() {
+            return Ok(u);
         }
+        // The directories above first, from the top.
+        let mut above = Vec::new();
+        let mut at = self.arc()?;
+        loop {
+            let parent = {
+                let s = at.state.lock();
+                if s.upper.is_some() {
+                    break;
+                }
+                s.places.first().map(|(p, _)| p.clone())
+            };
+            let Some(parent) = parent else {
+                above.push(at);
+                break;
+            };
+            above.push(std::mem::replace(&mut at, parent));
+        }
+        while let Some(o) = above.pop() {
+            o.copy_up_one(data)?;
+        }
+        self.upper().ok_or(Errno::EIO)
     }
-    let mut changes = SetAttr {
-        uid: Some(stat.uid),
-        gid: Some(stat.gid),
-        atime: Some(SetTime::At(stat.atime)),
-        mtime: Some(SetTime::At(stat.mtime)),
-        ..SetAttr::default()
-    };
-    upper.set_attr(cx, &changes)?;
-    if stat.file_type != FileType::Symlink {
-        // After the owner: a change of owner clears set-id bits.
-        changes = SetAttr {
-            perm: Some(stat.perm),
-            ..SetAttr::default()
+
+    fn copy_up_one(&self, data: bool) -> Result<()> {
+        let lower = self.lower.as_ref().ok_or(Errno::EIO)?;
+        let cx = &KernelCaller;
+        // Everything that asks the lower layer comes before the lock.
+        let st = lower.stat()?;
+        let kind = self.file_type();
+        let target = if kind == FileType::Symlink {
+            lower.readlink(cx)?
+        } else {
+            Vec::new()
         };
-        upper.set_attr(cx, &changes)?;
+        let work: InodeRef = self.fs.work.clone();
+        let temp = self.fs.temp_name();
+        let made = match kind {
+            FileType::Regular => work.tmpfile(cx, 0)?,
+            FileType::Directory => work.mkdir(cx, &temp, 0)?,
+            FileType::Symlink => work.symlink(cx, &temp, &target)?,
+            _ => work.mknod(cx, &temp, kind, 0, st.rdev)?,
+        };
+        let copy = tmpfs(made.clone())?;
+        let ready = if kind == FileType::Regular && data {
+            contents(lower, &copy)
+        } else {
+            Ok(())
+        }
+        .and_then(|()| attributes(lower, &copy));
+        let placed = ready.and_then(|()| self.place_copy(&made, lower, &temp));
+        if !matches!(placed, Ok(true)) {
+            // Somebody was faster, or it failed.
+            let _ = match kind {
+                FileType::Regular => Ok(()),
+                FileType::Directory => work.rmdir(cx, &temp),
+                _ => work.unlink(cx, &temp),
+            };
+        }
+        placed.map(drop)
     }
-    Ok(())
+
+    /// Puts the finished copy where the object is; false if it has a copy already.
+    fn place_copy(&self, made: &InodeRef, lower: &InodeRef, temp: &[u8]) -> Result<bool> {
+        let cx = &KernelCaller;
+        let me = self.arc()?;
+        let mut s = self.state.lock();
+        if s.upper.is_some() {
+            return Ok(false);
+        }
+        let work: InodeRef = self.fs.work.clone();
+        let regular = self.file_type() == FileType::Regular;
+        match s.places.first() {
+            Some((parent, name)) => {
+                let dir = parent.upper_nested().ok_or(Errno::EIO)?;
+                // The parent's times are not touched: nothing changed in it for the guest.
+                let times = dir.stat()?;
+                if regular {
+                    dir.link(cx, name, made)?;
+                } else {
+                    let none = crate::vfs::RenameFlags::empty();
+                    work.rename(cx, temp, &dir, name, none)?;
+                }
+                keep_times(&dir, &times)?;
+                LowerInfo::of(lower).cover(&self.fs);
+            }
+            // Removed but open: it needs no name.
+            None if regular => {}
+            None if self.file_type() == FileType::Directory => work.rmdir(cx, temp)?,
+            None => work.unlink(cx, temp)?,
+        }
+        self.fs.adopt(&me, made, lower);
+        s.upper = Some(made.clone());
+        let places = std::mem::take(&mut s.places);
+        drop(s);
+        drop(places);
+        Ok(true)
+    }
+
+    /// The upper inode of a directory while a child's state is locked.
+    fn upper_nested(&self) -> Option<InodeRef> {
+        self.state.lock_nested().upper.clone()
+    }
+
+    /// Itself as the directory that changes are made in.
+    pub(super) fn upper_dir(&self) -> Result<InodeRef> {
+        if self.file_type() != FileType::Directory {
+            return Err(Errno::ENOTDIR);
+        }
+        self.copy_up(true)
+    }
+}
+
+fn keep_times(dir: &InodeRef, before: &crate::vfs::Stat) -> Result<()> {
+    dir.set_attr(
+        &KernelCaller,
+        &SetAttr {
+            atime: Some(SetTime::At(before.atime)),
+            mtime: Some(SetTime::At(before.mtime)),
+            ..SetAttr::default()
+        },
+    )
+}
+
+impl TmpfsInode {
+    /// Writes `data` at `pos` without the locks that guest writers take; for files that nobody else knows yet.
+    fn fill(&self, pos: u64, data: &[u8]) -> Result<()> {
+        const BLOCK: usize = 4096;
+        let mut at = pos;
+        for block in data.chunks(BLOCK) {
+            if block.iter().any(|b| *b != 0) {
+                self.write_raw(at, block)?;
+            }
+            at = at.saturating_add(block.len() as u64);
+        }
+        Ok(())
+    }
+}
+
+/// A shared reference to something upper that must outlive its last upper name.
+pub(super) fn keep(fs: &super::Overlay, upper: &InodeRef) {
+    let mut k = fs.keep.lock();
+    if !k.iter().any(|u| Arc::ptr_eq(u, upper)) {
+        k.push(upper.clone());
+    }
 }

@@ -1,6 +1,8 @@
-//! One object of an overlay.
+//! An object of an overlay.
 
-use super::{Key, MAGIC, Overlay};
+use super::file::{OverlayDirectory, OverlayFile};
+use super::layers::{LowerInfo, UpperInfo};
+use super::{MAGIC, Overlay};
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::{
@@ -8,151 +10,161 @@ use crate::vfs::{
     StatFs,
 };
 use std::any::Any;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
-/// One object: in the upper layer, the lower one, or (directories) both.
+/// A file, directory, link or node of an [`Overlay`].
 pub struct OverlayInode {
-    me: Weak<OverlayInode>,
     meta: InodeMeta,
     pub(super) fs: Arc<Overlay>,
-    key: Key,
-    ino: u64,
-    file_type: FileType,
-    /// Born in the upper layer: VFS state is kept with the upper inode, which lives as long as the object does.
-    born_upper: bool,
-    /// Set once: at birth or by copy-up.
-    pub(super) upper: OnceLock<InodeRef>,
+    pub(super) me: Weak<OverlayInode>,
+    kind: FileType,
+    /// The lower inode; for what is in the upper layer: where it came from.
     pub(super) lower: Option<InodeRef>,
-    /// Where it was found, for copy-up: parent and name. `None` for the root.
-    pub(super) place: Mutex<Option<(Arc<OverlayInode>, Vec<u8>)>>,
+    pub(super) state: Mutex<State>,
 }
 
-impl Drop for OverlayInode {
-    fn drop(&mut self) {
-        self.fs.forget(self.key);
-    }
+#[derive(Default)]
+pub(super) struct State {
+    pub upper: Option<InodeRef>,
+    /// Where it is to be copied up to: the names by which it was found, while it is only in the lower layer.
+    pub places: Vec<(Arc<OverlayInode>, Box<[u8]>)>,
+    /// A removed directory.
+    pub dead: bool,
 }
 
 impl OverlayInode {
     pub(super) fn new(
         fs: &Arc<Overlay>,
-        parent: Option<Arc<OverlayInode>>,
-        name: &[u8],
         upper: Option<InodeRef>,
         lower: Option<InodeRef>,
-        key: Key,
-        ino: u64,
     ) -> Arc<OverlayInode> {
-        let file_type = upper
+        let kind = upper
             .as_ref()
             .or(lower.as_ref())
             .map_or(FileType::Regular, |i| i.file_type());
         Arc::new_cyclic(|me| OverlayInode {
-            me: me.clone(),
             meta: InodeMeta::default(),
             fs: fs.clone(),
-            key,
-            ino,
-            file_type,
-            born_upper: matches!(key, Key::Upper { .. }),
-            upper: upper.map_or_else(OnceLock::new, OnceLock::from),
+            me: me.clone(),
+            kind,
             lower,
-            place: Mutex::new(Rank::LEAF, parent.map(|p| (p, name.to_vec()))),
+            state: Mutex::new(
+                Rank::OVERLAY,
+                State {
+                    upper,
+                    ..State::default()
+                },
+            ),
         })
     }
-
+    /// The upper inode, if it was changed or is new.
+    pub(super) fn upper(&self) -> Option<InodeRef> {
+        self.state.lock().upper.clone()
+    }
+    /// The inode that has the data.
+    pub(super) fn real(&self) -> Result<InodeRef> {
+        self.upper()
+            .or_else(|| self.lower.clone())
+            .ok_or(Errno::EIO)
+    }
     pub(super) fn arc(&self) -> Result<Arc<OverlayInode>> {
         self.me.upgrade().ok_or(Errno::ESTALE)
     }
-
-    /// The object has been found in the upper layer as well (another name of it was copied up).
-    pub(super) fn adopt_upper(&self, upper: InodeRef) {
-        let _ = self.upper.set(upper);
-    }
-
-    /// Its origin in the lower layer, if it was born there: key and inode number.
-    pub(super) fn origin(&self) -> Option<(Key, u64)> {
-        matches!(self.key, Key::Lower { .. }).then_some((self.key, self.ino))
-    }
-
-    /// Where its contents and attributes are now.
-    pub(super) fn top(&self) -> Result<&InodeRef> {
-        self.upper.get().or(self.lower.as_ref()).ok_or(Errno::EIO)
-    }
-
-    /// The upper inode, copied up if need be.
-    pub(super) fn upper(&self) -> Result<&InodeRef> {
-        self.upper_with_size(u64::MAX)
-    }
-
-    /// The same; only the first `size` bytes of contents are wanted.
-    pub(super) fn upper_with_size(&self, size: u64) -> Result<&InodeRef> {
-        if self.upper.get().is_none() {
-            self.copy_up(size)?;
+    /// Number of names that lead to it.
+    fn nlink(&self, upper: Option<&Stat>, lower: Option<&Stat>) -> u32 {
+        match (upper, lower) {
+            // Merged directories do not count their children (as overlayfs).
+            (Some(_), Some(_)) if self.kind == FileType::Directory => 1,
+            (Some(u), Some(l)) => {
+                let covered = self
+                    .lower
+                    .as_ref()
+                    .map_or(0, |l| LowerInfo::of(l).covered(&self.fs));
+                u.nlink.saturating_add(l.nlink.saturating_sub(covered))
+            }
+            (Some(u), None) => u.nlink,
+            (None, Some(l)) => match &self.lower {
+                Some(inode) if self.kind != FileType::Directory => l
+                    .nlink
+                    .saturating_sub(LowerInfo::of(inode).covered(&self.fs)),
+                _ => l.nlink,
+            },
+            (None, None) => 0,
         }
-        self.upper.get().ok_or(Errno::EIO)
+    }
+}
+
+impl Drop for OverlayInode {
+    /// Lets go of the parents in a loop: a chain may be very deep.
+    fn drop(&mut self) {
+        let mut todo = std::mem::take(&mut self.state.get_mut().places);
+        while let Some((parent, _)) = todo.pop() {
+            if let Some(mut p) = Arc::into_inner(parent) {
+                todo.append(&mut p.state.get_mut().places);
+            }
+        }
     }
 }
 
 impl Inode for OverlayInode {
     fn meta(&self) -> &InodeMeta {
-        match self.upper.get() {
-            Some(u) if self.born_upper => u.meta(),
-            _ => &self.meta,
-        }
+        &self.meta
     }
     fn file_type(&self) -> FileType {
-        self.file_type
+        self.kind
     }
     fn stat(&self) -> Result<Stat> {
-        let mut stat = self.top()?.stat()?;
-        let from_lower = match self.key {
-            Key::Lower { dev, .. } => Some(dev),
-            Key::Upper { .. } => None,
-        };
-        (stat.dev, stat.ino) = self.fs.identity(&stat, self.ino, from_lower);
-        if self.file_type == FileType::Directory
-            && self.upper.get().is_some()
-            && self.lower.is_some()
-        {
-            // As overlayfs: the link count of a merged directory is not known.
-            stat.nlink = 1;
-        }
-        Ok(stat)
+        let upper = self.upper();
+        let u = upper.as_ref().map(|i| i.stat()).transpose()?;
+        let l = self.lower.as_ref().map(|i| i.stat()).transpose()?;
+        let nlink = self.nlink(u.as_ref(), l.as_ref());
+        let mut st = u.or(l).ok_or(Errno::EIO)?;
+        (st.dev, st.ino) = self.fs.identity(upper.as_ref(), self.lower.as_ref())?;
+        st.nlink = nlink;
+        Ok(st)
     }
     fn set_attr(&self, cx: &dyn Caller, changes: &SetAttr) -> Result<()> {
-        self.upper_with_size(changes.size.unwrap_or(u64::MAX))?
-            .set_attr(cx, changes)
+        // What is cut to nothing need not be copied.
+        let upper = self.copy_up(changes.size != Some(0))?;
+        upper.set_attr(cx, changes)
     }
     fn statfs(&self) -> Result<StatFs> {
-        let root = match &self.upper.get() {
-            Some(u) => u.statfs()?,
-            None => self.top()?.statfs()?,
-        };
         Ok(StatFs {
             magic: MAGIC,
-            ..root
+            ..self.fs.work.statfs()?
         })
     }
     fn open(self: Arc<Self>, cx: &dyn Caller, flags: OpenFlags) -> Result<Box<dyn FileOps>> {
-        match self.file_type {
-            FileType::Directory => Ok(super::dir::open(self)),
-            FileType::Regular if flags.writable() => self.upper()?.clone().open(cx, flags),
-            // FIFOs and devices live on: they are opened in the layer that has them, as the lower one is never written.
-            _ => self.top()?.clone().open(cx, flags),
+        match self.kind {
+            FileType::Regular => {
+                if flags.writable() {
+                    self.copy_up(true)?;
+                }
+                Ok(Box::new(OverlayFile::open(self, cx, flags)?))
+            }
+            FileType::Directory => Ok(Box::new(OverlayDirectory::new(self))),
+            FileType::Fifo => crate::fs::pipe::open_fifo(&self.meta, flags),
+            FileType::CharDevice | FileType::BlockDevice => {
+                let rdev = self.stat()?.rdev;
+                let inode: InodeRef = self;
+                crate::fs::devices::open(cx, &inode, rdev, flags)
+            }
+            FileType::Socket => Err(Errno::ENXIO),
+            FileType::Symlink => Err(Errno::ELOOP),
         }
     }
     fn lookup(&self, name: &[u8]) -> Result<InodeRef> {
-        Ok(self.child(name)?)
-    }
-    fn cacheable(&self) -> bool {
-        self.lower.as_ref().is_none_or(|l| l.cacheable())
+        Ok(self.find(name)?)
     }
     fn create(&self, cx: &dyn Caller, name: &[u8], perm: u32) -> Result<InodeRef> {
-        self.make(name, |upper| upper.create(cx, name, perm))
+        self.make(cx, name, FileType::Regular, |dir, n| {
+            dir.create(cx, n, perm)
+        })
     }
     fn mkdir(&self, cx: &dyn Caller, name: &[u8], perm: u32) -> Result<InodeRef> {
-        self.make(name, |upper| upper.mkdir(cx, name, perm))
+        self.make(cx, name, FileType::Directory, |dir, n| {
+            dir.mkdir(cx, n, perm)
+        })
     }
     fn mknod(
         &self,
@@ -162,24 +174,25 @@ impl Inode for OverlayInode {
         perm: u32,
         rdev: u64,
     ) -> Result<InodeRef> {
+        // It would be a whiteout.
         if kind == FileType::CharDevice && rdev == 0 {
-            // Would be a whiteout; overlayfs refuses it as well.
             return Err(Errno::EPERM);
         }
-        self.make(name, |upper| upper.mknod(cx, name, kind, perm, rdev))
+        self.make(cx, name, kind, |dir, n| dir.mknod(cx, n, kind, perm, rdev))
     }
     fn symlink(&self, cx: &dyn Caller, name: &[u8], target: &[u8]) -> Result<InodeRef> {
-        self.make(name, |upper| upper.symlink(cx, name, target))
+        self.make(cx, name, FileType::Symlink, |dir, n| {
+            dir.symlink(cx, n, target)
+        })
     }
     fn link(&self, cx: &dyn Caller, name: &[u8], target: &InodeRef) -> Result<()> {
-        let target = as_overlay(target)?;
-        self.add_link(cx, name, &target)
+        self.add_link(cx, name, target)
     }
     fn unlink(&self, cx: &dyn Caller, name: &[u8]) -> Result<()> {
         self.remove(cx, name)
     }
     fn rmdir(&self, cx: &dyn Caller, name: &[u8]) -> Result<()> {
-        self.remove(cx, name)
+        self.remove_dir(cx, name)
     }
     fn rename(
         &self,
@@ -189,27 +202,39 @@ impl Inode for OverlayInode {
         new_name: &[u8],
         flags: RenameFlags,
     ) -> Result<()> {
-        let new_dir = as_overlay(new_dir)?;
-        self.move_child(cx, name, &new_dir, new_name, flags)
+        let to = new_dir
+            .clone()
+            .into_any()
+            .downcast::<OverlayInode>()
+            .ok()
+            .filter(|d| Arc::ptr_eq(&d.fs, &self.fs))
+            .ok_or(Errno::EXDEV)?;
+        self.move_to(cx, name, &to, new_name, flags)
     }
     fn tmpfile(&self, cx: &dyn Caller, perm: u32) -> Result<InodeRef> {
-        let upper = self.upper()?.tmpfile(cx, perm)?;
-        Ok(self.fs.from_upper(&self.arc()?, b"", upper, None)?)
+        let upper = self.copy_up(true)?.tmpfile(cx, perm)?;
+        Ok(self.fs.of_upper(upper))
     }
     fn readlink(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
-        self.top()?.readlink(cx)
+        self.real()?.readlink(cx)
     }
     fn getxattr(&self, cx: &dyn Caller, name: &[u8]) -> Result<Vec<u8>> {
-        self.top()?.getxattr(cx, name)
+        self.real()?.getxattr(cx, name)
     }
     fn setxattr(&self, cx: &dyn Caller, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
-        self.upper()?.setxattr(cx, name, value, flags)
+        self.copy_up(true)?.setxattr(cx, name, value, flags)
     }
     fn listxattr(&self, cx: &dyn Caller) -> Result<Vec<Vec<u8>>> {
-        self.top()?.listxattr(cx)
+        self.real()?.listxattr(cx)
     }
     fn removexattr(&self, cx: &dyn Caller, name: &[u8]) -> Result<()> {
-        self.upper()?.removexattr(cx, name)
+        // Asking first: what is not there need not be copied to say so.
+        self.real()?.getxattr(cx, name)?;
+        self.copy_up(true)?.removexattr(cx, name)
+    }
+    fn describe(&self) -> Vec<u8> {
+        self.real()
+            .map_or_else(|_| b"/ (deleted)".to_vec(), |r| r.describe())
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -219,11 +244,7 @@ impl Inode for OverlayInode {
     }
 }
 
-/// EXDEV for an inode of another file system.
-pub(super) fn as_overlay(inode: &InodeRef) -> Result<Arc<OverlayInode>> {
-    inode
-        .clone()
-        .into_any()
-        .downcast::<OverlayInode>()
-        .map_err(|_| Errno::EXDEV)
+/// The lower inode that an upper one shows through or came from.
+pub(super) fn origin(upper: &InodeRef) -> Option<InodeRef> {
+    UpperInfo::of(upper).lower()
 }

@@ -1,188 +1,97 @@
-//! A writable layer in memory over a read-only tree (overlayfs, kept as simple as an upper layer without a disk allows).
+//! A writable tree over one that is never changed: changes go to a tmpfs and vanish with it.
 //!
-//! [`OverlayInode`] stands for one object, whichever layer it is in. The *upper* layer is a tmpfs; an object of the *lower* one
-//! is copied up when it is first changed ([`copy_up`]). A removed lower name is hidden by a *whiteout* in the upper directory: a
-//! character device 0:0. What a merged or moved directory shows of the lower layer is recorded with its upper inode ([`Below`]).
+//! Each object is an [`OverlayInode`] with a *lower* inode (read-only), an *upper* one (in the tmpfs), or both. The first
+//! change copies an object up. A removed lower name is covered by a *whiteout* in the upper directory, a character device
+//! 0:0. Unlike Linux's overlayfs the upper objects themselves remember (in memory, [`layers`]) which lower inode they
+//! came from: so renamed directories keep their lower contents, inode numbers stay, and hard links of lower files stay one file.
 //!
-//! No lock is held while a layer is asked: the layers order concurrent changes, and losers of a race use the winner's work.
+//! - [`inode`]: the object.  - [`copy_up`]: lower to upper.  - [`names`]: directories.  - [`file`]: open files, merged listings.
+//!
+//! Locks: an object's state (OVERLAY) before everything of the tmpfs (TMPFS_TREE, INODE). It is not held while the lower
+//! tree is asked.
 
 mod copy_up;
-mod dir;
+mod file;
 mod inode;
+mod layers;
 mod names;
 #[cfg(test)]
 mod tests;
 
 pub use inode::OverlayInode;
 
-use super::tmpfs::{Tmpfs, TmpfsOptions};
 use crate::abi::Result;
+use crate::fs::tmpfs::{Tmpfs, TmpfsInode, TmpfsOptions};
 use crate::sync::{Mutex, Rank};
-use crate::vfs::{FileType, InodeRef, Stat, SuperBlock};
-use std::collections::HashMap;
+use crate::vfs::{FileType, InodeRef, KernelCaller, SuperBlock};
+use layers::UpperInfo;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
 /// OVERLAYFS_SUPER_MAGIC.
 const MAGIC: u64 = 0x794c_7630;
-/// Inode numbers of objects born in the upper layer have this bit, so that they differ from the lower layer's.
-const UPPER_INO: u64 = 1 << 62;
+/// Added to the inode numbers of the tmpfs, so that they do not meet those of the lower tree. Below 2^53: JavaScript has
+/// no larger integers.
+const UPPER_INO: u64 = 1 << 48;
 
 /// One overlay.
 pub struct Overlay {
+    id: u64,
     dev: u64,
-    /// st_dev of the lower root: objects of other devices keep a device number of their own.
+    /// Device of the lower root; lower objects of others (submounts) keep their own.
     lower_dev: u64,
-    /// Objects in use, so that two names of one object lead to one inode.
-    inodes: Mutex<HashMap<Key, Weak<OverlayInode>>>,
+    /// A directory of the tmpfs that nobody sees, where replacements are made ready.
+    work: Arc<TmpfsInode>,
+    next_temp: AtomicU64,
+    /// Upper files without an upper name that lower names still lead to.
+    keep: Mutex<Vec<InodeRef>>,
 }
-
-/// What an object is known by: where it was born.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Lower { dev: u64, ino: u64 },
-    Upper { ino: u64 },
-}
-
-/// What an upper directory shows of the lower layer, if that is not simply what has its name.
-#[derive(Default)]
-struct Below(parking_lot::Mutex<Option<Option<InodeRef>>>);
-
-impl Below {
-    /// Records `lower` (`None`: nothing, the directory is opaque).
-    fn set(upper: &InodeRef, lower: Option<InodeRef>) {
-        *upper.meta().extension::<Below>().0.lock() = Some(lower);
-    }
-    /// What was recorded, if anything was.
-    fn of(upper: &InodeRef) -> Option<Option<InodeRef>> {
-        upper.meta().existing::<Below>()?.0.lock().clone()
-    }
-}
-
-/// Born in the lower layer with this key: an upper inode that is a copy.
-#[derive(Default)]
-struct Origin(parking_lot::Mutex<Option<(Key, u64)>>);
 
 impl Overlay {
-    /// An overlay of an empty upper layer (with a size limit in bytes, if any) over `lower`; ready to be mounted.
+    /// The root of a new overlay over the directory `lower`; changes count against `upper`'s quotas.
     ///
     /// # Errors
-    /// The lower root cannot be looked at.
-    pub fn superblock(lower: InodeRef, size: Option<u64>) -> Result<Arc<SuperBlock>> {
-        let stat = lower.stat()?;
-        let mut options = TmpfsOptions {
-            mode: stat.perm,
-            uid: stat.uid,
-            gid: stat.gid,
-            ..TmpfsOptions::default()
+    /// What asking `lower` for its attributes gives.
+    pub fn root(lower: InodeRef, upper: &TmpfsOptions) -> Result<Arc<OverlayInode>> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let base: InodeRef = Tmpfs::root(upper);
+        let dir = |name: &[u8]| -> Result<Arc<TmpfsInode>> {
+            let d = base.mkdir(&KernelCaller, name, 0o700)?;
+            layers::tmpfs(d)
         };
-        options.size = size.or(options.size);
-        let upper: InodeRef = Tmpfs::root(&options);
-        Ok(SuperBlock::new(
-            Overlay::root(lower, upper)?,
-            "overlay",
-            "rw",
-        ))
-    }
-
-    fn root(lower: InodeRef, upper: InodeRef) -> Result<InodeRef> {
-        static NEXT_DEV: AtomicU64 = AtomicU64::new(0x300);
-        let stat = lower.stat()?;
+        let (top, work) = (dir(b"upper")?, dir(b"work")?);
         let fs = Arc::new(Overlay {
-            dev: NEXT_DEV.fetch_add(1, Ordering::Relaxed),
-            lower_dev: stat.dev,
-            inodes: Mutex::new(Rank::LEAF, HashMap::new()),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            dev: super::anonymous_device(),
+            lower_dev: lower.stat()?.dev,
+            work,
+            next_temp: AtomicU64::new(0),
+            keep: Mutex::new(Rank::LEAF, Vec::new()),
         });
-        let key = Key::Lower {
-            dev: stat.dev,
-            ino: stat.ino,
-        };
-        Below::set(&upper, Some(lower.clone()));
-        *upper.meta().extension::<Origin>().0.lock() = Some((key, stat.ino));
-        Ok(fs.inode(None, b"", Some(upper), Some(lower), key, stat.ino))
+        copy_up::attributes(&lower, &top)?;
+        let top: InodeRef = top;
+        UpperInfo::of(&top).set_lower(lower);
+        Ok(fs.of_upper(top))
     }
 
-    /// st_dev and st_ino of an object, given what its layer says.
-    fn identity(&self, stat: &Stat, ino: u64, from_lower: Option<u64>) -> (u64, u64) {
-        match from_lower {
-            // As overlayfs without xino: only directories of a foreign device pretend to be of this one.
-            Some(dev) if dev != self.lower_dev && stat.file_type != FileType::Directory => {
-                (dev | 1 << 32, ino)
-            }
-            _ => (self.dev, ino),
-        }
+    /// The same with a limit of `size` bytes (`None`: that of any tmpfs), ready to be mounted.
+    ///
+    /// # Errors
+    /// As [`Overlay::root`].
+    pub fn superblock(lower: InodeRef, size: Option<u64>) -> Result<Arc<SuperBlock>> {
+        let mut options = TmpfsOptions::default();
+        options.size = size.or(options.size);
+        let root: InodeRef = Overlay::root(lower, &options)?;
+        Ok(SuperBlock::new(root, "overlay", ""))
     }
 
-    /// The inode of an object; the one in use if there is one.
-    fn inode(
-        self: &Arc<Self>,
-        parent: Option<Arc<OverlayInode>>,
-        name: &[u8],
-        upper: Option<InodeRef>,
-        lower: Option<InodeRef>,
-        key: Key,
-        ino: u64,
-    ) -> Arc<OverlayInode> {
-        let mut known = self.inodes.lock();
-        if let Some(i) = known.get(&key).and_then(Weak::upgrade) {
-            drop(known);
-            if let Some(u) = upper {
-                i.adopt_upper(u);
-            }
-            return i;
-        }
-        let i = OverlayInode::new(self, parent, name, upper, lower, key, ino);
-        known.insert(key, Arc::downgrade(&i));
-        i
-    }
-
-    /// The inode of an object found in the upper layer. `lower`: what a directory of that name shows below it.
-    fn from_upper(
-        self: &Arc<Self>,
-        parent: &Arc<OverlayInode>,
-        name: &[u8],
-        upper: InodeRef,
-        lower: Option<InodeRef>,
-    ) -> Result<Arc<OverlayInode>> {
-        let origin = upper.meta().existing::<Origin>().and_then(|o| *o.0.lock());
-        let (key, ino) = match origin {
-            Some(o) => o,
-            None => {
-                let ino = upper.stat()?.ino;
-                (Key::Upper { ino }, ino | UPPER_INO)
-            }
-        };
-        let lower = match Below::of(&upper) {
-            Some(recorded) => recorded,
-            None => lower,
-        };
-        Ok(self.inode(Some(parent.clone()), name, Some(upper), lower, key, ino))
-    }
-
-    /// The inode of an object found only in the lower layer.
-    fn from_lower(
-        self: &Arc<Self>,
-        parent: &Arc<OverlayInode>,
-        name: &[u8],
-        lower: InodeRef,
-    ) -> Result<Arc<OverlayInode>> {
-        let stat = lower.stat()?;
-        let key = Key::Lower {
-            dev: stat.dev,
-            ino: stat.ino,
-        };
-        Ok(self.inode(Some(parent.clone()), name, None, Some(lower), key, stat.ino))
-    }
-
-    fn forget(&self, key: Key) {
-        let mut known = self.inodes.lock();
-        if known.get(&key).is_some_and(|w| w.strong_count() == 0) {
-            known.remove(&key);
-        }
+    fn temp_name(&self) -> Vec<u8> {
+        let n = self.next_temp.fetch_add(1, Ordering::Relaxed);
+        n.to_string().into_bytes()
     }
 }
 
-/// Whether an upper inode hides a lower name.
-fn is_whiteout(upper: &InodeRef) -> bool {
-    upper.file_type() == FileType::CharDevice && upper.stat().is_ok_and(|s| s.rdev == 0)
+/// Whether an object of the tmpfs stands for a removed name.
+fn is_whiteout(inode: &InodeRef) -> bool {
+    inode.file_type() == FileType::CharDevice && inode.stat().is_ok_and(|s| s.rdev == 0)
 }

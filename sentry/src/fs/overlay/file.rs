@@ -1,0 +1,318 @@
+//! Open files and directories of an overlay.
+
+use super::inode::{OverlayInode, origin};
+use super::is_whiteout;
+use crate::abi::{Errno, Result};
+use crate::usermem::{Sink, Source};
+use crate::vfs::file::default_seek;
+use crate::vfs::{
+    Caller, DirEntry, File, FileOps, FileType, Inode, InodeRef, KernelCaller, MapSource, OpenFlags,
+    Readdir, Whence,
+};
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
+
+/// An open regular file: passes everything on to the layer that has the data. One that was opened on the lower layer for
+/// reading moves to the copy once there is one.
+pub(super) struct OverlayFile {
+    inode: Arc<OverlayInode>,
+    first: Box<dyn FileOps>,
+    /// Whether `first` is of the lower layer.
+    lower: bool,
+    copy: OnceLock<Box<dyn FileOps>>,
+}
+
+impl OverlayFile {
+    pub(super) fn open(
+        inode: Arc<OverlayInode>,
+        cx: &dyn Caller,
+        flags: OpenFlags,
+    ) -> Result<OverlayFile> {
+        let upper = inode.upper();
+        let lower = upper.is_none();
+        let real = upper.or_else(|| inode.lower.clone()).ok_or(Errno::EIO)?;
+        Ok(OverlayFile {
+            first: real.open(cx, flags)?,
+            inode,
+            lower,
+            copy: OnceLock::new(),
+        })
+    }
+    fn real(&self, file: &File) -> &dyn FileOps {
+        if !self.lower {
+            return &*self.first;
+        }
+        if let Some(c) = self.copy.get() {
+            return &**c;
+        }
+        let Some(upper) = self.inode.upper() else {
+            return &*self.first;
+        };
+        match upper.open(&KernelCaller, file.flags()) {
+            Ok(ops) => &**self.copy.get_or_init(|| ops),
+            Err(_) => &*self.first,
+        }
+    }
+}
+
+impl FileOps for OverlayFile {
+    fn read(
+        &self,
+        file: &File,
+        cx: &dyn Caller,
+        dst: &mut dyn Sink,
+        pos: &mut u64,
+    ) -> Result<usize> {
+        self.real(file).read(file, cx, dst, pos)
+    }
+    fn write(
+        &self,
+        file: &File,
+        cx: &dyn Caller,
+        src: &mut dyn Source,
+        pos: &mut u64,
+        append: bool,
+    ) -> Result<usize> {
+        self.real(file).write(file, cx, src, pos, append)
+    }
+    fn seekable(&self) -> bool {
+        true
+    }
+    fn seek(&self, file: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
+        self.real(file).seek(file, pos, offset, whence)
+    }
+    fn ioctl(&self, file: &File, cx: &dyn Caller, cmd: u32, arg: u64) -> Result<i64> {
+        self.real(file).ioctl(file, cx, cmd, arg)
+    }
+    fn map(&self, file: &File, shared: bool, write: bool) -> Result<MapSource> {
+        self.real(file).map(file, shared, write)
+    }
+    fn fsync(&self, file: &File, data_only: bool) -> Result<()> {
+        self.real(file).fsync(file, data_only)
+    }
+    fn fallocate(
+        &self,
+        file: &File,
+        cx: &dyn Caller,
+        mode: u32,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
+        self.real(file).fallocate(file, cx, mode, offset, len)
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Positions from here on are in the lower directory.
+const LOWER_PART: u64 = 1 << 62;
+/// Entries taken from a layer at once.
+const BATCH: usize = 256;
+
+/// An open directory. First come the entries that are only in the upper layer, then those of the lower directory that show
+/// or were copied up in place: so copying up does not move an entry in the listing.
+pub(super) struct OverlayDirectory {
+    inode: Arc<OverlayInode>,
+    /// The lower directory, opened when it is first listed.
+    lower: OnceLock<Arc<File>>,
+}
+
+/// A copy of an entry, to be looked at without the layer's locks.
+struct Entry {
+    ino: u64,
+    file_type: FileType,
+    name: Box<[u8]>,
+    next: u64,
+}
+
+fn batch(dir: &Arc<File>, from: u64) -> Result<Vec<Entry>> {
+    let mut out = Vec::new();
+    let mut pos = from;
+    dir.ops().readdir(dir, &KernelCaller, &mut pos, &mut |e| {
+        if out.len() == BATCH {
+            return false;
+        }
+        out.push(Entry {
+            ino: e.ino,
+            file_type: e.file_type,
+            name: e.name.into(),
+            next: e.next,
+        });
+        true
+    })?;
+    Ok(out)
+}
+
+fn open_dir(dir: &InodeRef) -> Result<Arc<File>> {
+    let flags = OpenFlags::DIRECTORY;
+    Ok(File::new(
+        dir.clone().open(&KernelCaller, flags)?,
+        dir.clone(),
+        None,
+        flags,
+    ))
+}
+
+fn is_dot(name: &[u8]) -> bool {
+    name == b"." || name == b".."
+}
+
+impl OverlayDirectory {
+    pub(super) fn new(inode: Arc<OverlayInode>) -> OverlayDirectory {
+        OverlayDirectory {
+            inode,
+            lower: OnceLock::new(),
+        }
+    }
+    fn lower(&self) -> Result<Option<&Arc<File>>> {
+        let Some(inode) = &self.inode.lower else {
+            return Ok(None);
+        };
+        if let Some(f) = self.lower.get() {
+            return Ok(Some(f));
+        }
+        let f = open_dir(inode)?;
+        Ok(Some(self.lower.get_or_init(|| f)))
+    }
+
+    /// Whether the upper object `upper` is the copy of what the lower directory has under its name.
+    fn is_copy_in_place(&self, upper: &InodeRef, name: &[u8]) -> bool {
+        let (Some(from), Some(dir)) = (origin(upper), &self.inode.lower) else {
+            return false;
+        };
+        dir.lookup(name)
+            .is_ok_and(|l| crate::vfs::inode::same_inode(&l, &from))
+    }
+
+    /// The entry as it shows in the part of the listing that asks; `None` if it does not.
+    fn shown(
+        &self,
+        upper: Option<&InodeRef>,
+        e: &Entry,
+        lower_part: bool,
+    ) -> Option<(u64, FileType)> {
+        let above = match upper.map(|u| u.lookup(&e.name)) {
+            Some(Ok(i)) => Some(i),
+            Some(Err(_)) | None => None,
+        };
+        match (above, lower_part) {
+            (Some(u), _) => {
+                if is_whiteout(&u) || self.is_copy_in_place(&u, &e.name) != lower_part {
+                    return None;
+                }
+                let (_, ino) = self.inode.fs.identity(Some(&u), origin(&u).as_ref()).ok()?;
+                Some((ino, u.file_type()))
+            }
+            (None, true) => Some((e.ino, e.file_type)),
+            (None, false) => None,
+        }
+    }
+}
+
+/// Inode number of "..".
+fn parent_ino(file: &File, own: u64) -> u64 {
+    file.path()
+        .and_then(|p| p.parent())
+        .and_then(|p| p.inode().stat().ok())
+        .map_or(own, |s| s.ino)
+}
+
+impl FileOps for OverlayDirectory {
+    fn read(&self, _: &File, _: &dyn Caller, _: &mut dyn Sink, _: &mut u64) -> Result<usize> {
+        Err(Errno::EISDIR)
+    }
+    fn seekable(&self) -> bool {
+        true
+    }
+    fn seek(&self, _: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
+        match whence {
+            Whence::Set | Whence::Current => default_seek(0, pos, offset, whence),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+    fn readdir(
+        &self,
+        file: &File,
+        _: &dyn Caller,
+        pos: &mut u64,
+        emit: &mut Readdir<'_>,
+    ) -> Result<()> {
+        let upper = self.inode.upper();
+        let own = self.inode.stat()?.ino;
+        for (at, name) in [(0u64, &b"."[..]), (1, b"..")] {
+            if *pos > at {
+                continue;
+            }
+            let ino = if at == 0 { own } else { parent_ino(file, own) };
+            let e = DirEntry {
+                ino,
+                file_type: FileType::Directory,
+                name,
+                next: at + 1,
+            };
+            if !emit(&e) {
+                return Ok(());
+            }
+            *pos = at + 1;
+        }
+        if *pos < LOWER_PART {
+            if let Some(u) = &upper {
+                let dir = open_dir(u)?;
+                if !self.list(&dir, Some(u), 0, pos, emit)? {
+                    return Ok(());
+                }
+            }
+            if self.inode.lower.is_none() {
+                return Ok(());
+            }
+            *pos = LOWER_PART;
+        }
+        if let Some(dir) = self.lower()? {
+            self.list(dir, upper.as_ref(), LOWER_PART, pos, emit)?;
+        }
+        Ok(())
+    }
+    fn fsync(&self, _: &File, _: bool) -> Result<()> {
+        Ok(())
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl OverlayDirectory {
+    /// Lists one layer's directory; false if there was no more room.
+    fn list(
+        &self,
+        dir: &Arc<File>,
+        upper: Option<&InodeRef>,
+        base: u64,
+        pos: &mut u64,
+        emit: &mut Readdir<'_>,
+    ) -> Result<bool> {
+        loop {
+            let entries = batch(dir, *pos - base)?;
+            if entries.is_empty() {
+                return Ok(true);
+            }
+            for e in entries {
+                let next = base | (e.next & (LOWER_PART - 1));
+                if !is_dot(&e.name)
+                    && let Some((ino, file_type)) = self.shown(upper, &e, base != 0)
+                {
+                    let shown = DirEntry {
+                        ino,
+                        file_type,
+                        name: &e.name,
+                        next,
+                    };
+                    if !emit(&shown) {
+                        return Ok(false);
+                    }
+                }
+                *pos = next;
+            }
+        }
+    }
+}
