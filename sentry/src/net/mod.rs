@@ -5,7 +5,10 @@
 //! Locks: `NET_TABLE` (names and ports) → one socket's state (`OBJECT`) → options (`LEAF`). Two sockets' states are never held
 //! together. Files that travel in messages are dropped without locks (see [`unix`]).
 
+pub mod inet;
+pub mod interface;
 mod namespace;
+pub mod netlink;
 pub mod options;
 pub mod socket;
 pub mod unix;

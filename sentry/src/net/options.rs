@@ -44,6 +44,8 @@ pub enum Stamp {
 #[allow(missing_docs)]
 pub struct Values {
     pub sndbuf: usize,
+    /// SO_SNDBUF was set (SOCK_SNDBUF_LOCK).
+    pub sndbuf_set: bool,
     pub rcvbuf: usize,
     pub rcvlowat: usize,
     /// Nanoseconds.
@@ -89,6 +91,7 @@ impl Options {
                 Rank::LEAF,
                 Values {
                     sndbuf,
+                    sndbuf_set: false,
                     rcvbuf,
                     rcvlowat: 1,
                     rcvtimeo: None,
@@ -344,11 +347,17 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
         }
         libc::SO_DONTROUTE => options.with(|v| v.dontroute = on),
         libc::SO_BROADCAST => options.with(|v| v.broadcast = on),
-        libc::SO_SNDBUF => options.with(|v| v.sndbuf = buffer_size(n, MAX_BUF, MIN_SNDBUF)),
+        libc::SO_SNDBUF => options.with(|v| {
+            v.sndbuf = buffer_size(n, MAX_BUF, MIN_SNDBUF);
+            v.sndbuf_set = true;
+        }),
         libc::SO_RCVBUF => options.with(|v| v.rcvbuf = buffer_size(n, MAX_BUF, MIN_RCVBUF)),
         libc::SO_SNDBUFFORCE | libc::SO_RCVBUFFORCE if !admin() => return Err(Errno::EPERM),
         libc::SO_SNDBUFFORCE => {
-            options.with(|v| v.sndbuf = buffer_size(n.max(0), FORCED_MAX_BUF, MIN_SNDBUF));
+            options.with(|v| {
+                v.sndbuf = buffer_size(n.max(0), FORCED_MAX_BUF, MIN_SNDBUF);
+                v.sndbuf_set = true;
+            });
         }
         libc::SO_RCVBUFFORCE => {
             options.with(|v| v.rcvbuf = buffer_size(n.max(0), FORCED_MAX_BUF, MIN_RCVBUF));

@@ -63,6 +63,14 @@ impl Segment {
         data.extend_from_slice(self.bytes());
         *self = Segment::new(data);
     }
+    /// Takes the last byte off.
+    pub fn pop_last(&mut self) -> Option<u8> {
+        if self.is_empty() {
+            None
+        } else {
+            self.data.pop()
+        }
+    }
     /// The bytes as a vector of their own.
     pub fn into_vec(mut self) -> Vec<u8> {
         if self.start > 0 {

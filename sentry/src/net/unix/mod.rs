@@ -410,7 +410,7 @@ impl Socket for UnixSocket {
                 }
             }
             libc::TIOCOUTQ => self.account.used(),
-            _ => return Err(Errno::ENOTTY),
+            _ => return crate::net::netlink::ioctl(cx, &self.namespace, cmd, arg),
         };
         let n = i32::try_from(n).unwrap_or(i32::MAX);
         cx.memory().put(UserPtr::<i32>::new(arg), &n)?;

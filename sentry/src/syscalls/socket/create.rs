@@ -2,7 +2,10 @@
 
 use super::{namespace, with_caller};
 use crate::abi::{Errno, Result};
+use crate::auth::Caps;
 use crate::kernel::Cx;
+use crate::net::inet::{TcpSocket, UdpSocket};
+use crate::net::netlink::NetlinkSocket;
 use crate::net::socket::{SockType, Socket, socket_file};
 use crate::net::unix::UnixSocket;
 use crate::syscalls::{Args, SysResult};
@@ -46,6 +49,39 @@ fn unix_type(raw_type: i32, protocol: i32) -> Result<SockType> {
     }
 }
 
+enum InetKind {
+    Tcp,
+    Udp,
+}
+
+/// inet_create: what type and protocol name.
+fn inet_kind(cx: &Cx<'_>, domain: i32, raw_type: i32, protocol: i32) -> Result<InetKind> {
+    if !(0..=262).contains(&protocol) {
+        return Err(Errno::EINVAL);
+    }
+    let icmp = if domain == libc::AF_INET {
+        libc::IPPROTO_ICMP
+    } else {
+        libc::IPPROTO_ICMPV6
+    };
+    match (SockType::from_raw(raw_type)?, protocol) {
+        (SockType::Stream, 0 | libc::IPPROTO_TCP) => Ok(InetKind::Tcp),
+        (SockType::Dgram, 0 | libc::IPPROTO_UDP) => Ok(InetKind::Udp),
+        // `net.ipv4.ping_group_range` lets nobody.
+        (SockType::Dgram, p) if p == icmp => Err(Errno::EACCES),
+        (SockType::Raw, 0) => Err(Errno::EPROTONOSUPPORT),
+        (SockType::Raw, _) => {
+            log::debug!(
+                "task {}: raw sockets are not given to programs",
+                cx.task.tid()
+            );
+            Err(Errno::EPERM)
+        }
+        (SockType::SeqPacket, _) => Err(Errno::ESOCKTNOSUPPORT),
+        _ => Err(Errno::EPROTONOSUPPORT),
+    }
+}
+
 pub(super) fn socket(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let domain: i32 = args.get(0);
     let protocol: i32 = args.get(2);
@@ -54,6 +90,19 @@ pub(super) fn socket(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let ns = namespace(cx);
     let socket: Arc<dyn Socket> = match domain {
         libc::AF_UNIX => UnixSocket::new(&ns, unix_type(raw_type, protocol)?)?,
+        libc::AF_INET | libc::AF_INET6 => match inet_kind(cx, domain, raw_type, protocol)? {
+            InetKind::Tcp => TcpSocket::new(&cx.caller(), &ns, domain)?,
+            InetKind::Udp => UdpSocket::new(&cx.caller(), &ns, domain)?,
+        },
+        libc::AF_NETLINK => NetlinkSocket::new(&ns, SockType::from_raw(raw_type)?, protocol)?,
+        // Link-layer packets: there is no link, and raw access is a privilege.
+        libc::AF_PACKET => {
+            return Err(if cx.creds().has(Caps::NET_RAW) {
+                Errno::EAFNOSUPPORT.into()
+            } else {
+                Errno::EPERM.into()
+            });
+        }
         _ => return Err(Errno::EAFNOSUPPORT.into()),
     };
     let file = socket_file(&cx.caller(), socket, flags & OpenFlags::NONBLOCK);
@@ -71,7 +120,11 @@ pub(super) fn socketpair(cx: &mut Cx<'_>, args: &Args) -> SysResult {
             let t = unix_type(raw_type, args.get(2))?;
             with_caller(cx, |c| UnixSocket::pair(c, &namespace(cx), t))?
         }
-        libc::AF_INET | libc::AF_INET6 => return Err(Errno::EOPNOTSUPP.into()),
+        libc::AF_INET | libc::AF_INET6 => {
+            inet_kind(cx, domain, raw_type, args.get(2))?;
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        libc::AF_NETLINK => return Err(Errno::EOPNOTSUPP.into()),
         _ => return Err(Errno::EAFNOSUPPORT.into()),
     };
     let caller = cx.caller();

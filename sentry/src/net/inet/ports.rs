@@ -1,0 +1,188 @@
+//! Port tables: who is bound to what, and who may be (net/ipv4/inet_connection_sock.c, udp.c).
+
+use crate::abi::{Errno, Result};
+use crate::sync::{Mutex, Rank};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// `net.ipv4.ip_local_port_range`.
+const FIRST: u16 = 32768;
+const LAST: u16 = 60999;
+/// `net.ipv4.ip_unprivileged_port_start`.
+pub(super) const UNPRIVILEGED: u16 = 1024;
+
+/// What the table asks of its sockets.
+pub(super) trait PortOwner: Send + Sync {
+    /// SO_REUSEADDR, SO_REUSEPORT.
+    fn reuse(&self) -> (bool, bool);
+    /// Whether it listens (TCP): SO_REUSEADDR does not help beside a listener.
+    fn listens(&self) -> bool;
+    /// User that made it: SO_REUSEPORT works among sockets of one user.
+    fn uid(&self) -> u32;
+    /// IPV6_V6ONLY of an IPv6 socket.
+    fn v6_only(&self) -> bool;
+}
+
+/// A socket's place in a port table.
+pub(super) struct Entry<T> {
+    pub addr: SocketAddr,
+    pub socket: Weak<T>,
+}
+
+/// Sockets by local port.
+pub(super) struct PortTable<T> {
+    ports: Mutex<HashMap<u16, HashMap<u64, Entry<T>>>>,
+    next: AtomicU64,
+}
+
+impl<T> Default for PortTable<T> {
+    fn default() -> Self {
+        PortTable {
+            ports: Mutex::new(Rank::NET_TABLE, HashMap::new()),
+            next: AtomicU64::new(crate::time::Instant::now().0 / 1000),
+        }
+    }
+}
+
+/// Names a socket in its table: never used again.
+pub(super) fn new_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Whether two local addresses may receive the same packet.
+fn overlap(a: IpAddr, a_v6only: bool, b: IpAddr, b_v6only: bool) -> bool {
+    match (a, b) {
+        (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => {
+            a == b || a.is_unspecified() || b.is_unspecified()
+        }
+        (IpAddr::V6(v6), IpAddr::V4(_)) => v6.is_unspecified() && !a_v6only,
+        (IpAddr::V4(_), IpAddr::V6(v6)) => v6.is_unspecified() && !b_v6only,
+    }
+}
+
+/// Whether a socket bound to `own` receives what is sent to `ip`: `None` if not, else how exactly it matches.
+pub(super) fn matches(own: IpAddr, v6_only: bool, ip: IpAddr) -> Option<u32> {
+    if own == ip {
+        return Some(2);
+    }
+    let any =
+        own.is_unspecified() && (own.is_ipv4() == ip.is_ipv4() || (own.is_ipv6() && !v6_only));
+    // An IPv4 socket is preferred to a dual one.
+    any.then_some(u32::from(own.is_ipv4() == ip.is_ipv4()))
+}
+
+impl<T: PortOwner> PortTable<T> {
+    /// Binds `socket` to `addr`; port 0 chooses a free one. The address with its port.
+    ///
+    /// # Errors
+    /// EADDRINUSE.
+    pub fn bind(&self, id: u64, addr: SocketAddr, socket: &Arc<T>) -> Result<SocketAddr> {
+        let mut ports = self.ports.lock();
+        let port = if addr.port() == 0 {
+            self.free_port(&ports).ok_or(Errno::EADDRINUSE)?
+        } else {
+            if conflicts(ports.get(&addr.port()), id, addr.ip(), &**socket) {
+                return Err(Errno::EADDRINUSE);
+            }
+            addr.port()
+        };
+        let mut bound = addr;
+        bound.set_port(port);
+        ports.entry(port).or_default().insert(
+            id,
+            Entry {
+                addr: bound,
+                socket: Arc::downgrade(socket),
+            },
+        );
+        Ok(bound)
+    }
+    /// Whether a bound socket may start to listen: others may have been bound beside it.
+    ///
+    /// # Errors
+    /// EADDRINUSE.
+    pub fn check(&self, id: u64, addr: SocketAddr, socket: &T) -> Result<()> {
+        let ports = self.ports.lock();
+        if conflicts(ports.get(&addr.port()), id, addr.ip(), socket) {
+            return Err(Errno::EADDRINUSE);
+        }
+        Ok(())
+    }
+    /// Enters a socket that shares its port with others (an accepted one).
+    pub fn share(&self, id: u64, addr: SocketAddr, socket: &Arc<T>) {
+        self.ports.lock().entry(addr.port()).or_default().insert(
+            id,
+            Entry {
+                addr,
+                socket: Arc::downgrade(socket),
+            },
+        );
+    }
+    /// Changes the address of a bound socket (connect picks a source address).
+    pub fn set_addr(&self, id: u64, addr: SocketAddr) {
+        if let Some(e) = self
+            .ports
+            .lock()
+            .get_mut(&addr.port())
+            .and_then(|p| p.get_mut(&id))
+        {
+            e.addr = addr;
+        }
+    }
+    /// Gives the port up.
+    pub fn unbind(&self, id: u64, port: u16) {
+        let mut ports = self.ports.lock();
+        if let Some(p) = ports.get_mut(&port) {
+            p.remove(&id);
+            if p.is_empty() {
+                ports.remove(&port);
+            }
+        }
+    }
+    /// Live sockets on a port, oldest first, each with its local address.
+    pub fn on_port(&self, port: u16) -> Vec<(SocketAddr, Arc<T>)> {
+        let mut found: Vec<_> = {
+            let ports = self.ports.lock();
+            ports
+                .get(&port)
+                .into_iter()
+                .flatten()
+                .filter_map(|(id, e)| Some((*id, e.addr, e.socket.upgrade()?)))
+                .collect()
+        };
+        found.sort_unstable_by_key(|f| f.0);
+        found.into_iter().map(|(_, a, s)| (a, s)).collect()
+    }
+
+    fn free_port(&self, ports: &HashMap<u16, HashMap<u64, Entry<T>>>) -> Option<u16> {
+        let range = u64::from(LAST - FIRST) + 1;
+        (0..range).find_map(|_| {
+            let n = self.next.fetch_add(1, Ordering::Relaxed) % range;
+            let port = FIRST + u16::try_from(n).unwrap_or(0);
+            (!ports.contains_key(&port)).then_some(port)
+        })
+    }
+}
+
+fn conflicts<T: PortOwner>(
+    there: Option<&HashMap<u64, Entry<T>>>,
+    id: u64,
+    ip: IpAddr,
+    socket: &T,
+) -> bool {
+    let (reuse_addr, reuse_port) = socket.reuse();
+    there
+        .into_iter()
+        .flatten()
+        .filter(|(other, _)| **other != id)
+        .filter_map(|(_, e)| Some((e.addr.ip(), e.socket.upgrade()?)))
+        .any(|(other_ip, other)| {
+            let (other_addr, other_port) = other.reuse();
+            let by_addr = reuse_addr && other_addr && !other.listens();
+            let by_port = reuse_port && other_port && socket.uid() == other.uid();
+            overlap(ip, socket.v6_only(), other_ip, other.v6_only()) && !by_addr && !by_port
+        })
+}

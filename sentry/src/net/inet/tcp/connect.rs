@@ -1,0 +1,500 @@
+//! Into a connection (bind, listen, connect, accept) and out of it (shutdown, close, reset).
+
+use super::super::addr;
+use super::super::ports::matches;
+use super::{Phase, State, TcpSocket};
+use crate::abi::{Errno, Result};
+use crate::net::interface::Route;
+use crate::net::options::MAX_BACKLOG;
+use crate::net::socket::{Shutdown, SockCx, Socket};
+use crate::sync::Events;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+const BOTH: Shutdown = Shutdown {
+    read: true,
+    write: true,
+};
+/// Anything may have changed.
+const ALL: Events = Events::READABLE
+    .union(Events::WRITABLE)
+    .union(Events::RDHUP)
+    .union(Events::HUP)
+    .union(Events::ERR);
+
+/// What a listener made of a connection request.
+enum Answer {
+    /// The other end waits for accept.
+    Accepted,
+    /// The backlog is full; the listener will answer later.
+    Later,
+    /// Nobody listens, or cannot.
+    Refused,
+}
+
+impl TcpSocket {
+    pub(super) fn do_bind(&self, cx: &SockCx<'_>, raw: &[u8]) -> Result<()> {
+        let want = self.core.bind_addr(cx, raw)?;
+        {
+            let s = self.state.lock();
+            if s.local.is_some() || !s.is_closed() {
+                return Err(Errno::EINVAL);
+            }
+        }
+        self.bind_to(want, want.port() != 0)
+    }
+
+    /// Takes a place in the port table.
+    fn bind_to(&self, want: SocketAddr, locked: bool) -> Result<()> {
+        let tables = &self.core.namespace.inet;
+        let bound = tables.tcp.bind(self.core.id, want, &self.me()?)?;
+        let mut s = self.state.lock();
+        if s.local.is_some() {
+            drop(s);
+            tables.tcp.unbind(self.core.id, bound.port());
+            return Err(Errno::EINVAL);
+        }
+        s.local = Some(bound);
+        s.port_locked = locked;
+        Ok(())
+    }
+
+    pub(super) fn do_listen(&self, backlog: usize) -> Result<()> {
+        let max = backlog.min(MAX_BACKLOG);
+        let local = {
+            let mut s = self.state.lock();
+            let unreported = s.unreported;
+            match &mut s.phase {
+                Phase::Listening { backlog, .. } => {
+                    *backlog = max;
+                    drop(s);
+                    self.admit();
+                    return Ok(());
+                }
+                Phase::Closed if !unreported => s.local,
+                _ => return Err(Errno::EINVAL),
+            }
+        };
+        let tables = &self.core.namespace.inet;
+        match local {
+            Some(l) => tables.tcp.check(self.core.id, l, self)?,
+            None => self.bind_to(self.core.any(), false)?,
+        }
+        let local = {
+            let mut s = self.state.lock();
+            if !s.is_closed() {
+                return Err(Errno::EINVAL);
+            }
+            s.phase = Phase::Listening {
+                backlog: max,
+                pending: VecDeque::new(),
+                waiting: VecDeque::new(),
+            };
+            s.shut = Shutdown {
+                read: false,
+                write: false,
+            };
+            s.local.ok_or(Errno::EINVAL)?
+        };
+        tables.listeners.share(self.core.id, local, &self.me()?);
+        Ok(())
+    }
+
+    pub(super) fn do_connect(&self, raw: &[u8]) -> Result<()> {
+        if addr::family(raw)? == libc::AF_UNSPEC {
+            self.disconnect();
+            return Ok(());
+        }
+        {
+            let mut s = self.state.lock();
+            match s.phase {
+                Phase::Established if s.unreported => {
+                    s.unreported = false;
+                    return Ok(());
+                }
+                Phase::Established => return Err(Errno::EISCONN),
+                Phase::Connecting => return Err(Errno::EALREADY),
+                Phase::Listening { .. } => return Err(Errno::EISCONN),
+                Phase::Closed if s.unreported => {
+                    s.unreported = false;
+                    return Err(self.common.take_error().unwrap_or(Errno::ECONNABORTED));
+                }
+                Phase::Closed => {}
+            }
+        }
+        let to = self.core.target(raw)?;
+        let Route::Local(default) = self.core.namespace.interfaces.route(to.ip()) else {
+            return Err(Errno::ENETUNREACH);
+        };
+        let bound = self.state.lock().local;
+        let mut from = match bound {
+            Some(b) => b,
+            None => {
+                self.bind_to(self.core.any(), false)?;
+                self.state.lock().local.ok_or(Errno::EINVAL)?
+            }
+        };
+        from.set_ip(self.core.source(bound, default));
+        if from.is_ipv4() != to.is_ipv4() {
+            return Err(Errno::ENETUNREACH);
+        }
+        {
+            let mut s = self.state.lock();
+            if !s.is_closed() {
+                return Err(Errno::EALREADY);
+            }
+            let window = s.window;
+            let (local, locked) = (from, s.port_locked);
+            *s = State {
+                phase: Phase::Connecting,
+                local: Some(local),
+                port_locked: locked,
+                remote: Some(to),
+                unreported: true,
+                window,
+                ..State::new()
+            };
+        }
+        self.core.namespace.inet.tcp.set_addr(self.core.id, from);
+        match self.request(from, to) {
+            Answer::Accepted | Answer::Later => {}
+            Answer::Refused => self.fail(Errno::ECONNREFUSED),
+        }
+        Err(Errno::EINPROGRESS)
+    }
+
+    /// Asks the listener at `to` for a connection.
+    fn request(&self, from: SocketAddr, to: SocketAddr) -> Answer {
+        let mut best: Vec<Arc<TcpSocket>> = Vec::new();
+        let mut score = 0;
+        for (addr, l) in self.core.namespace.inet.listeners.on_port(to.port()) {
+            match matches(addr.ip(), l.core.v6_only(), to.ip()) {
+                Some(s) if best.is_empty() || s > score => {
+                    score = s;
+                    best = vec![l];
+                }
+                Some(s) if s == score => best.push(l),
+                _ => {}
+            }
+        }
+        // Among SO_REUSEPORT listeners the client's port decides.
+        let pick = usize::from(from.port()) % best.len().max(1);
+        match best.into_iter().nth(pick) {
+            Some(l) => l.offer(self, from, to),
+            None => Answer::Refused,
+        }
+    }
+
+    /// A client asks this listener for a connection.
+    fn offer(&self, client: &TcpSocket, from: SocketAddr, to: SocketAddr) -> Answer {
+        {
+            let mut s = self.state.lock();
+            let Phase::Listening {
+                backlog,
+                pending,
+                waiting,
+            } = &mut s.phase
+            else {
+                return Answer::Refused;
+            };
+            if pending.len() > *backlog {
+                waiting.retain(|w| w.strong_count() > 0);
+                waiting.push_back(client.me.clone());
+                return Answer::Later;
+            }
+        }
+        let Ok(server) = self.child(client, from, to) else {
+            return Answer::Refused;
+        };
+        if !client.establish(&server) {
+            server.end(false);
+            return Answer::Later;
+        }
+        let refused = {
+            let mut s = self.state.lock();
+            match &mut s.phase {
+                Phase::Listening { pending, .. } => {
+                    pending.push_back(server.clone());
+                    false
+                }
+                _ => true,
+            }
+        };
+        if refused {
+            // The listener was closed at this very moment: its connections are reset.
+            server.end(true);
+            return Answer::Accepted;
+        }
+        self.common.queue.wake(Events::READABLE);
+        Answer::Accepted
+    }
+
+    /// The server's end of a new connection.
+    fn child(
+        &self,
+        client: &TcpSocket,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Result<Arc<TcpSocket>> {
+        let server = TcpSocket::with(self.core.child())?;
+        server.common.options.inherit(&self.common.options);
+        let options = self.options.lock().clone();
+        *server.options.lock() = options;
+        let window = client.window_to(&server);
+        {
+            let mut s = server.state.lock();
+            s.phase = Phase::Established;
+            s.local = Some(to);
+            s.port_locked = true;
+            s.remote = Some(from);
+            s.peer = client.me.clone();
+            s.window = window;
+        }
+        let tables = &self.core.namespace.inet;
+        tables.tcp.share(server.core.id, to, &server);
+        Ok(server)
+    }
+
+    /// This client's connection is there; false if the client has gone meanwhile.
+    fn establish(&self, server: &TcpSocket) -> bool {
+        let window = server.window_to(self);
+        {
+            let mut s = self.state.lock();
+            if !matches!(s.phase, Phase::Connecting) {
+                return false;
+            }
+            s.phase = Phase::Established;
+            s.peer = server.me.clone();
+            s.window = window;
+        }
+        self.common.queue.wake(Events::WRITABLE);
+        true
+    }
+
+    /// Lets waiting clients in while there is room.
+    fn admit(&self) {
+        loop {
+            let next = {
+                let mut s = self.state.lock();
+                let Phase::Listening {
+                    backlog,
+                    pending,
+                    waiting,
+                } = &mut s.phase
+                else {
+                    return;
+                };
+                if pending.len() > *backlog {
+                    return;
+                }
+                match waiting.pop_front() {
+                    Some(w) => w.upgrade(),
+                    None => return,
+                }
+            };
+            let Some(client) = next else {
+                continue;
+            };
+            let ends = {
+                let s = client.state.lock();
+                match s.phase {
+                    Phase::Connecting => s.local.zip(s.remote),
+                    _ => None,
+                }
+            };
+            if let Some((from, to)) = ends
+                && matches!(self.offer(&client, from, to), Answer::Refused)
+            {
+                client.fail(Errno::ECONNREFUSED);
+            }
+        }
+    }
+
+    /// The outcome of a connect in progress.
+    pub(super) fn connect_outcome(&self) -> Result<()> {
+        let mut s = self.state.lock();
+        match s.phase {
+            Phase::Connecting => Err(Errno::EAGAIN),
+            Phase::Established => {
+                s.unreported = false;
+                Ok(())
+            }
+            _ => {
+                s.unreported = false;
+                Err(self.common.take_error().unwrap_or(Errno::ECONNABORTED))
+            }
+        }
+    }
+
+    pub(super) fn do_accept(&self) -> Result<Arc<dyn Socket>> {
+        let server = {
+            let mut s = self.state.lock();
+            let Phase::Listening { pending, .. } = &mut s.phase else {
+                return Err(Errno::EINVAL);
+            };
+            pending.pop_front().ok_or(Errno::EAGAIN)?
+        };
+        self.admit();
+        Ok(server)
+    }
+
+    /// An error ends the socket's connection (tcp_reset, tcp_done).
+    pub(super) fn fail(&self, e: Errno) {
+        let free = {
+            let mut s = self.state.lock();
+            s.phase = Phase::Closed;
+            s.shut = BOTH;
+            s.peer = Weak::new();
+            // A port that bind(2) did not choose is given back.
+            if s.port_locked { None } else { s.local.take() }
+        };
+        self.unbind(free);
+        self.common.set_error(e);
+        self.common.queue.wake(ALL);
+    }
+
+    /// The peer has reset the connection.
+    pub(super) fn reset(&self) {
+        let e = {
+            let s = self.state.lock();
+            match s.phase {
+                Phase::Connecting => Errno::ECONNREFUSED,
+                // In CLOSE_WAIT.
+                Phase::Established if s.fin && !s.shut.write => Errno::EPIPE,
+                Phase::Established => Errno::ECONNRESET,
+                _ => return,
+            }
+        };
+        self.fail(e);
+    }
+
+    /// The peer will send no more.
+    fn finish(&self) {
+        {
+            let mut s = self.state.lock();
+            if !matches!(s.phase, Phase::Established) {
+                return;
+            }
+            s.fin = true;
+            s.shut.read = true;
+            // Both directions are shut: the connection is gone (LAST_ACK, TIME_WAIT).
+            if s.shut.write {
+                s.phase = Phase::Closed;
+            }
+        }
+        self.common.queue.wake(ALL);
+    }
+
+    pub(super) fn do_shutdown(&self, how: Shutdown) -> Result<()> {
+        let peer = {
+            let mut s = self.state.lock();
+            match &s.phase {
+                Phase::Established => {}
+                Phase::Listening { .. } | Phase::Connecting => {
+                    let listening = matches!(s.phase, Phase::Listening { .. });
+                    drop(s);
+                    if how.read || !listening {
+                        self.disconnect();
+                    }
+                    return Ok(());
+                }
+                Phase::Closed => return Err(Errno::ENOTCONN),
+            }
+            let fin = how.write && !s.shut.write;
+            s.shut.read |= how.read;
+            s.shut.write |= how.write;
+            let peer = s.peer.upgrade().filter(|_| fin);
+            if fin && s.fin {
+                s.phase = Phase::Closed;
+            }
+            peer
+        };
+        if let Some(p) = peer {
+            p.finish();
+        }
+        self.common.queue.wake(ALL);
+        Ok(())
+    }
+
+    /// Back to a fresh socket (connect to AF_UNSPEC, shutdown of a listener).
+    fn disconnect(&self) {
+        let old = {
+            let mut s = self.state.lock();
+            let keep = State {
+                local: s.local.filter(|_| s.port_locked),
+                port_locked: s.port_locked,
+                ..State::new()
+            };
+            std::mem::replace(&mut *s, keep)
+        };
+        let (local, locked) = (old.local, old.port_locked);
+        self.release(old, true);
+        if !locked {
+            self.unbind(local);
+        } else if let Some(l) = local {
+            let tables = &self.core.namespace.inet;
+            tables.listeners.unbind(self.core.id, l.port());
+        }
+        self.common.take_error();
+        self.common.queue.wake(ALL);
+    }
+
+    /// Leaves the port tables.
+    fn unbind(&self, local: Option<SocketAddr>) {
+        if let Some(l) = local {
+            let tables = &self.core.namespace.inet;
+            tables.listeners.unbind(self.core.id, l.port());
+            tables.tcp.unbind(self.core.id, l.port());
+        }
+    }
+
+    /// Ends what `old` was in: tells the peer, resets connections nobody accepted.
+    fn release(&self, old: State, abort: bool) {
+        let unread = !old.queue.is_empty();
+        match old.phase {
+            Phase::Listening {
+                pending, waiting, ..
+            } => {
+                for p in pending {
+                    p.end(true);
+                }
+                for w in waiting.iter().filter_map(Weak::upgrade) {
+                    w.fail(Errno::ECONNREFUSED);
+                }
+            }
+            Phase::Established => {
+                if let Some(p) = old.peer.upgrade() {
+                    if abort || unread {
+                        p.reset();
+                    } else if !old.shut.write {
+                        p.finish();
+                    }
+                }
+            }
+            Phase::Connecting | Phase::Closed => {}
+        }
+    }
+
+    pub(super) fn do_close(&self) {
+        // SO_LINGER with no time: a reset.
+        let abort = self.common.options.with(|v| v.linger == Some(0));
+        self.end(abort);
+    }
+
+    fn end(&self, abort: bool) {
+        let old = {
+            let mut s = self.state.lock();
+            let gone = State {
+                shut: BOTH,
+                orphan: true,
+                ..State::new()
+            };
+            std::mem::replace(&mut *s, gone)
+        };
+        let local = old.local;
+        self.release(old, abort);
+        self.unbind(local);
+        self.common.queue.wake(ALL);
+    }
+}

@@ -1,0 +1,372 @@
+//! AF_NETLINK sockets (netlink(7)) and the interface ioctls (netdevice(7)): how programs ask about links, addresses and routes.
+//!
+//! Requests are answered at once into the socket's own queue, as rtnetlink does.
+
+mod ioctl;
+mod message;
+mod route;
+#[cfg(test)]
+mod tests;
+
+pub use ioctl::ioctl;
+
+use super::namespace::NetNamespace;
+use super::options::{DEFAULT_BUF, from_int, int};
+use super::socket::{
+    Cmsg, Common, MEMORY, MsgFlags, Received, RecvMsg, SendMsg, SockCx, SockType, Socket, Ucred,
+};
+use crate::abi::{Errno, Result};
+use crate::sync::{Charge, Events, Mutex, Rank};
+use crate::usermem::{Segment, UserPtr, put_all};
+use crate::vfs::Caller;
+use std::any::Any;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Bytes of `struct sockaddr_nl`.
+const ADDR_LEN: usize = 12;
+const SOL_NETLINK: i32 = 270;
+/// Largest request: no program here needs more.
+const MAX_REQUEST: usize = 65536;
+/// Most bytes of a datagram of answers (netlink_dump allocates as much).
+const MAX_ANSWER: usize = 16384;
+
+/// Port numbers in use.
+pub struct NetlinkTable(Mutex<HashSet<(i32, u32)>>);
+
+impl Default for NetlinkTable {
+    fn default() -> NetlinkTable {
+        NetlinkTable(Mutex::new(Rank::NET_TABLE, HashSet::new()))
+    }
+}
+
+/// A netlink socket.
+pub struct NetlinkSocket {
+    common: Common,
+    namespace: Arc<NetNamespace>,
+    sock_type: SockType,
+    protocol: i32,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Port number; 0 until bound.
+    port: u32,
+    groups: u32,
+    /// Connected to another port than the kernel's.
+    peer: u32,
+    queue: VecDeque<(Vec<u8>, Charge)>,
+    options: HashMap<i32, i32>,
+}
+
+impl NetlinkSocket {
+    /// socket(2).
+    ///
+    /// # Errors
+    /// ESOCKTNOSUPPORT; EPROTONOSUPPORT for protocols that are not there; ENFILE.
+    pub fn new(
+        namespace: &Arc<NetNamespace>,
+        sock_type: SockType,
+        protocol: i32,
+    ) -> Result<Arc<NetlinkSocket>> {
+        if !matches!(sock_type, SockType::Raw | SockType::Dgram) {
+            return Err(Errno::ESOCKTNOSUPPORT);
+        }
+        if !matches!(protocol, libc::NETLINK_ROUTE | libc::NETLINK_KOBJECT_UEVENT) {
+            return Err(Errno::EPROTONOSUPPORT);
+        }
+        Ok(Arc::new(NetlinkSocket {
+            common: Common::new(DEFAULT_BUF, DEFAULT_BUF)?,
+            namespace: namespace.clone(),
+            sock_type,
+            protocol,
+            state: Mutex::new(Rank::OBJECT, State::default()),
+        }))
+    }
+
+    /// Takes a port: `want`, or for 0 the process id if it is free, else some other number.
+    fn take_port(&self, cx: &SockCx<'_>, want: u32) -> Result<()> {
+        let port = {
+            let mut used = self.namespace.netlink.0.lock();
+            if want != 0 {
+                if !used.insert((self.protocol, want)) {
+                    return Err(Errno::EADDRINUSE);
+                }
+                want
+            } else {
+                let mut port = cx.caller.tgid().cast_unsigned();
+                // Linux counts down from -4096.
+                let mut other = 4096u32.wrapping_neg();
+                while port == 0 || !used.insert((self.protocol, port)) {
+                    port = other;
+                    other = other.wrapping_sub(1);
+                }
+                port
+            }
+        };
+        let mut s = self.state.lock();
+        if s.port != 0 {
+            drop(s);
+            self.namespace
+                .netlink
+                .0
+                .lock()
+                .remove(&(self.protocol, port));
+            return Ok(());
+        }
+        s.port = port;
+        Ok(())
+    }
+
+    fn ensure_port(&self, cx: &SockCx<'_>) -> Result<u32> {
+        if self.state.lock().port == 0 {
+            self.take_port(cx, 0)?;
+        }
+        Ok(self.state.lock().port)
+    }
+
+    /// Queues an answer.
+    fn answer(&self, data: Vec<u8>) -> Result<()> {
+        let charge = MEMORY.charge(data.len() + 512).ok_or(Errno::ENOBUFS)?;
+        {
+            let mut s = self.state.lock();
+            let held: usize = s.queue.iter().map(|q| q.1.amount()).sum();
+            if held > 0 && held + charge.amount() > self.common.options.with(|v| v.rcvbuf) {
+                self.common.set_error(Errno::ENOBUFS);
+                return Ok(());
+            }
+            s.queue.push_back((data, charge));
+        }
+        self.common.queue.wake(Events::READABLE);
+        Ok(())
+    }
+}
+
+/// `struct sockaddr_nl`: port and groups.
+fn parse(raw: &[u8]) -> Result<(u32, u32)> {
+    if raw.len() < ADDR_LEN {
+        return Err(Errno::EINVAL);
+    }
+    let (family, rest) = u16::read_from_prefix(raw).map_err(|_| Errno::EINVAL)?;
+    if i32::from(family) != libc::AF_NETLINK {
+        return Err(Errno::EINVAL);
+    }
+    let (port, rest) = rest
+        .get(2..)
+        .and_then(|r| u32::read_from_prefix(r).ok())
+        .ok_or(Errno::EINVAL)?;
+    let (groups, _) = u32::read_from_prefix(rest).map_err(|_| Errno::EINVAL)?;
+    Ok((port, groups))
+}
+
+fn encode(port: u32, groups: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(ADDR_LEN);
+    out.extend_from_slice(16u16.as_bytes());
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(port.as_bytes());
+    out.extend_from_slice(groups.as_bytes());
+    out
+}
+
+impl Socket for NetlinkSocket {
+    fn domain(&self) -> i32 {
+        libc::AF_NETLINK
+    }
+    fn sock_type(&self) -> SockType {
+        self.sock_type
+    }
+    fn protocol(&self) -> i32 {
+        self.protocol
+    }
+    fn common(&self) -> &Common {
+        &self.common
+    }
+    fn bind(&self, cx: &SockCx<'_>, addr: &[u8]) -> Result<()> {
+        let (port, groups) = parse(addr)?;
+        let bound = self.state.lock().port;
+        if bound != 0 {
+            if port != bound {
+                return Err(Errno::EINVAL);
+            }
+        } else {
+            self.take_port(cx, port)?;
+        }
+        self.state.lock().groups = groups;
+        Ok(())
+    }
+    fn connect(&self, cx: &SockCx<'_>, addr: &[u8]) -> Result<()> {
+        if addr.get(..2) == Some(&[0, 0]) {
+            self.state.lock().peer = 0;
+            return Ok(());
+        }
+        let (port, _) = parse(addr)?;
+        self.ensure_port(cx)?;
+        self.state.lock().peer = port;
+        Ok(())
+    }
+    fn local_name(&self) -> Result<Vec<u8>> {
+        let s = self.state.lock();
+        Ok(encode(s.port, s.groups))
+    }
+    fn peer_name(&self) -> Result<Vec<u8>> {
+        Ok(encode(self.state.lock().peer, 0))
+    }
+    fn send(&self, cx: &SockCx<'_>, msg: &mut SendMsg<'_>) -> Result<usize> {
+        if msg.flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let to = match msg.to {
+            Some(raw) => parse(raw)?.0,
+            None => self.state.lock().peer,
+        };
+        let port = self.ensure_port(cx)?;
+        let len = msg.src.remaining();
+        if len > self.common.options.with(|v| v.sndbuf).saturating_sub(32) || len > MAX_REQUEST {
+            return Err(Errno::EMSGSIZE);
+        }
+        if to != 0 {
+            // Other programs' sockets cannot be reached: there is no protocol here that uses it.
+            return Err(Errno::ECONNREFUSED);
+        }
+        let request = Segment::fill(msg.src, len)?;
+        if request.len() < len {
+            return Err(Errno::EFAULT);
+        }
+        if self.protocol == libc::NETLINK_ROUTE {
+            for answer in route::handle(cx.caller, &self.namespace, port, request.bytes()) {
+                self.answer(answer)?;
+            }
+        }
+        Ok(len)
+    }
+    fn recv(&self, _cx: &SockCx<'_>, msg: &mut RecvMsg<'_>) -> Result<Received> {
+        if msg.flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.common.check_error()?;
+        let data = {
+            let mut s = self.state.lock();
+            if msg.flags.contains(MsgFlags::PEEK) {
+                s.queue.front().map(|q| q.0.clone())
+            } else {
+                s.queue.pop_front().map(|q| q.0)
+            }
+            .ok_or(Errno::EAGAIN)?
+        };
+        let part = data.get(..msg.dst.remaining()).unwrap_or(&data);
+        let did = put_all(msg.dst, part)?;
+        if did < part.len() {
+            return Err(Errno::EFAULT);
+        }
+        let mut out = Received {
+            len: did,
+            from: Some(encode(0, 0)),
+            ..Received::default()
+        };
+        if did < data.len() {
+            out.flags |= MsgFlags::TRUNC;
+            if msg.flags.contains(MsgFlags::TRUNC) {
+                out.len = data.len();
+            }
+        }
+        if self.common.options.with(|v| v.passcred) {
+            out.control.push(Cmsg::Credentials(Ucred {
+                pid: 0,
+                uid: 0,
+                gid: 0,
+            }));
+        }
+        if self.state.lock().options.get(&libc::NETLINK_PKTINFO) == Some(&1) {
+            out.control
+                .push(Cmsg::Other(SOL_NETLINK, libc::NETLINK_PKTINFO, vec![0; 4]));
+        }
+        Ok(out)
+    }
+    fn option(&self, _cx: &dyn Caller, level: i32, name: i32) -> Result<Vec<u8>> {
+        if level != SOL_NETLINK {
+            return Err(Errno::ENOPROTOOPT);
+        }
+        let s = self.state.lock();
+        match name {
+            libc::NETLINK_LIST_MEMBERSHIPS => Ok(s.groups.as_bytes().to_vec()),
+            libc::NETLINK_PKTINFO
+            | libc::NETLINK_BROADCAST_ERROR
+            | libc::NETLINK_NO_ENOBUFS
+            | libc::NETLINK_CAP_ACK
+            | libc::NETLINK_EXT_ACK
+            | libc::NETLINK_GET_STRICT_CHK => {
+                Ok(from_int(s.options.get(&name).copied().unwrap_or(0)))
+            }
+            _ => Err(Errno::ENOPROTOOPT),
+        }
+    }
+    fn set_option(&self, _cx: &dyn Caller, level: i32, name: i32, value: &[u8]) -> Result<()> {
+        if level != SOL_NETLINK {
+            return Err(Errno::ENOPROTOOPT);
+        }
+        let n = int(value)?;
+        let mut s = self.state.lock();
+        match name {
+            libc::NETLINK_ADD_MEMBERSHIP | libc::NETLINK_DROP_MEMBERSHIP => {
+                if !(1..=63).contains(&n) {
+                    return Err(Errno::EINVAL);
+                }
+                // Groups beyond the 32 of the address have no news here.
+                let bit = 1u32.checked_shl(n.cast_unsigned() - 1).unwrap_or(0);
+                if name == libc::NETLINK_ADD_MEMBERSHIP {
+                    s.groups |= bit;
+                } else {
+                    s.groups &= !bit;
+                }
+            }
+            libc::NETLINK_PKTINFO
+            | libc::NETLINK_BROADCAST_ERROR
+            | libc::NETLINK_NO_ENOBUFS
+            | libc::NETLINK_CAP_ACK
+            | libc::NETLINK_EXT_ACK
+            | libc::NETLINK_GET_STRICT_CHK => {
+                s.options.insert(name, i32::from(n != 0));
+            }
+            _ => return Err(Errno::ENOPROTOOPT),
+        }
+        Ok(())
+    }
+    fn poll(&self) -> Events {
+        let mut e = Events::WRITABLE | Events::WRBAND;
+        if self.common.has_error() {
+            e |= Events::ERR;
+        }
+        if !self.state.lock().queue.is_empty() {
+            e |= Events::READABLE;
+        }
+        e
+    }
+    fn ioctl(&self, cx: &dyn Caller, cmd: u32, arg: u64) -> Result<i64> {
+        if u64::from(cmd) == libc::FIONREAD {
+            let n = self.state.lock().queue.front().map_or(0, |q| q.0.len());
+            let n = i32::try_from(n).unwrap_or(i32::MAX);
+            cx.memory().put(UserPtr::<i32>::new(arg), &n)?;
+            return Ok(0);
+        }
+        ioctl(cx, &self.namespace, cmd, arg)
+    }
+    fn close(&self) {
+        let (port, queue) = {
+            let mut s = self.state.lock();
+            (std::mem::take(&mut s.port), std::mem::take(&mut s.queue))
+        };
+        drop(queue);
+        if port != 0 {
+            self.namespace
+                .netlink
+                .0
+                .lock()
+                .remove(&(self.protocol, port));
+        }
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,121 @@
+use super::message::{ACK, DONE, DUMP, ERROR, Header, REQUEST, attribute, next};
+use super::*;
+use crate::usermem::{KernelSink, KernelSource};
+use crate::vfs::KernelCaller;
+
+fn cx() -> SockCx<'static> {
+    SockCx {
+        caller: &KernelCaller,
+        fs: None,
+    }
+}
+
+/// Sends one request and returns the answers: type and body.
+fn ask(kind: u16, flags: u16, body: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let s = NetlinkSocket::new(&Arc::default(), SockType::Raw, libc::NETLINK_ROUTE).unwrap();
+    let header = Header {
+        len: u32::try_from(16 + body.len()).unwrap(),
+        kind,
+        flags: flags | REQUEST,
+        seq: 7,
+        port: 0,
+    };
+    let mut raw = header.as_bytes().to_vec();
+    raw.extend_from_slice(body);
+    s.send(
+        &cx(),
+        &mut SendMsg {
+            src: &mut KernelSource::new(&raw),
+            to: None,
+            control: Vec::new(),
+            flags: MsgFlags::empty(),
+        },
+    )
+    .unwrap();
+    let mut out = Vec::new();
+    loop {
+        let mut dst = KernelSink::new(32768);
+        let mut msg = RecvMsg {
+            dst: &mut dst,
+            flags: MsgFlags::empty(),
+            control: false,
+        };
+        if s.recv(&cx(), &mut msg).is_err() {
+            return out;
+        }
+        let mut rest = dst.data.as_slice();
+        while let Some((h, b)) = next(&mut rest) {
+            assert_eq!(h.seq, 7);
+            assert_ne!(h.port, 0);
+            out.push((h.kind, b.to_vec()));
+        }
+    }
+}
+
+#[test]
+fn links_addresses_and_routes_of_loopback() {
+    let links = ask(libc::RTM_GETLINK, DUMP, &[0; 16]);
+    assert_eq!(links.len(), 2);
+    assert_eq!(links[0].0, libc::RTM_NEWLINK);
+    assert_eq!(
+        attribute(&links[0].1[16..], libc::IFLA_IFNAME),
+        Some(&b"lo\0"[..])
+    );
+    assert_eq!(links[1].0, DONE);
+
+    let all = ask(libc::RTM_GETADDR, DUMP, &[0; 8]);
+    assert_eq!(all.len(), 3);
+    assert_eq!(
+        attribute(&all[0].1[8..], libc::IFA_LOCAL),
+        Some(&[127, 0, 0, 1][..])
+    );
+    let v6 = ask(libc::RTM_GETADDR, DUMP, &[10, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(v6.len(), 2);
+
+    let routes = ask(libc::RTM_GETROUTE, DUMP, &[2; 12]);
+    assert_eq!(
+        routes.len(),
+        4,
+        "what an interface-less Linux has, and the end"
+    );
+}
+
+#[test]
+fn errors_and_acknowledgements() {
+    let err = |answers: Vec<(u16, Vec<u8>)>| match answers.as_slice() {
+        [(ERROR, body)] => i32::from_ne_bytes(body[..4].try_into().unwrap()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        err(ask(libc::RTM_NEWLINK, ACK, &[0; 16])),
+        -libc::EOPNOTSUPP
+    );
+    let mut absent = [0; 16];
+    absent[4] = 9;
+    assert_eq!(err(ask(libc::RTM_GETLINK, 0, &absent)), -libc::ENODEV);
+    let mut lo = [0; 16];
+    lo[4] = 1;
+    let answers = ask(libc::RTM_GETLINK, ACK, &lo);
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[0].0, libc::RTM_NEWLINK);
+    assert_eq!(err(answers[1..].to_vec()), 0);
+    // A request without its family header asks for all.
+    assert!(ask(libc::RTM_GETADDR, DUMP, &[]).len() == 3);
+}
+
+#[test]
+fn ports_are_the_process_id_or_something_else() {
+    let ns = Arc::default();
+    let new = || NetlinkSocket::new(&ns, SockType::Raw, libc::NETLINK_ROUTE).unwrap();
+    let (a, b) = (new(), new());
+    a.bind(&cx(), &encode(42, 1)).unwrap();
+    assert_eq!(b.bind(&cx(), &encode(42, 0)), Err(Errno::EADDRINUSE));
+    b.bind(&cx(), &encode(0, 0)).unwrap();
+    assert_ne!(parse(&b.local_name().unwrap()).unwrap().0, 0);
+    a.close();
+    new().bind(&cx(), &encode(42, 0)).unwrap();
+    assert_eq!(
+        NetlinkSocket::new(&ns, SockType::Raw, libc::NETLINK_GENERIC).err(),
+        Some(Errno::EPROTONOSUPPORT)
+    );
+}
