@@ -179,7 +179,7 @@ fn word(data: &Data, offset: u32) -> u32 {
 fn check(i: &Insn, left: usize) -> Result<()> {
     let fits = |jump: usize| jump < left;
     let ok = match i.code {
-        op::LD_ABS => i.k < DATA_SIZE && i.k % 4 == 0,
+        op::LD_ABS => i.k < DATA_SIZE && i.k.is_multiple_of(4),
         op::LD_MEM | op::LDX_MEM | op::ST | op::STX => (i.k as usize) < MEM_WORDS,
         op::LD_LEN
         | op::LDX_LEN

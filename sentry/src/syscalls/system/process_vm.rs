@@ -10,8 +10,11 @@ use std::sync::Arc;
 /// Bytes copied at a time.
 const CHUNK: usize = 64 << 10;
 
+/// Address and length of a range in the other task.
+type Range = (u64, u64);
+
 /// The other task and the memory ranges of its side.
-fn remote(cx: &Cx<'_>, args: &Args) -> Result<(Arc<Task>, Vec<(u64, u64)>)> {
+fn remote(cx: &Cx<'_>, args: &Args) -> Result<(Arc<Task>, Vec<Range>)> {
     if args.get::<u64>(5) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -34,7 +37,7 @@ fn remote(cx: &Cx<'_>, args: &Args) -> Result<(Arc<Task>, Vec<(u64, u64)>)> {
 /// Copies range by range; stops at the first byte that cannot be accessed, or for a signal.
 fn copy(
     cx: &Cx<'_>,
-    ranges: &[(u64, u64)],
+    ranges: &[Range],
     mut step: impl FnMut(u64, usize) -> Result<usize>,
 ) -> SysResult {
     let mut total = 0usize;
