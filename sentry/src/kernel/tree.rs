@@ -195,21 +195,12 @@ pub(super) struct Node {
     pub life: Life,
     /// Signal that the parent gets at exit; 0 none (clone's low byte).
     pub exit_signal: i32,
-    /// A stop (signal) or continue not yet reported to wait4.
-    pub report: Option<Report>,
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: bool,
     /// Has called execve since fork (setpgid's EACCES).
     pub execed: bool,
     /// Given to an init that need not wait for strangers ([`TaskTree::reap_orphans`]): nobody sees it end.
     pub adopted: bool,
-}
-
-/// A job-control change that wait4(WUNTRACED | WCONTINUED) may report once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Report {
-    Stopped(i32),
-    Continued,
 }
 
 /// All processes of the sandbox (guarded by one lock, as Linux's `tasklist_lock`).

@@ -24,6 +24,8 @@ int main(void)
     a = MUST(fork());
     if (a == 0) {
         raise(SIGSTOP);
+        /* The parent's wait must find it alive. */
+        pause_ms(200);
         _exit(1);
     }
     SHOW(waitid(P_PID, a, &info, WSTOPPED | WEXITED | WNOWAIT));

@@ -43,5 +43,6 @@ pub use send::{
 };
 pub use set::{DefaultAction, SigSet, Signal};
 pub use signalfd::SignalFd;
+pub(in crate::kernel) use state::Report;
 pub use state::{GroupSignals, TaskSignals, TaskState};
 pub use stop::ticks;

@@ -3,7 +3,7 @@
 use super::info::SigInfo;
 use super::queue::{Queued, QuotaGuard, SignalQuota};
 use super::set::{SigSet, Signal};
-use super::state::{GroupSignals, Notice, Stop, TaskState, TaskStop, recalculate};
+use super::state::{GroupSignals, Notice, Report, Stop, TaskState, TaskStop, recalculate};
 use crate::abi::{Errno, Result};
 use crate::auth::{Caps, Credentials};
 use crate::kernel::{ExitStatus, Kernel, Task, ThreadGroup, worker};
@@ -221,7 +221,11 @@ fn prepare(g: &mut GroupSignals, signal: Signal, kicks: &mut Kicks) {
     if signal != Signal::CONT {
         return;
     }
-    match std::mem::take(&mut g.stop) {
+    let stop = std::mem::take(&mut g.stop);
+    if stop != Stop::Running {
+        g.report = Some(Report::Continued);
+    }
+    match stop {
         Stop::Running => return,
         Stop::Stopping { signal, .. } => g.notice = Some(Notice::Stopped(signal)),
         Stop::Stopped { .. } => g.notice = Some(Notice::Continued),

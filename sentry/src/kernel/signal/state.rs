@@ -24,6 +24,15 @@ pub(super) enum Stop {
     Stopped { signal: Signal },
 }
 
+/// A job-control change that wait4(WUNTRACED | WCONTINUED) may report once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kernel) enum Report {
+    /// All tasks stand, by this signal.
+    Stopped(i32),
+    /// SIGCONT was sent.
+    Continued,
+}
+
 /// What the next task to look at its signals tells the parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
@@ -42,6 +51,8 @@ pub struct GroupSignals {
     pub(super) exiting: Option<ExitStatus>,
     pub(super) stop: Stop,
     pub(super) notice: Option<Notice>,
+    /// A stop or continue that no wait has reported yet.
+    pub(in crate::kernel) report: Option<Report>,
     pub(super) unkillable: bool,
     /// Identity of the leader when it exited, for permission to signal a zombie.
     pub(super) last_creds: Option<Arc<Credentials>>,

@@ -4,9 +4,8 @@ use super::action::SaFlags;
 use super::info::{SigInfo, code};
 use super::send::{Kicks, Origin, send_group};
 use super::set::Signal;
-use super::state::{GroupSignals, Notice, Stop, TaskStop};
+use super::state::{GroupSignals, Notice, Report, Stop, TaskStop};
 use crate::kernel::Task;
-use crate::kernel::tree::Report;
 use crate::sync::Events;
 use std::sync::Arc;
 
@@ -35,29 +34,19 @@ pub(super) fn one_less(g: &mut GroupSignals) {
     if *left == 0 {
         let signal = *signal;
         g.stop = Stop::Stopped { signal };
+        g.report = Some(Report::Stopped(signal.number()));
         g.notice = Some(Notice::Stopped(signal));
     }
 }
 
-/// Tells the parent what `notice` says, if there is one: wait4's report, SIGCHLD, wake-up.
+/// Tells the parent of a stop or continue, if there is one to tell: SIGCHLD, and its waits look again.
 pub(super) fn tell_parent(task: &Task) {
     let kernel = task.kernel();
     let group = task.group();
-    let (parent, notice) = {
-        let mut tree = kernel.tree.lock();
-        let Some(notice) = group.signals.lock().notice.take() else {
-            return;
-        };
-        let Some(node) = tree.nodes.get_mut(&group.pid()) else {
-            return;
-        };
-        node.report = Some(match notice {
-            Notice::Stopped(s) => Report::Stopped(s.number()),
-            Notice::Continued => Report::Continued,
-        });
-        let parent = node.parent;
-        (tree.nodes.get(&parent).map(|n| n.group.clone()), notice)
+    let Some(notice) = group.signals.lock().notice.take() else {
+        return;
     };
+    let parent = kernel.process(group.parent_pid());
     let Some(parent) = parent else { return };
     let action = parent.signals.lock().handlers().get(Signal::CHLD);
     if action.handler != super::action::SIG_IGN && !action.sa_flags().contains(SaFlags::NOCLDSTOP) {

@@ -255,7 +255,6 @@ fn make(
             threads: vec![task.clone()],
             life: Life::Alive,
             exit_signal,
-            report: None,
             subreaper: false,
             execed: false,
             adopted: false,

@@ -269,6 +269,7 @@ pub(in crate::kernel) fn is_orphaned(tree: &TaskTree, pgid: i32, without: i32) -
         n.group.pgid() == pgid
             && n.group.pid() != without
             && !matches!(n.life, Life::Zombie(_))
+            && !n.adopted
             && tree.nodes.get(&n.parent).is_some_and(|p| {
                 p.group.pgid() != pgid && p.group.sid() == n.group.sid() && n.parent != without
             })

@@ -97,7 +97,6 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
         threads: vec![task.clone()],
         life: Life::Alive,
         exit_signal: libc::SIGCHLD,
-        report: None,
         subreaper: false,
         execed: false,
         adopted: false,

@@ -2,7 +2,8 @@
 
 use super::exit::reap;
 use crate::abi::Errno;
-use crate::kernel::tree::{Life, Report};
+use crate::kernel::signal::Report;
+use crate::kernel::tree::Life;
 use crate::kernel::{Cx, ExitStatus, ThreadGroup};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -85,7 +86,8 @@ pub fn find(cx: &Cx<'_>, which: Which, wanted: Wanted) -> Result<Option<Found>, 
             continue;
         }
         any = true;
-        let change = match (node.life, node.report) {
+        let report = node.group.signals.lock().report;
+        let change = match (node.life, report) {
             (Life::Zombie(s), _) if wanted.exited => Change::Ended(s),
             (Life::Zombie(_), _) => continue,
             (_, Some(Report::Stopped(sig))) if wanted.stopped => Change::Stopped(sig),
@@ -94,7 +96,7 @@ pub fn find(cx: &Cx<'_>, which: Which, wanted: Wanted) -> Result<Option<Found>, 
         };
         let group = node.group.clone();
         if !wanted.keep && !matches!(change, Change::Ended(_)) {
-            node.report = None;
+            group.signals.lock().report = None;
         }
         let found = describe(&group, change);
         if matches!(change, Change::Ended(_)) && !wanted.keep {

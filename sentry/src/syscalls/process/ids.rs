@@ -31,7 +31,8 @@ pub fn getsid(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 /// `setpgid(pid, pgid)`.
 pub fn setpgid(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let (pid, pgid): (i32, i32) = (a.get(0), a.get(1));
-    if pgid < 0 {
+    // A pgid of 0 stands for the pid, also if that is negative.
+    if pgid < 0 || (pgid == 0 && pid < 0) {
         return Err(Errno::EINVAL.into());
     }
     if pid < 0 {

@@ -3,7 +3,6 @@
 use super::clock::AnyClock;
 use super::{ABSTIME, read_setting};
 use crate::abi::{Errno, Result};
-use crate::auth::Caps;
 use crate::kernel::Cx;
 use crate::kernel::signal::Signal;
 use crate::kernel::timers::{self, Notification, TimerClock};
@@ -56,9 +55,6 @@ fn notification(cx: &Cx<'_>, ptr: UserPtr<SigEvent>) -> Result<Notification> {
 
 pub(super) fn timer_create(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let clock = match AnyClock::find(cx, args.get(0))? {
-        AnyClock::Wall(c) if c.is_alarm() && !cx.creds().has(Caps::WAKE_ALARM) => {
-            return Err(Errno::EPERM.into());
-        }
         AnyClock::Wall(c) if c.is_alarm() || !c.has_timers() => {
             return Err(Errno::EOPNOTSUPP.into());
         }
