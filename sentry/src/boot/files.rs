@@ -35,7 +35,6 @@ impl Sources<'_> {
         mounts: &[MountConfig],
     ) -> Result<Arc<MountNamespace>, BootError> {
         crate::procfs::prepare();
-        sysfs::prepare();
         devfs::register_drivers();
         let failed =
             |what: &str, e: Errno| BootError::Failed(format!("cannot mount {what}: {}", reason(e)));

@@ -12,7 +12,7 @@ use crate::usermem::{Sink, Source};
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 bitflags::bitflags! {
     /// O_* flags of open(2), x86-64 values. The access mode is in the low two bits: see [`OpenFlags::readable`].
@@ -239,6 +239,8 @@ pub struct File {
     path: Option<Path>,
     flags: AtomicU32,
     pos: Mutex<u64>,
+    /// `pos` after the last call that moved it, for those who must not wait for one that runs.
+    last_pos: AtomicU64,
     /// F_SETOWN and friends.
     owner: Mutex<FileOwner>,
     /// Keeps a regular file open for writing from being executed.
@@ -276,6 +278,7 @@ impl File {
             path,
             flags: AtomicU32::new(keep.bits()),
             pos: Mutex::new(Rank::FILE_POS, 0),
+            last_pos: AtomicU64::new(0),
             owner: Mutex::new(
                 Rank::LEAF,
                 FileOwner {
@@ -329,7 +332,10 @@ impl File {
             // Streams have none: their readers and writers do not wait for each other.
             f(&mut 0)
         } else {
-            f(&mut self.pos.lock())
+            let mut pos = self.pos.lock();
+            let result = f(&mut pos);
+            self.last_pos.store(*pos, Ordering::Relaxed);
+            result
         }
     }
     /// lseek(2): moves the position and returns it. ESPIPE if there is none.
@@ -342,9 +348,15 @@ impl File {
             Ok(*pos)
         })
     }
-    /// The file position; prefer [`File::with_position`], which also knows objects with a position of their own.
-    pub fn pos(&self) -> &Mutex<u64> {
-        &self.pos
+    /// The position now, without waiting for a call that is moving it (/proc/PID/fdinfo; it may be read through the very file
+    /// that it describes).
+    pub fn position(&self) -> u64 {
+        if self.ops.own_position() {
+            let asked = self.ops.seek(self, OWN_POSITION, 0, Whence::Current);
+            asked.unwrap_or(0)
+        } else {
+            self.last_pos.load(Ordering::Relaxed)
+        }
     }
     /// SIGIO owner.
     pub fn owner(&self) -> &Mutex<FileOwner> {

@@ -1,35 +1,51 @@
 //! /sys/devices/system/cpu: one package with one core per processor.
 
 use super::Maker;
-use std::sync::LazyLock;
+use std::arch::x86_64::__cpuid_count;
 
-/// Caches of the first processor: index, then (file, value).
-type Caches = Vec<(u32, Vec<(&'static str, String)>)>;
+/// One cache of a core, as CPUID describes it; the guest can ask for the same.
+struct Cache {
+    level: u32,
+    kind: &'static str,
+    line: u32,
+    partitions: u32,
+    ways: u32,
+    sets: u32,
+}
 
-const CACHE_FILES: &[&str] = &[
-    "coherency_line_size",
-    "level",
-    "number_of_sets",
-    "physical_line_partition",
-    "size",
-    "type",
-    "ways_of_associativity",
-];
+/// Caches of the processor: CPUID leaf 4 (Intel) or 8000001D (AMD), which have the same form.
+fn caches() -> Vec<Cache> {
+    const INTEL: u32 = 4;
+    const AMD: u32 = 0x8000_001d;
+    for leaf in [INTEL, AMD] {
+        let highest = __cpuid_count(leaf & 0x8000_0000, 0).eax;
+        if highest < leaf {
+            continue;
+        }
+        let found: Vec<Cache> = (0..8).map_while(|i| cache(leaf, i)).collect();
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    Vec::new()
+}
 
-static CACHES: LazyLock<Caches> = LazyLock::new(|| {
-    let read = |i: u32, file: &'static str| {
-        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{i}/{file}");
-        let text = std::fs::read_to_string(path).ok()?;
-        Some((file, text.trim_end().to_owned()))
+fn cache(leaf: u32, index: u32) -> Option<Cache> {
+    let r = __cpuid_count(leaf, index);
+    let kind = match r.eax & 0x1f {
+        1 => "Data",
+        2 => "Instruction",
+        3 => "Unified",
+        _ => return None,
     };
-    (0..8)
-        .map(|i| (i, CACHE_FILES.iter().filter_map(|f| read(i, f)).collect()))
-        .take_while(|(_, files): &(u32, Vec<_>)| !files.is_empty())
-        .collect()
-});
-
-pub(super) fn prepare() {
-    LazyLock::force(&CACHES);
+    Some(Cache {
+        level: r.eax >> 5 & 7,
+        kind,
+        line: (r.ebx & 0xfff) + 1,
+        partitions: (r.ebx >> 12 & 0x3ff) + 1,
+        ways: (r.ebx >> 22) + 1,
+        sets: r.ecx.saturating_add(1),
+    })
 }
 
 /// `0-3`, or `0` for a single one.
@@ -61,12 +77,13 @@ pub(super) fn add(m: &mut Maker) {
     m.line(&format!("{root}/kernel_max"), 63);
     m.line(&format!("{root}/smt/active"), 0);
     m.line(&format!("{root}/smt/control"), "notsupported");
+    let caches = caches();
     for cpu in 0..n {
-        one(m, cpu, n);
+        one(m, cpu, n, &caches);
     }
 }
 
-fn one(m: &mut Maker, cpu: u32, n: u32) {
+fn one(m: &mut Maker, cpu: u32, n: u32, caches: &[Cache]) {
     let dir = format!("devices/system/cpu/cpu{cpu}");
     let own = (cpu.to_string(), mask(cpu, cpu + 1));
     let all = (list(n), mask(0, n));
@@ -95,17 +112,27 @@ fn one(m: &mut Maker, cpu: u32, n: u32) {
         m.line(&format!("{topology}/{file}_list"), as_list);
         m.line(&format!("{topology}/{file}"), as_mask);
     }
-    for (index, files) in CACHES.iter() {
-        let cache = format!("{dir}/cache/index{index}");
-        let level = files.iter().find(|(f, _)| *f == "level");
+    for (index, c) in caches.iter().enumerate() {
+        let dir = format!("{dir}/cache/index{index}");
         // The last level is the package's, the others are the core's.
-        let shared = level.is_some_and(|(_, l)| l == "3");
+        let shared = c.level >= 3;
         let (as_list, as_mask) = if shared { &all } else { &own };
-        for (file, value) in files {
-            m.line(&format!("{cache}/{file}"), value);
+        let bytes = [c.line, c.partitions, c.ways, c.sets]
+            .iter()
+            .fold(1u64, |size, f| size.saturating_mul(u64::from(*f)));
+        for (file, value) in [
+            ("coherency_line_size", c.line),
+            ("id", if shared { 0 } else { cpu }),
+            ("level", c.level),
+            ("number_of_sets", c.sets),
+            ("physical_line_partition", c.partitions),
+            ("ways_of_associativity", c.ways),
+        ] {
+            m.line(&format!("{dir}/{file}"), value);
         }
-        m.line(&format!("{cache}/id"), if shared { 0 } else { cpu });
-        m.line(&format!("{cache}/shared_cpu_list"), as_list);
-        m.line(&format!("{cache}/shared_cpu_map"), as_mask);
+        m.line(&format!("{dir}/size"), format!("{}K", bytes / 1024));
+        m.line(&format!("{dir}/type"), c.kind);
+        m.line(&format!("{dir}/shared_cpu_list"), as_list);
+        m.line(&format!("{dir}/shared_cpu_map"), as_mask);
     }
 }

@@ -28,11 +28,6 @@ pub trait Machine: Send + Sync {
     fn cpu_time(&self) -> (u64, u64);
 }
 
-/// Reads what must be read from the host: the processor's caches, which the guest's CPUID shows as well. Call before lock-down.
-pub fn prepare() {
-    cpu::prepare();
-}
-
 /// Makes the files of a tree.
 struct Maker {
     fs: FsId,

@@ -119,7 +119,7 @@ impl LinkTarget for FdLink {
 fn info(e: &FdEntry) -> Result<Vec<u8>> {
     let file = &e.file;
     let pos = if file.ops().seekable() {
-        file.seek(0, crate::vfs::Whence::Current).unwrap_or(0)
+        file.position()
     } else {
         0
     };
