@@ -18,8 +18,6 @@ use std::sync::Arc;
 
 /// Most bytes a master may write ahead of the line discipline, as in Linux.
 const BACKLOG_LIMIT: usize = 64 << 10;
-/// Most bytes one read of a master gets (the read buffer of its own line discipline in Linux).
-const MASTER_READ: usize = 4095;
 
 /// `struct winsize`: rows, columns, x and y pixels.
 pub type WinSize = [u16; 4];
@@ -318,7 +316,7 @@ impl Pty {
             if s.packet {
                 out.push(0);
             }
-            let n = queued.min(MASTER_READ).min(max - out.len());
+            let n = queued.min(max - out.len());
             out.extend(s.ldisc.output().drain(..n));
             s.ldisc.output_taken();
             Ok(out)
