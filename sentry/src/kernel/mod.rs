@@ -9,6 +9,7 @@ pub mod cx;
 mod fd_table;
 pub mod futex;
 pub mod identity;
+pub mod ipc;
 pub mod jobs;
 pub mod limits;
 pub mod machine;

@@ -36,6 +36,10 @@ impl VmaMap {
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Vma> {
         self.tree.values()
     }
+    /// Mappings that start at or above `addr`, ascending.
+    pub fn iter_from(&self, addr: u64) -> impl Iterator<Item = &Vma> {
+        self.tree.range(addr..).map(|(_, v)| v)
+    }
     /// The mapping that contains `addr`.
     pub fn find(&self, addr: u64) -> Option<&Vma> {
         self.below_or_at(addr).filter(|v| addr < v.end)

@@ -206,10 +206,35 @@ impl MemoryManager {
         Ok(())
     }
 
-    /// A free range of `len` bytes for the loader or shmat; nothing is reserved.
-    pub fn find_free(&self, len: u64) -> Result<u64> {
-        let s = self.state.lock();
-        Ok(choose_address(&s, 0, len, MapFlags::PRIVATE)?)
+    /// shmdt(2): unmaps what is left of the System V segment attached at `addr`.
+    ///
+    /// # Errors
+    /// EINVAL if none is.
+    pub fn detach(&self, thread: &dyn Thread, addr: u64) -> Result<Arc<SharedAnon>> {
+        if !addr.is_multiple_of(PAGE) {
+            return Err(Errno::EINVAL.into());
+        }
+        let mut change = self.begin()?;
+        let mut found: Option<Arc<SharedAnon>> = None;
+        let mut steps = Vec::new();
+        {
+            let s = change.state();
+            let end = match s.map.iter_from(addr).find_map(|v| attached_at(v, addr)) {
+                Some(mem) => addr.saturating_add(mem.size()),
+                None => return Err(Errno::EINVAL.into()),
+            };
+            for v in s.map.overlapping(addr, end) {
+                let Some(mem) = attached_at(v, addr) else {
+                    continue;
+                };
+                if found.as_ref().is_none_or(|f| Arc::ptr_eq(f, mem)) {
+                    found = Some(mem.clone());
+                    steps.push((Op::Unmap(v.start, v.end), Edit::Remove(v.start, v.end)));
+                }
+            }
+        }
+        change.carry_out(thread, steps)?;
+        found.ok_or(MmError::Errno(Errno::EINVAL))
     }
 }
 
@@ -250,6 +275,18 @@ pub(super) fn checked_range(addr: u64, len: u64) -> std::result::Result<u64, Err
     addr.checked_add(len)
         .filter(|e| *e <= GUEST_END)
         .ok_or(Errno::EINVAL)
+}
+
+/// The segment that `v` shows, if it was attached at `addr`.
+fn attached_at(v: &Vma, addr: u64) -> Option<&Arc<SharedAnon>> {
+    match &v.backing {
+        Backing::SharedAnon { mem, offset }
+            if mem.is_segment() && v.start.checked_sub(*offset) == Some(addr) =>
+        {
+            Some(mem)
+        }
+        _ => None,
+    }
 }
 
 /// Where a mapping goes (`get_unmapped_area`).

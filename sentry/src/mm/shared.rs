@@ -17,6 +17,7 @@ pub struct SharedAnon {
     size: u64,
     ino: u64,
     name: Vec<u8>,
+    segment: bool,
 }
 
 impl SharedAnon {
@@ -25,6 +26,18 @@ impl SharedAnon {
     /// # Errors
     /// ENFILE when the sandbox has too many of them (as Linux when it runs out of `struct file`), ENOMEM.
     pub fn new(size: u64, name: &[u8]) -> Result<Arc<SharedAnon>> {
+        Self::make(size, name, false)
+    }
+
+    /// The same as a System V segment: shmdt(2) finds it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn segment(size: u64, name: &[u8]) -> Result<Arc<SharedAnon>> {
+        Self::make(size, name, true)
+    }
+
+    fn make(size: u64, name: &[u8], segment: bool) -> Result<Arc<SharedAnon>> {
         if LIVE.fetch_add(1, Ordering::Relaxed) >= MAX_OBJECTS {
             LIVE.fetch_sub(1, Ordering::Relaxed);
             return Err(Errno::ENFILE);
@@ -35,6 +48,7 @@ impl SharedAnon {
                 size,
                 ino: NEXT_INO.fetch_add(1, Ordering::Relaxed),
                 name: name.to_vec(),
+                segment,
             })
         });
         if made.is_err() {
@@ -72,6 +86,10 @@ impl SharedAnon {
     /// Name for `/proc/PID/maps`.
     pub fn name(&self) -> &[u8] {
         &self.name
+    }
+    /// Whether it is a System V segment.
+    pub fn is_segment(&self) -> bool {
+        self.segment
     }
     /// Bytes that have storage.
     pub fn allocated(&self) -> u64 {

@@ -42,6 +42,8 @@ impl Rank {
     pub const NET_TABLE: Rank = Rank(46);
     /// Bytes on their way between a guest terminal and the host's.
     pub const BRIDGE: Rank = Rank(48);
+    /// A table of System V IPC objects.
+    pub const IPC_TABLE: Rank = Rank(47);
     /// A socket, pipe, tty, eventfd … : one open object's buffers.
     pub const OBJECT: Rank = Rank(50);
     /// The table of tasks, groups and sessions.

@@ -73,6 +73,13 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
     signal::detach(task);
     group.last_uid.store(task.creds().uid, Ordering::Relaxed);
     *group.last_name.lock() = task.name();
+    let ipc = kernel
+        .extensions
+        .extension::<crate::kernel::ipc::IpcNamespace>();
+    if group.threads().iter().all(|t| Arc::ptr_eq(t, task)) {
+        // Before the parent can learn of the end.
+        ipc.exit_process(group.pid());
+    }
     let mut news = News::default();
     {
         let mut tree = kernel.tree.lock();
@@ -92,6 +99,10 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
         }
     }
     if group.signals.lock().tasks().next().is_none() {
+        let ipc = kernel
+            .extensions
+            .extension::<crate::kernel::ipc::IpcNamespace>();
+        ipc.exit_process(group.pid());
         crate::kernel::timers::exit(group);
         group.cpu.enter(None);
     }
