@@ -3,6 +3,7 @@
 //!
 //! A new test is a new file; it prints what it sees (see `tests/guest/check.h`). Directives (`//@ key=value`):
 //! `args`, `cflags`, `static=no`, `timeout=SECONDS`, `options` (of `cofferdam do`), `stdin`, `root=only`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 
 mod common;
 

@@ -3,6 +3,7 @@
 //!
 //! A new test is a new file. Directives (`#@ key=value`): `needs` (programs; a test whose programs are missing is
 //! skipped, or fails if COFFERDAM_REQUIRE_ALL is set), `timeout=SECONDS`, `options` (of `cofferdam do`).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 
 mod common;
 

@@ -9,7 +9,8 @@ use cofferdam_gofer::client::Client;
 use cofferdam_platform::Platform;
 use cofferdam_platform::backend::ptrace::PtracePlatform;
 use cofferdam_sentry::boot::{self, BootConfig, BootError, Stdio, UserConfig};
-use cofferdam_sentry::kernel::ExitStatus;
+use cofferdam_sentry::kernel::{ExitStatus, SyscallTracer};
+use cofferdam_sentry::syscalls::strace::Strace;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -90,7 +91,9 @@ impl Sentry {
             caps: cofferdam_sentry::auth::Caps::all(),
             hostname: spec.hostname.into_bytes(),
             stdio: self.stdio,
-            tracer: None,
+            tracer: spec
+                .strace
+                .map(|file| Box::new(Strace::new(file)) as Box<dyn SyscallTracer>),
             limits: Default::default(),
             control: Some(control),
             lock_down: Box::new(move || {

@@ -1,5 +1,5 @@
 //! What the test programs share: running commands with a time limit, natively and inside, and comparing.
-#![allow(dead_code)] // each test program uses its part
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // each test program uses its part
 
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

@@ -15,6 +15,7 @@ pub mod process;
 pub mod result;
 pub mod signal;
 pub mod socket;
+pub mod strace;
 pub mod system;
 pub mod sysv;
 mod table;
@@ -22,6 +23,6 @@ pub mod time;
 
 pub use args::{Args, Fd, FromArg};
 pub use result::{Block, OnSignal, SysErr, SysResult, file_op, file_wait};
-pub use table::{ArgKind, Handler, Support, Syscall, lookup};
+pub use table::{ArgKind, Handler, Support, Syscall, all, lookup};
 
 pub use crate::kernel::Cx;
