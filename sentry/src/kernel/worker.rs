@@ -45,10 +45,11 @@ fn swap_if(s: &AtomicU8, from: u8, to: u8) -> bool {
 
 /// Makes the task look at its pending signals soon, wherever it is. Any thread may call it.
 pub fn kick(task: &Arc<Task>) {
-    if !wake(task) && task.run_state.load(Ordering::SeqCst) == GUEST {
-        if let Some(t) = task.thread() {
-            t.interrupt();
-        }
+    if !wake(task)
+        && task.run_state.load(Ordering::SeqCst) == GUEST
+        && let Some(t) = task.thread()
+    {
+        t.interrupt();
     }
 }
 

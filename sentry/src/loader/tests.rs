@@ -61,8 +61,11 @@ fn cstr(mem: &dyn GuestMemory, at: u64) -> Vec<u8> {
     mem.read_cstr(crate::usermem::UserStr(at), 4096).unwrap()
 }
 
+/// argv, envp, auxv.
+type InitialStack = (Vec<Vec<u8>>, Vec<Vec<u8>>, HashMap<u64, u64>);
+
 /// argv, envp, auxv as the program will see them.
-fn read_stack(mm: &MemoryManager, sp: u64) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, HashMap<u64, u64>) {
+fn read_stack(mm: &MemoryManager, sp: u64) -> InitialStack {
     let mem: &dyn GuestMemory = mm;
     let mut at = UserPtr::<u64>::new(sp);
     let mut next = || {

@@ -42,9 +42,9 @@ pub fn chown(cx: &dyn Caller, path: &Path, uid: Option<u32>, gid: Option<u32>) -
     let creds = cx.credentials();
     let may_chown = creds.has(Caps::CHOWN);
     let owner = creds.fsuid == st.uid;
-    if uid.is_some_and(|u| !may_chown && !(owner && u == st.uid))
-        || gid.is_some_and(|g| !may_chown && !(owner && (g == st.gid || creds.in_group(g))))
-    {
+    let uid_allowed = |u| may_chown || (owner && u == st.uid);
+    let gid_allowed = |g| may_chown || (owner && (g == st.gid || creds.in_group(g)));
+    if !uid.is_none_or(uid_allowed) || !gid.is_none_or(gid_allowed) {
         return Err(Errno::EPERM);
     }
     let kept = kept_perm(&creds, &st);

@@ -344,7 +344,7 @@ impl Dentry {
         let old_parent = {
             let mut p = child.place.lock();
             p.name = name;
-            std::mem::replace(&mut p.parent, Some(to.clone()))
+            p.parent.replace(to.clone())
         };
         RENAMES.fetch_add(1, Ordering::AcqRel);
         let [source, replaced] = dropped;

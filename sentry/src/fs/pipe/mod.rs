@@ -1,7 +1,7 @@
 //! Pipes and FIFOs (pipe(7), fifo(7)).
 //!
 //! [`Pipe`] is the buffer; each open end is a [`PipeFile`]. A FIFO's pipe hangs on its inode's
-//! [`InodeMeta`] and lives while someone has it open.
+//! `InodeMeta` and lives while someone has it open.
 //!
 //! Locks: [`Pipe`]'s state (`OBJECT`) only; never held while guest memory is touched or the queue is woken.
 

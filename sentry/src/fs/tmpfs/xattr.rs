@@ -13,7 +13,8 @@ const MAX_TOTAL: usize = 128 << 10;
 
 #[derive(Default)]
 pub(super) struct Xattrs {
-    // Almost no object has any.
+    // Almost no object has any: one pointer then.
+    #[allow(clippy::box_collection)]
     map: Option<Box<BTreeMap<Vec<u8>, Vec<u8>>>>,
     bytes: usize,
 }

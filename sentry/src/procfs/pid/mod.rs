@@ -13,7 +13,7 @@ use super::{Proc, net};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::fs::pseudo::{Attr, Child, Content, Directory, PseudoDir, PseudoFile};
-use crate::kernel::{Kernel, Task, ThreadGroup};
+use crate::kernel::{Task, ThreadGroup};
 use crate::vfs::{Caller, FileType, InodeRef, OpenFlags};
 use std::sync::{Arc, Weak};
 
@@ -29,7 +29,6 @@ struct Subject {
 
 /// A subject that still exists.
 struct Live {
-    kernel: Arc<Kernel>,
     group: Arc<ThreadGroup>,
     /// The thread, or any thread of the process; `None` for a zombie.
     task: Option<Arc<Task>>,
@@ -59,7 +58,6 @@ impl Subject {
                 .cloned(),
         };
         Ok(Live {
-            kernel,
             group,
             task,
             whole_process: self.tid.is_none(),

@@ -157,11 +157,20 @@ pub fn rr_interval(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     Ok(0)
 }
 
+/// The task whose affinity is meant: here a negative pid is merely nobody's.
+fn affinity_target(cx: &Cx<'_>, pid: i32) -> Result<Arc<Task>> {
+    if pid < 0 {
+        Err(Errno::ESRCH)
+    } else {
+        target(cx, pid)
+    }
+}
+
 /// `sched_getaffinity(pid, size, *mask)`: bytes written.
 pub fn getaffinity(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    let task = target(cx, a.get(0))?;
+    let task = affinity_target(cx, a.get(0))?;
     let size: usize = a.get(1);
-    if size < 8 || size % 8 != 0 {
+    if size < 8 || !size.is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
     }
     let mask = task.sched.affinity.load(Ordering::Relaxed);
@@ -171,7 +180,7 @@ pub fn getaffinity(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 
 /// `sched_setaffinity(pid, size, *mask)`.
 pub fn setaffinity(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    let task = target(cx, a.get(0))?;
+    let task = affinity_target(cx, a.get(0))?;
     let mut raw = [0u8; 8];
     let n = a.get::<usize>(1).min(8);
     cx.mem()
