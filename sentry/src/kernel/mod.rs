@@ -3,7 +3,6 @@
 //! Key types: [`Kernel`] (one sandbox), [`Task`] (one guest thread), [`ThreadGroup`] (one guest process), [`Cx`] (a task
 //! while a worker runs it). Locks: see [`crate::sync`].
 
-pub mod access;
 pub mod cpu_time;
 pub mod cx;
 mod fd_table;

@@ -396,7 +396,7 @@ fn get_robust_list(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     if pid != 0 && pid != cx.task.tid() {
         // The list of another task is known to its worker alone.
         let other = cx.kernel().task(pid).ok_or(Errno::ESRCH)?;
-        let may = crate::kernel::access::may_access(cx, &other);
+        let may = crate::kernel::identity::may_attach(cx, &other);
         return Err(if may { Errno::ENOSYS } else { Errno::EPERM }.into());
     }
     let head = cx.local.robust_list.0;

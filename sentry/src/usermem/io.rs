@@ -82,11 +82,6 @@ impl<'a> IoVecs<'a> {
         })
     }
 
-    /// The same buffers in another address space (process_vm_readv: the vector lies in the caller's memory).
-    pub fn in_memory(self, mem: &'a dyn GuestMemory) -> IoVecs<'a> {
-        IoVecs { mem, ..self }
-    }
-
     /// Bytes moved so far.
     pub fn done(&self) -> usize {
         self.done

@@ -4,7 +4,6 @@ mod lock;
 mod map;
 mod numa;
 mod other;
-mod process_vm;
 
 use super::ArgKind::{Fd as FdArg, Hex, Int, MapFlags as Flags, Pid, Prot as ProtArg, Ptr, Uint};
 use super::{Block, OnSignal, SysErr, Syscall};
@@ -100,18 +99,6 @@ pub static TABLE: &[Syscall] = &[
         &[Ptr, Ptr, Uint, Ptr, Hex],
     )
     .partial("one node; always the default policy"),
-    Syscall::new(
-        libc::SYS_process_vm_readv,
-        "process_vm_readv",
-        process_vm::process_vm_readv,
-        &[Pid, Ptr, Uint, Ptr, Uint, Hex],
-    ),
-    Syscall::new(
-        libc::SYS_process_vm_writev,
-        "process_vm_writev",
-        process_vm::process_vm_writev,
-        &[Pid, Ptr, Uint, Ptr, Uint, Hex],
-    ),
     Syscall::new(
         libc::SYS_membarrier,
         "membarrier",

@@ -1,4 +1,4 @@
-//! The machine: sysinfo(2), getcpu(2), sched_yield(2), syslog(2), reboot(2), membarrier(2).
+//! The machine: sysinfo(2), getcpu(2), sched_yield(2), syslog(2), reboot(2).
 
 use crate::abi::Errno;
 use crate::auth::Caps;
@@ -114,14 +114,6 @@ pub(super) fn reboot(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     }
     // Nothing runs on after a reboot.
     Err(Block::until(None, OnSignal::Killable).into())
-}
-
-/// MEMBARRIER_CMD_QUERY says which commands there are: none.
-pub(super) fn membarrier(_: &mut Cx<'_>, args: &Args) -> SysResult {
-    match (args.get::<i32>(0), args.get::<u32>(1)) {
-        (0, 0) => Ok(0),
-        _ => Err(Errno::EINVAL.into()),
-    }
 }
 
 #[cfg(test)]

@@ -29,8 +29,6 @@ pub static TABLE: &[Syscall] = {
         Syscall::new(libc::SYS_syslog, "syslog", machine::syslog, &[Int, Ptr, Int])
             .partial("the kernel's log is empty"),
         Syscall::new(libc::SYS_reboot, "reboot", machine::reboot, &[Hex, Hex, Hex, Ptr]),
-        Syscall::new(libc::SYS_membarrier, "membarrier", machine::membarrier, &[Int, Hex, Int])
-            .partial("says that it has no commands"),
         Syscall::new(libc::SYS_getrandom, "getrandom", random::getrandom, &[OutBuf, Uint, Hex]),
         Syscall::new(libc::SYS_seccomp, "seccomp", seccomp_call, &[Int, Hex, Ptr])
             .partial("no user notification"),
