@@ -4,7 +4,7 @@ use crate::abi::{Errno, Result};
 use crate::syscalls::{Cx, Fd};
 use crate::usermem::UserStr;
 use crate::vfs::walk::anonymous_path;
-use crate::vfs::{At, Path, WalkFlags, resolve};
+use crate::vfs::{At, OpenFlags, Path, WalkFlags, resolve};
 
 /// AT_FDCWD.
 pub(super) const FDCWD: Fd = Fd(libc::AT_FDCWD);
@@ -35,6 +35,14 @@ pub(super) fn place_of(cx: &Cx<'_>, fd: Fd) -> Result<Path> {
         Some(p) => p.clone(),
         None => anonymous_path(&file),
     })
+}
+
+/// The place of a descriptor for calls that O_PATH descriptors do not allow.
+pub(super) fn of_open(cx: &Cx<'_>, fd: Fd) -> Result<Path> {
+    if cx.file_any(fd)?.flags().contains(OpenFlags::PATH) {
+        return Err(Errno::EBADF);
+    }
+    place_of(cx, fd)
 }
 
 /// Where `path` starts. The descriptor is not looked at if the path is absolute.

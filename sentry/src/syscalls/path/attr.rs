@@ -1,19 +1,11 @@
 //! chmod, chown, truncate, utimensat and their families.
 
-use super::at::{self, EMPTY_PATH, FDCWD, NOFOLLOW, lookup};
+use super::at::{self, EMPTY_PATH, FDCWD, NOFOLLOW, lookup, of_open};
 use crate::abi::{Errno, Result};
 use crate::syscalls::file::storage::resized;
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::usermem::{UserPtr, UserStr};
-use crate::vfs::{OpenFlags, Path, SetTime, Timestamp, attr};
-
-/// The place of a descriptor for calls that O_PATH descriptors do not allow.
-fn of_open(cx: &Cx<'_>, fd: Fd) -> Result<Path> {
-    if cx.file_any(fd)?.flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF);
-    }
-    at::place_of(cx, fd)
-}
+use crate::vfs::{Path, SetTime, Timestamp, attr};
 
 fn do_chmod(cx: &Cx<'_>, place: &Path, mode: u32) -> SysResult {
     attr::chmod(&cx.caller(), place, mode)?;

@@ -6,6 +6,7 @@ mod names;
 mod open;
 mod place;
 mod stat;
+mod xattr;
 
 use super::{ArgKind, Handler, Syscall};
 use ArgKind::{DirFd, Fd, Hex, Int, Mode, OpenFlags, OutBuf, Path, Ptr, Str, Uint};
@@ -70,4 +71,16 @@ pub static TABLE: &[Syscall] = &[
     call(libc::SYS_chroot, "chroot", place::chroot, &[Path]),
     call(libc::SYS_getcwd, "getcwd", place::getcwd, &[Ptr, Uint]),
     call(libc::SYS_umask, "umask", place::umask, &[Mode]),
+    call(libc::SYS_setxattr, "setxattr", xattr::setxattr, &[Path, Str, Ptr, Uint, Hex]),
+    call(libc::SYS_lsetxattr, "lsetxattr", xattr::lsetxattr, &[Path, Str, Ptr, Uint, Hex]),
+    call(libc::SYS_fsetxattr, "fsetxattr", xattr::fsetxattr, &[Fd, Str, Ptr, Uint, Hex]),
+    call(libc::SYS_getxattr, "getxattr", xattr::getxattr, &[Path, Str, OutBuf, Uint]),
+    call(libc::SYS_lgetxattr, "lgetxattr", xattr::lgetxattr, &[Path, Str, OutBuf, Uint]),
+    call(libc::SYS_fgetxattr, "fgetxattr", xattr::fgetxattr, &[Fd, Str, OutBuf, Uint]),
+    call(libc::SYS_listxattr, "listxattr", xattr::listxattr, &[Path, OutBuf, Uint]),
+    call(libc::SYS_llistxattr, "llistxattr", xattr::llistxattr, &[Path, OutBuf, Uint]),
+    call(libc::SYS_flistxattr, "flistxattr", xattr::flistxattr, &[Fd, OutBuf, Uint]),
+    call(libc::SYS_removexattr, "removexattr", xattr::removexattr, &[Path, Str]),
+    call(libc::SYS_lremovexattr, "lremovexattr", xattr::lremovexattr, &[Path, Str]),
+    call(libc::SYS_fremovexattr, "fremovexattr", xattr::fremovexattr, &[Fd, Str]),
 ];
