@@ -3,6 +3,7 @@
 use super::inode::{OverlayInode, origin};
 use super::is_whiteout;
 use crate::abi::{Errno, Result};
+use crate::sync::{Mutex, Rank};
 use crate::usermem::{Sink, Source};
 use crate::vfs::file::default_seek;
 use crate::vfs::{
@@ -105,7 +106,7 @@ impl FileOps for OverlayFile {
     }
 }
 
-/// Positions from here on are in the lower directory.
+/// Positions from here on count the entries of the lower directory: its own positions may be any number.
 const LOWER_PART: u64 = 1 << 62;
 /// Entries taken from a layer at once.
 const BATCH: usize = 256;
@@ -116,6 +117,8 @@ pub(super) struct OverlayDirectory {
     inode: Arc<OverlayInode>,
     /// The lower directory, opened when it is first listed.
     lower: OnceLock<Arc<File>>,
+    /// Where the last listing of the lower directory stopped: entries passed, and its own position there.
+    reached: Mutex<(u64, u64)>,
 }
 
 /// A copy of an entry, to be looked at without the layer's locks.
@@ -163,6 +166,7 @@ impl OverlayDirectory {
         OverlayDirectory {
             inode,
             lower: OnceLock::new(),
+            reached: Mutex::new(Rank::LEAF, (0, 0)),
         }
     }
     fn lower(&self) -> Result<Option<&Arc<File>>> {
@@ -259,7 +263,7 @@ impl FileOps for OverlayDirectory {
         if *pos < LOWER_PART {
             if let Some(u) = &upper {
                 let dir = open_dir(u)?;
-                if !self.list(&dir, Some(u), 0, pos, emit)? {
+                if !self.list_upper(&dir, u, pos, emit)? {
                     return Ok(());
                 }
             }
@@ -269,7 +273,7 @@ impl FileOps for OverlayDirectory {
             *pos = LOWER_PART;
         }
         if let Some(dir) = self.lower()? {
-            self.list(dir, upper.as_ref(), LOWER_PART, pos, emit)?;
+            self.list_lower(dir, upper.as_ref(), pos, emit)?;
         }
         Ok(())
     }
@@ -282,37 +286,75 @@ impl FileOps for OverlayDirectory {
 }
 
 impl OverlayDirectory {
-    /// Lists one layer's directory; false if there was no more room.
-    fn list(
+    /// Shows one entry if it is to be seen; false if there was no room.
+    fn show(&self, upper: Option<&InodeRef>, e: &Entry, next: u64, emit: &mut Readdir<'_>) -> bool {
+        if is_dot(&e.name) {
+            return true;
+        }
+        let Some((ino, file_type)) = self.shown(upper, e, next >= LOWER_PART) else {
+            return true;
+        };
+        emit(&DirEntry {
+            ino,
+            file_type,
+            name: &e.name,
+            next,
+        })
+    }
+
+    /// Lists what is only in the upper directory; false if there was no more room.
+    fn list_upper(
         &self,
         dir: &Arc<File>,
-        upper: Option<&InodeRef>,
-        base: u64,
+        upper: &InodeRef,
         pos: &mut u64,
         emit: &mut Readdir<'_>,
     ) -> Result<bool> {
         loop {
-            let entries = batch(dir, *pos - base)?;
+            let entries = batch(dir, *pos)?;
             if entries.is_empty() {
                 return Ok(true);
             }
             for e in entries {
-                let next = base | (e.next & (LOWER_PART - 1));
-                if !is_dot(&e.name)
-                    && let Some((ino, file_type)) = self.shown(upper, &e, base != 0)
-                {
-                    let shown = DirEntry {
-                        ino,
-                        file_type,
-                        name: &e.name,
-                        next,
-                    };
-                    if !emit(&shown) {
-                        return Ok(false);
-                    }
+                if !self.show(Some(upper), &e, e.next, emit) {
+                    return Ok(false);
                 }
-                *pos = next;
+                *pos = e.next;
             }
         }
+    }
+
+    /// Lists the lower directory from its entry number `*pos - LOWER_PART` on.
+    fn list_lower(
+        &self,
+        dir: &Arc<File>,
+        upper: Option<&InodeRef>,
+        pos: &mut u64,
+        emit: &mut Readdir<'_>,
+    ) -> Result<()> {
+        let wanted = *pos - LOWER_PART;
+        let (mut passed, mut at) = *self.reached.lock();
+        if passed > wanted {
+            (passed, at) = (0, 0);
+        }
+        'all: loop {
+            let entries = batch(dir, at)?;
+            if entries.is_empty() {
+                break;
+            }
+            for e in entries {
+                if passed >= wanted {
+                    let next = LOWER_PART + passed + 1;
+                    if !self.show(upper, &e, next, emit) {
+                        break 'all;
+                    }
+                    *pos = next;
+                }
+                passed += 1;
+                at = e.next;
+            }
+        }
+        *self.reached.lock() = (passed, at);
+        Ok(())
     }
 }
