@@ -159,6 +159,7 @@ static void end_of_session(void)
     reap("leader", pid, 0);
     char text[100];
     ssize_t n = read(master, text, sizeof text);
+    pause_ms(100);
     say("%.*s", (int)n - 2, text);
     pause_ms(50);
     pid_t session;
