@@ -1,7 +1,7 @@
 //! The host terminal while a program inside has a terminal of its own behind it.
 //!
-//! Raw, so that Ctrl-C and the like reach the guest's line discipline as bytes; output processing stays on, because
-//! other processes may still write to it. Restored by [`Terminal`]'s drop, around job-control stops, and before any
+//! Raw, so that Ctrl-C and the like reach the guest's line discipline as bytes, and what that has made of the output is
+//! not processed again (an editor's line feed is to stay one). Restored by [`Terminal`]'s drop, around job-control stops, and before any
 //! complaint is printed.
 
 use nix::errno::Errno;
@@ -56,7 +56,7 @@ impl Terminal {
         nix::fcntl::open("/proc/self/fd/0", flags, Mode::empty())
     }
 
-    /// Makes it raw, except for output processing.
+    /// Makes it raw.
     ///
     /// # Errors
     /// What tcsetattr(3) reports.
@@ -75,7 +75,7 @@ impl Terminal {
             | LocalFlags::ICANON
             | LocalFlags::ISIG
             | LocalFlags::IEXTEN);
-        t.output_flags |= OutputFlags::OPOST;
+        t.output_flags &= !OutputFlags::OPOST;
         t.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
         t.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
         tcsetattr(&self.fd, SetArg::TCSANOW, &t)?;
