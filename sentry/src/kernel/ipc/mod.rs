@@ -1,8 +1,9 @@
-//! System V IPC objects: shared memory, semaphores, message queues (svipc(7)). One namespace per sandbox.
+//! System V IPC objects: shared memory, semaphores, message queues (svipc(7)); POSIX message queues. One namespace per sandbox.
 //!
 //! Locks: the table of a kind (`IPC_TABLE`), inside it or alone an object's state (`OBJECT`). Guest memory is not touched
 //! under them.
 
+pub mod mq;
 pub mod msg;
 mod perm;
 pub mod sem;

@@ -1,11 +1,12 @@
 //! System V IPC (svipc(7)) and POSIX message queues (mq_overview(7)).
 
+mod mq;
 mod msg;
 mod sem;
 mod shm;
 mod words;
 
-use super::ArgKind::{Hex, Int, Ptr, Timespec, Uint};
+use super::ArgKind::{Fd, Hex, InBuf, Int, Mode, OpenFlags, OutBuf, Path, Ptr, Timespec, Uint};
 use super::{Cx, Syscall};
 use crate::kernel::ipc::IpcNamespace;
 use std::sync::Arc;
@@ -44,6 +45,33 @@ pub static TABLE: &[Syscall] = &[
         &[Int, Ptr, Uint, Int, Hex],
     ),
     Syscall::new(libc::SYS_msgctl, "msgctl", msg::msgctl, &[Int, Int, Ptr]),
+    Syscall::new(
+        libc::SYS_mq_open,
+        "mq_open",
+        mq::mq_open,
+        &[Path, OpenFlags, Mode, Ptr],
+    ),
+    Syscall::new(libc::SYS_mq_unlink, "mq_unlink", mq::mq_unlink, &[Path]),
+    Syscall::new(
+        libc::SYS_mq_timedsend,
+        "mq_timedsend",
+        mq::mq_timedsend,
+        &[Fd, InBuf(2), Uint, Uint, Timespec],
+    ),
+    Syscall::new(
+        libc::SYS_mq_timedreceive,
+        "mq_timedreceive",
+        mq::mq_timedreceive,
+        &[Fd, OutBuf, Uint, Ptr, Timespec],
+    ),
+    Syscall::new(libc::SYS_mq_notify, "mq_notify", mq::mq_notify, &[Fd, Ptr])
+        .partial("no SIGEV_THREAD"),
+    Syscall::new(
+        libc::SYS_mq_getsetattr,
+        "mq_getsetattr",
+        mq::mq_getsetattr,
+        &[Fd, Ptr, Ptr],
+    ),
 ];
 
 /// IPC_RMID and the other commands that all kinds have.
