@@ -9,8 +9,8 @@ use nix::fcntl::{FcntlArg, FdFlag};
 use nix::poll::{PollFd, PollFlags};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +24,8 @@ const PROMPT: &str = "\n>> ";
 /// A program on a terminal of its own.
 struct Session {
     keyboard: File,
+    /// The slave's path.
+    name: PathBuf,
     screen: Receiver<Vec<u8>>,
     seen: String,
     /// Makes the thread that reads the screen close it.
@@ -44,20 +46,13 @@ impl Session {
         for fd in [&pair.master, &pair.slave] {
             nix::fcntl::fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
         }
+        let link = format!("/proc/self/fd/{}", pair.slave.as_raw_fd());
+        let name = std::fs::read_link(link).unwrap();
         let stream = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
         command
             .stdin(stream(&pair.slave))
             .stdout(stream(&pair.slave))
             .stderr(stream(&pair.slave));
-        let leader = || {
-            nix::unistd::setsid()?;
-            become_controlling()
-        };
-        // SAFETY: setsid and ioctl are async-signal-safe and allocate nothing.
-        #[allow(unsafe_code)]
-        unsafe {
-            command.pre_exec(leader);
-        }
         let child = command.spawn().unwrap();
         drop(command);
         drop(pair.slave);
@@ -80,6 +75,7 @@ impl Session {
         });
         Session {
             keyboard: File::from(pair.master),
+            name,
             screen,
             seen: String::new(),
             unplugged,
@@ -123,8 +119,12 @@ impl Session {
     }
 
     fn resize(&self, rows: u16, columns: u16) {
-        let size = [rows, columns, 0, 0];
-        set_size(&self.keyboard, &size);
+        let done = Command::new("stty")
+            .arg("-F")
+            .arg(&self.name)
+            .args(["rows", &rows.to_string(), "cols", &columns.to_string()])
+            .status();
+        assert!(done.unwrap().success());
     }
 
     fn end(mut self) -> i32 {
@@ -139,23 +139,8 @@ impl Drop for Session {
     }
 }
 
-#[allow(unsafe_code)] // TIOCSCTTY and TIOCSWINSZ have no safe wrapper
-fn become_controlling() -> std::io::Result<()> {
-    // SAFETY: TIOCSCTTY takes an integer.
-    match unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
-    }
-}
-
-#[allow(unsafe_code)]
-fn set_size(terminal: &File, size: &[u16; 4]) {
-    use std::os::fd::AsRawFd;
-    // SAFETY: TIOCSWINSZ reads a `struct winsize`: four u16.
-    let r = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, size.as_ptr()) };
-    assert_eq!(r, 0);
-}
-
+/// Leads a session whose terminal is the standard input.
+const LEADER: [&str; 2] = ["--ctty", "--wait"];
 const SHELL: [&str; 5] = ["/bin/bash", "--norc", "--noprofile", "--noediting", "-i"];
 
 fn environment(command: &mut Command) {
@@ -170,15 +155,17 @@ fn environment(command: &mut Command) {
 }
 
 fn native() -> Command {
-    let mut c = command(SHELL[0], &SHELL[1..]);
+    let mut c = command("setsid", &LEADER);
     environment(&mut c);
+    c.args(SHELL);
     c
 }
 
 fn inside(platform: &str) -> Command {
-    let mut c = Command::new(COFFERDAM);
+    let mut c = command("setsid", &LEADER);
     environment(&mut c);
-    c.args(["do", "--platform", platform, "--"]).args(SHELL);
+    c.args([COFFERDAM, "do", "--platform", platform, "--"])
+        .args(SHELL);
     c
 }
 
