@@ -2,6 +2,7 @@
 
 use super::{Task, TaskLocal, TaskParts, VforkDone};
 use crate::abi::Errno;
+use crate::auth::Caps;
 use crate::kernel::pidfd::PidFd;
 use crate::kernel::tree::{Life, Node};
 use crate::kernel::{Cx, PID_MAX, ThreadGroup, signal};
@@ -49,7 +50,7 @@ const NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP) as u64
     & 0xffff_ffff;
 
-fn check(a: &CloneArgs) -> Result<(), Errno> {
+fn check(cx: &Cx<'_>, a: &CloneArgs) -> Result<(), Errno> {
     let has = |f| a.flags & f != 0;
     if (has(THREAD) && !has(SIGHAND))
         || (has(SIGHAND) && !has(VM))
@@ -58,6 +59,9 @@ fn check(a: &CloneArgs) -> Result<(), Errno> {
         || !(0..=64).contains(&a.exit_signal)
     {
         return Err(Errno::EINVAL);
+    }
+    if has(NAMESPACES & !(libc::CLONE_NEWUSER as u64)) && !cx.creds().has(Caps::SYS_ADMIN) {
+        return Err(Errno::EPERM);
     }
     if has(NAMESPACES) {
         // Namespaces of the guest's own are not there yet; Linux answers so when they are not configured.
@@ -78,7 +82,7 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
     if cx.local.progress.started {
         return wait_for_vfork(cx);
     }
-    check(a)?;
+    check(cx, a)?;
     if a.flags & PIDFD != 0 {
         cx.mem().write_bytes(a.pidfd, &[0; 4])?;
     }

@@ -72,6 +72,14 @@ pub struct SchedState {
     pub affinity: AtomicU64,
     /// Nanoseconds.
     pub timer_slack: AtomicU64,
+    /// What PR_SET_TIMERSLACK with 0 returns to: the parent's at the fork.
+    pub default_timer_slack: AtomicU64,
+    /// Priority of SCHED_FIFO and SCHED_RR, 1 to 99; else 0.
+    pub rt_priority: AtomicI32,
+    /// SCHED_DEADLINE: runtime, deadline, period in nanoseconds.
+    pub deadline: [AtomicU64; 3],
+    /// As ioprio_set(2) encodes it; 0 for none.
+    pub io_priority: AtomicI32,
 }
 
 impl SchedState {
@@ -81,17 +89,38 @@ impl SchedState {
             policy: AtomicI32::new(0),
             affinity: AtomicU64::new(cpu_mask),
             timer_slack: AtomicU64::new(50_000),
+            default_timer_slack: AtomicU64::new(50_000),
+            rt_priority: AtomicI32::new(0),
+            deadline: [const { AtomicU64::new(0) }; 3],
+            io_priority: AtomicI32::new(0),
         }
     }
-    /// What a child starts with.
+    /// What a child starts with (`sched_fork`).
     pub(super) fn inherit(&self) -> SchedState {
-        let get = |v: &AtomicI32| AtomicI32::new(v.load(Ordering::Relaxed));
-        SchedState {
-            nice: get(&self.nice),
-            policy: get(&self.policy),
-            affinity: AtomicU64::new(self.affinity.load(Ordering::Relaxed)),
-            timer_slack: AtomicU64::new(self.timer_slack.load(Ordering::Relaxed)),
+        const RESET_ON_FORK: i32 = 0x4000_0000;
+        let get = |v: &AtomicI32| v.load(Ordering::Relaxed);
+        let (policy, nice) = (get(&self.policy), get(&self.nice));
+        let slack = self.timer_slack.load(Ordering::Relaxed);
+        let mut child = SchedState::new(self.affinity.load(Ordering::Relaxed));
+        child.timer_slack = AtomicU64::new(slack);
+        child.default_timer_slack = AtomicU64::new(slack);
+        child.io_priority = AtomicI32::new(get(&self.io_priority));
+        if policy & RESET_ON_FORK == 0 {
+            child.nice = AtomicI32::new(nice);
+            child.policy = AtomicI32::new(policy);
+            child.rt_priority = AtomicI32::new(get(&self.rt_priority));
+            for (to, from) in child.deadline.iter().zip(&self.deadline) {
+                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        } else {
+            // Real-time tasks start as ordinary ones with nice 0, ordinary ones without a raised priority.
+            let fair = matches!(policy & !RESET_ON_FORK, 0 | 3 | 5);
+            let nice = if fair { nice.max(0) } else { 0 };
+            child.nice = AtomicI32::new(nice);
+            let policy = if fair { policy & !RESET_ON_FORK } else { 0 };
+            child.policy = AtomicI32::new(policy);
         }
+        child
     }
 }
 

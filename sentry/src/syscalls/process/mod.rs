@@ -3,8 +3,10 @@
 mod clone;
 mod exit;
 mod ids;
+mod ioprio;
 mod limits;
 mod namespaces;
+pub(crate) mod policy;
 mod prctl;
 mod sched;
 mod wait;
@@ -134,28 +136,49 @@ pub static TABLE: &[Syscall] = &[
     Syscall::new(
         libc::SYS_sched_getscheduler,
         "sched_getscheduler",
-        sched::getscheduler,
+        policy::getscheduler,
         &[Pid],
     ),
     Syscall::new(
         libc::SYS_sched_setscheduler,
         "sched_setscheduler",
-        sched::setscheduler,
+        policy::setscheduler,
         &[Pid, Int, Ptr],
     )
-    .partial("only SCHED_OTHER, SCHED_BATCH, SCHED_IDLE; recorded, not enforced"),
+    .partial("recorded, not enforced"),
     Syscall::new(
         libc::SYS_sched_getparam,
         "sched_getparam",
-        sched::getparam,
+        policy::getparam,
         &[Pid, Ptr],
     ),
     Syscall::new(
         libc::SYS_sched_setparam,
         "sched_setparam",
-        sched::setparam,
+        policy::setparam,
         &[Pid, Ptr],
     ),
+    Syscall::new(
+        libc::SYS_sched_setattr,
+        "sched_setattr",
+        policy::setattr,
+        &[Pid, Ptr, Hex],
+    )
+    .partial("recorded, not enforced; no utilization clamps"),
+    Syscall::new(
+        libc::SYS_sched_getattr,
+        "sched_getattr",
+        policy::getattr,
+        &[Pid, Ptr, Uint, Hex],
+    ),
+    Syscall::new(libc::SYS_ioprio_get, "ioprio_get", ioprio::get, &[Int, Pid]),
+    Syscall::new(
+        libc::SYS_ioprio_set,
+        "ioprio_set",
+        ioprio::set,
+        &[Int, Pid, Hex],
+    )
+    .partial("recorded, not enforced"),
     Syscall::new(
         libc::SYS_sched_get_priority_max,
         "sched_get_priority_max",

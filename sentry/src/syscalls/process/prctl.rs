@@ -12,6 +12,8 @@ pub fn arch_prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     const SET_FS: u32 = 0x1002;
     const GET_FS: u32 = 0x1003;
     const GET_GS: u32 = 0x1004;
+    const GET_CPUID: u32 = 0x1011;
+    const SET_CPUID: u32 = 0x1012;
     let addr: u64 = a.get(1);
     match a.get::<u32>(0) {
         SET_FS | SET_GS if addr >= 0x7fff_ffff_f000 => return Err(Errno::EPERM.into()),
@@ -19,6 +21,9 @@ pub fn arch_prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         SET_GS => cx.local.regs.gs_base = addr,
         GET_FS => cx.mem().put(UserPtr::new(addr), &cx.local.regs.fs_base)?,
         GET_GS => cx.mem().put(UserPtr::new(addr), &cx.local.regs.gs_base)?,
+        // CPUID never traps.
+        GET_CPUID => return Ok(1),
+        SET_CPUID => return Err(Errno::ENODEV.into()),
         _ => return Err(Errno::EINVAL.into()),
     }
     Ok(0)
@@ -70,7 +75,13 @@ pub fn prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             cx.group().dumpable.store(arg2 as i32, Ordering::Relaxed);
         }
         libc::PR_SET_TIMERSLACK => {
-            let ns = if arg2 == 0 { 50_000 } else { arg2 };
+            let sched = &cx.task.sched;
+            // As a signed number, for tests of it in Linux: 0 and below mean the default.
+            let ns = if arg2.cast_signed() <= 0 {
+                sched.default_timer_slack.load(Ordering::Relaxed)
+            } else {
+                arg2
+            };
             cx.task.sched.timer_slack.store(ns, Ordering::Relaxed);
         }
         libc::PR_GET_TIMERSLACK => {
@@ -87,7 +98,17 @@ pub fn prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             return Ok(0);
         }
         libc::PR_SET_TIMING if arg2 == 0 => {}
+        libc::PR_SET_THP_DISABLE if [a.0[2], a.0[3], a.0[4]] != [0; 3] => {
+            return Err(Errno::EINVAL.into());
+        }
+        libc::PR_GET_THP_DISABLE if [arg2, a.0[2], a.0[3], a.0[4]] != [0; 4] => {
+            return Err(Errno::EINVAL.into());
+        }
+        // Huge pages are never given.
         libc::PR_SET_THP_DISABLE | libc::PR_GET_THP_DISABLE => return Ok(0),
+        libc::PR_GET_SPECULATION_CTRL if [a.0[2], a.0[3], a.0[4]] != [0; 3] => {
+            return Err(Errno::EINVAL.into());
+        }
         libc::PR_GET_SPECULATION_CTRL => return Err(Errno::ENODEV.into()),
         libc::PR_GET_TID_ADDRESS => {
             let addr = cx.local.clear_child_tid;

@@ -1,4 +1,4 @@
-//! Priorities, policies and affinity: recorded per task and reported back; the host schedules.
+//! Priorities and affinity: recorded per task and reported back; the host schedules.
 
 use super::super::{Args, Cx, SysResult};
 use crate::abi::{Errno, Result};
@@ -8,7 +8,7 @@ use crate::usermem::UserPtr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-fn target(cx: &Cx<'_>, pid: i32) -> Result<Arc<Task>> {
+pub(super) fn target(cx: &Cx<'_>, pid: i32) -> Result<Arc<Task>> {
     match pid {
         0 => Ok(cx.task.clone()),
         p if p < 0 => Err(Errno::EINVAL),
@@ -25,7 +25,7 @@ fn may_change(cx: &Cx<'_>, task: &Task) -> Result<()> {
     }
 }
 
-fn selected(cx: &Cx<'_>, which: u32, who: i32) -> Result<Vec<Arc<Task>>> {
+pub(super) fn selected(cx: &Cx<'_>, which: u32, who: i32) -> Result<Vec<Arc<Task>>> {
     let all = |g: Vec<Arc<ThreadGroup>>| g.iter().flat_map(|g| g.threads()).collect();
     Ok(match which {
         libc::PRIO_PROCESS if who == 0 => vec![cx.task.clone()],
@@ -79,57 +79,6 @@ pub fn setpriority(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         t.sched.nice.store(nice, Ordering::Relaxed);
     }
     Ok(0)
-}
-
-/// `sched_getscheduler(pid)`.
-pub fn getscheduler(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    Ok(target(cx, a.get(0))?
-        .sched
-        .policy
-        .load(Ordering::Relaxed)
-        .into())
-}
-
-/// `sched_setscheduler(pid, policy, *param)`.
-pub fn setscheduler(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    const RESET_ON_FORK: i32 = 0x4000_0000;
-    let task = target(cx, a.get(0))?;
-    let policy = a.get::<i32>(1);
-    let priority: i32 = cx.mem().get(UserPtr::new(a.get(2)))?;
-    match policy & !RESET_ON_FORK {
-        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE if priority == 0 => {}
-        libc::SCHED_FIFO | libc::SCHED_RR if (1..=99).contains(&priority) => {
-            return Err(Errno::EPERM.into());
-        }
-        _ => return Err(Errno::EINVAL.into()),
-    }
-    may_change(cx, &task)?;
-    task.sched.policy.store(policy, Ordering::Relaxed);
-    Ok(0)
-}
-
-/// `sched_getparam(pid, *param)`.
-pub fn getparam(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    if a.get::<u64>(1) == 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    target(cx, a.get(0))?;
-    cx.mem().put(UserPtr::new(a.get(1)), &0i32)?;
-    Ok(0)
-}
-
-/// `sched_setparam(pid, *param)`.
-pub fn setparam(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    if a.get::<u64>(1) == 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    target(cx, a.get(0))?;
-    let priority: i32 = cx.mem().get(UserPtr::new(a.get(1)))?;
-    if priority == 0 {
-        Ok(0)
-    } else {
-        Err(Errno::EINVAL.into())
-    }
 }
 
 fn range(policy: i32) -> Result<(i32, i32)> {
