@@ -10,7 +10,7 @@ mod sys;
 mod system;
 
 pub use net::{Table, set_table};
-pub use system::prepare;
+pub use system::{filesystem_names, prepare};
 
 use crate::abi::{Errno, Result};
 use crate::fs::pseudo::FsId;

@@ -92,14 +92,32 @@ const FIXED: &[(&str, &str)] = &[
     ("net/ipv6/conf/default/disable_ipv6", "0"),
     ("net/ipv6/conf/lo/disable_ipv6", "0"),
     ("net/unix/max_dgram_qlen", "512"),
-    ("vm/drop_caches", "0"),
     ("vm/max_map_count", "65530"),
     ("vm/mmap_min_addr", "65536"),
-    ("vm/nr_hugepages", "0"),
     ("vm/overcommit_memory", "0"),
     ("vm/overcommit_ratio", "50"),
     ("vm/swappiness", "60"),
 ];
+
+/// What may be written but changes nothing: there are no caches of ours to drop, and no huge pages to be had (Linux, too,
+/// takes the number and gives as many as it can).
+const WRITES_WITHOUT_EFFECT: &[&str] = &["vm/drop_caches", "vm/nr_hugepages"];
+
+/// A number that stays 0.
+struct NoEffect;
+
+impl Content for NoEffect {
+    fn read(&self, _: &dyn Caller) -> Result<Vec<u8>> {
+        Ok(b"0\n".to_vec())
+    }
+    fn write(&self, _: &dyn Caller, data: &[u8]) -> Result<usize> {
+        let number = data.trim_ascii();
+        if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
+            return Err(Errno::EINVAL);
+        }
+        Ok(data.len())
+    }
+}
 
 pub(super) fn make(proc: &Proc) -> InodeRef {
     let mut b = Tree::default();
@@ -108,6 +126,9 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
             path,
             PseudoFile::fixed(Attr::new(proc.fs, 0o444), format!("{value}\n")),
         );
+    }
+    for path in WRITES_WITHOUT_EFFECT {
+        b.put(path, PseudoFile::new(Attr::new(proc.fs, 0o644), NoEffect));
     }
     let p = proc.clone();
     b.put(

@@ -17,7 +17,7 @@ const FILES: &[(&str, Text)] = &[
     ("cpuinfo", |k| cpuinfo(k)),
     ("devices", |_| DEVICES.into()),
     ("diskstats", |_| String::new()),
-    ("filesystems", |_| FILESYSTEMS.into()),
+    ("filesystems", filesystems),
     ("interrupts", |k| interrupts(k)),
     ("loadavg", loadavg),
     ("meminfo", meminfo),
@@ -39,7 +39,22 @@ const FILES: &[(&str, Text)] = &[
 
 const DEVICES: &str = "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n";
 
-const FILESYSTEMS: &str = "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevtmpfs\nnodev\tsockfs\nnodev\tpipefs\nnodev\tdevpts\nnodev\toverlay\nnodev\tmqueue\n";
+/// Types of file systems that can be mounted, or are there for the kernel's own use; none is on a device.
+const FILESYSTEMS: &[&str] = &[
+    "sysfs", "tmpfs", "proc", "cgroup2", "devtmpfs", "sockfs", "pipefs", "devpts", "overlay",
+    "mqueue",
+];
+
+/// Their names, in the order of sysfs(2).
+pub fn filesystem_names() -> impl Iterator<Item = &'static str> {
+    FILESYSTEMS.iter().copied()
+}
+
+fn filesystems(_: &Arc<Kernel>) -> String {
+    filesystem_names()
+        .map(|n| format!("nodev\t{n}\n"))
+        .collect()
+}
 
 pub(super) fn add(proc: &Proc, dir: &mut StaticDir) {
     for (name, text) in FILES {

@@ -1,5 +1,6 @@
 //! uname, sysinfo, random numbers, seccomp, other processes' memory, and what only the owner of a machine may do.
 
+mod filesystems;
 mod machine;
 mod names;
 mod process_vm;
@@ -23,6 +24,8 @@ pub static TABLE: &[Syscall] = {
             .partial("recorded; only PER_LINUX32 has an effect, on uname"),
         Syscall::new(libc::SYS_sysinfo, "sysinfo", machine::sysinfo, &[Ptr])
             .partial("no load averages"),
+        Syscall::new(libc::SYS_sysfs, "sysfs", filesystems::sysfs, &[Int, Hex, Ptr]),
+        Syscall::new(libc::SYS_ustat, "ustat", filesystems::ustat, &[Hex, Ptr]),
         Syscall::new(libc::SYS_getcpu, "getcpu", machine::getcpu, &[Ptr, Ptr])
             .partial("always processor 0"),
         Syscall::new(libc::SYS_sched_yield, "sched_yield", machine::sched_yield, &[]),
