@@ -1,6 +1,7 @@
 /* Capability sets, secure bits, ambient capabilities, no_new_privs, and execve. */
 //@ root=only
 #include "check.h"
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sys/prctl.h>
