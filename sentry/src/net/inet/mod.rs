@@ -26,4 +26,5 @@ pub struct InetTables {
     tcp: PortTable<TcpSocket>,
     listeners: PortTable<TcpSocket>,
     udp: PortTable<UdpSocket>,
+    udplite: PortTable<UdpSocket>,
 }

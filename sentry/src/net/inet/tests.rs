@@ -29,7 +29,7 @@ fn tcp(ns: &Arc<NetNamespace>, family: i32) -> Arc<TcpSocket> {
     TcpSocket::new(&KernelCaller, ns, family).unwrap()
 }
 fn udp(ns: &Arc<NetNamespace>, family: i32) -> Arc<UdpSocket> {
-    UdpSocket::new(&KernelCaller, ns, family).unwrap()
+    UdpSocket::new(&KernelCaller, ns, family, libc::IPPROTO_UDP).unwrap()
 }
 fn name(s: &dyn Socket) -> SocketAddr {
     addr::parse(&s.local_name().unwrap()).unwrap()

@@ -51,7 +51,8 @@ fn unix_type(raw_type: i32, protocol: i32) -> Result<SockType> {
 
 enum InetKind {
     Tcp,
-    Udp,
+    /// With its protocol.
+    Udp(i32),
 }
 
 /// inet_create: what type and protocol name.
@@ -66,7 +67,8 @@ fn inet_kind(cx: &Cx<'_>, domain: i32, raw_type: i32, protocol: i32) -> Result<I
     };
     match (SockType::from_raw(raw_type)?, protocol) {
         (SockType::Stream, 0 | libc::IPPROTO_TCP) => Ok(InetKind::Tcp),
-        (SockType::Dgram, 0 | libc::IPPROTO_UDP) => Ok(InetKind::Udp),
+        (SockType::Dgram, 0 | libc::IPPROTO_UDP) => Ok(InetKind::Udp(libc::IPPROTO_UDP)),
+        (SockType::Dgram, p @ libc::IPPROTO_UDPLITE) => Ok(InetKind::Udp(p)),
         // `net.ipv4.ping_group_range` lets nobody.
         (SockType::Dgram, p) if p == icmp => Err(Errno::EACCES),
         (SockType::Raw, 0) => Err(Errno::EPROTONOSUPPORT),
@@ -92,7 +94,7 @@ pub(super) fn socket(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         libc::AF_UNIX => UnixSocket::new(&ns, unix_type(raw_type, protocol)?)?,
         libc::AF_INET | libc::AF_INET6 => match inet_kind(cx, domain, raw_type, protocol)? {
             InetKind::Tcp => TcpSocket::new(&cx.caller(), &ns, domain)?,
-            InetKind::Udp => UdpSocket::new(&cx.caller(), &ns, domain)?,
+            InetKind::Udp(p) => UdpSocket::new(&cx.caller(), &ns, domain, p)?,
         },
         libc::AF_NETLINK => NetlinkSocket::new(&ns, SockType::from_raw(raw_type)?, protocol)?,
         // Link-layer packets: there is no link, and raw access is a privilege.

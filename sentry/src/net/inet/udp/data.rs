@@ -4,7 +4,7 @@ use super::super::ports::matches;
 use super::{Datagram, UdpSocket};
 use crate::abi::{Errno, Result};
 use crate::net::interface::Route;
-use crate::net::options::Stamp;
+use crate::net::options::{Stamp, int};
 use crate::net::socket::{Cmsg, MEMORY, MsgFlags, Received, RecvMsg, SendMsg};
 use crate::sync::Events;
 use crate::usermem::put_all;
@@ -18,11 +18,26 @@ const OVERHEAD: usize = 512;
 /// Most bytes in a datagram: what a length field holds, less headers.
 const MAX_V4: usize = 65507;
 const MAX_V6: usize = 65527;
-/// Received packets claim to have had this many hops left.
-const TTL: i32 = 64;
-
 /// `lo`.
 const IF_INDEX: u32 = 1;
+
+/// A datagram on its way.
+struct Packet {
+    data: Vec<u8>,
+    from: SocketAddr,
+    to: IpAddr,
+    hops: u8,
+    class: u8,
+}
+
+/// What control messages can tell of a datagram.
+struct Facts {
+    to: IpAddr,
+    hops: i32,
+    class: u8,
+    time: Timestamp,
+    drops: u32,
+}
 
 /// Who is to get a datagram.
 enum Receivers {
@@ -54,7 +69,7 @@ impl UdpSocket {
             }
             None => remote.ok_or(Errno::EDESTADDRREQ)?,
         };
-        let source = source_from(&msg.control)?;
+        let wishes = wishes(&msg.control)?;
         let route = self.core.namespace.interfaces.route(to.ip());
         let default = match route {
             Route::Local(ip) => ip,
@@ -82,7 +97,7 @@ impl UdpSocket {
         }
         let local = self.ensure_bound()?;
         let mut from = local;
-        from.set_ip(match source {
+        from.set_ip(match wishes.source {
             Some(ip) if self.core.namespace.interfaces.is_local(ip) => ip,
             Some(_) => return Err(Errno::EINVAL),
             None => self.core.source(Some(local), default),
@@ -98,11 +113,19 @@ impl UdpSocket {
                 n => got += n,
             }
         }
+        let (hops, class) = self.hops_and_class(&wishes, to.ip());
+        let packet = |data| Packet {
+            data,
+            from,
+            to: to.ip(),
+            hops,
+            class,
+        };
         match self.receivers(route, from, to) {
-            Receivers::One(r) => r.deliver(data, from, to.ip()),
+            Receivers::One(r) => r.deliver(packet(data)),
             Receivers::Many(all) => {
                 for r in all {
-                    r.deliver(data.clone(), from, to.ip());
+                    r.deliver(packet(data.clone()));
                 }
             }
             // "Port unreachable" comes back; only a connected socket hears of it.
@@ -117,11 +140,36 @@ impl UdpSocket {
         Ok(len)
     }
 
+    /// IP header fields: as the message says, else as the socket's options do.
+    fn hops_and_class(&self, w: &Wishes, to: IpAddr) -> (u8, u8) {
+        let (level, hops, class) = match (to.is_ipv4(), to.is_multicast()) {
+            (true, false) => (libc::IPPROTO_IP, libc::IP_TTL, libc::IP_TOS),
+            (true, true) => (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL, libc::IP_TOS),
+            (false, false) => (
+                libc::IPPROTO_IPV6,
+                libc::IPV6_UNICAST_HOPS,
+                libc::IPV6_TCLASS,
+            ),
+            (false, true) => (
+                libc::IPPROTO_IPV6,
+                libc::IPV6_MULTICAST_HOPS,
+                libc::IPV6_TCLASS,
+            ),
+        };
+        self.core.with_options(|o| {
+            let byte = |n: i32| (n & 0xff) as u8;
+            (
+                byte(w.hops.unwrap_or_else(|| o.value(level, hops))),
+                byte(w.class.unwrap_or_else(|| o.value(level, class))),
+            )
+        })
+    }
+
     fn receivers(&self, route: Route, from: SocketAddr, to: SocketAddr) -> Receivers {
         let many = !matches!(route, Route::Local(_));
         let mut best: Vec<Arc<UdpSocket>> = Vec::new();
         let mut score = 0;
-        for (local, s) in self.core.namespace.inet.udp.on_port(to.port()) {
+        for (local, s) in self.table().on_port(to.port()) {
             let Some(exact) = matches(local.ip(), s.core.v6_only(), to.ip()) else {
                 continue;
             };
@@ -162,7 +210,14 @@ impl UdpSocket {
     }
 
     /// Queues a datagram, or drops it if there is no room.
-    fn deliver(&self, data: Vec<u8>, from: SocketAddr, to: IpAddr) {
+    fn deliver(&self, packet: Packet) {
+        let Packet {
+            data,
+            from,
+            to,
+            hops,
+            class,
+        } = packet;
         let cost = data.len() + OVERHEAD;
         let rcvbuf = self.common.options.with(|v| v.rcvbuf);
         let Some(charge) = MEMORY.charge(cost) else {
@@ -180,6 +235,8 @@ impl UdpSocket {
                 data,
                 from,
                 to,
+                hops,
+                class,
                 time: Timestamp::now(),
                 charge,
             });
@@ -193,7 +250,7 @@ impl UdpSocket {
         }
         self.common.check_error()?;
         let peek = msg.flags.contains(MsgFlags::PEEK);
-        let (data, whole, from, to, time, drops) = {
+        let (data, whole, from, facts) = {
             let mut s = self.state.lock();
             let drops = s.drops;
             let Some(first) = s.queue.front() else {
@@ -204,7 +261,14 @@ impl UdpSocket {
                 };
             };
             let whole = first.data.len();
-            let (from, to, time) = (first.from, first.to, first.time);
+            let from = first.from;
+            let facts = Facts {
+                to: first.to,
+                hops: i32::from(first.hops),
+                class: first.class,
+                time: first.time,
+                drops,
+            };
             let data = if peek {
                 let n = whole.min(msg.dst.remaining());
                 first.data.get(..n).unwrap_or(&[]).to_vec()
@@ -215,7 +279,7 @@ impl UdpSocket {
                 s.cost = s.cost.saturating_sub(d.charge.amount());
                 d.data
             };
-            (data, whole, from, to, time, drops)
+            (data, whole, from, facts)
         };
         let room = msg.dst.remaining();
         let part = data.get(..data.len().min(room)).unwrap_or(&data);
@@ -235,13 +299,20 @@ impl UdpSocket {
             }
         }
         if msg.control {
-            self.control(to, time, drops, &mut out.control);
+            self.control(&facts, &mut out.control);
         }
         Ok(out)
     }
 
     /// Control messages that options ask for.
-    fn control(&self, to: IpAddr, time: Timestamp, drops: u32, out: &mut Vec<Cmsg>) {
+    fn control(&self, facts: &Facts, out: &mut Vec<Cmsg>) {
+        let Facts {
+            to,
+            hops,
+            class,
+            time,
+            drops,
+        } = *facts;
         let v = self.common.options.get();
         let stamp = |unit: u32| [time.sec, i64::from(time.nsec / unit)].as_bytes().to_vec();
         match v.stamp {
@@ -291,14 +362,14 @@ impl UdpSocket {
                 out.push(Cmsg::Other(ip, libc::IP_PKTINFO, raw));
             }
             if ttl {
-                out.push(Cmsg::Other(ip, libc::IP_TTL, TTL.as_bytes().to_vec()));
+                out.push(Cmsg::Other(ip, libc::IP_TTL, hops.as_bytes().to_vec()));
             }
             if tos {
-                out.push(Cmsg::Other(ip, libc::IP_TOS, vec![0]));
+                out.push(Cmsg::Other(ip, libc::IP_TOS, vec![class]));
             }
         }
         if self.core.family == libc::AF_INET6 {
-            let [pktinfo, hops, class] = v6;
+            let [pktinfo, want_hops, want_class] = v6;
             if pktinfo {
                 let to = match to {
                     IpAddr::V4(a) => a.to_ipv6_mapped(),
@@ -308,30 +379,38 @@ impl UdpSocket {
                 raw.extend_from_slice(IF_INDEX.as_bytes());
                 out.push(Cmsg::Other(ip6, libc::IPV6_PKTINFO, raw));
             }
-            if hops {
+            if want_hops {
                 out.push(Cmsg::Other(
                     ip6,
                     libc::IPV6_HOPLIMIT,
-                    TTL.as_bytes().to_vec(),
+                    hops.as_bytes().to_vec(),
                 ));
             }
-            if class {
+            if want_class {
                 out.push(Cmsg::Other(
                     ip6,
                     libc::IPV6_TCLASS,
-                    0i32.as_bytes().to_vec(),
+                    i32::from(class).as_bytes().to_vec(),
                 ));
             }
         }
     }
 }
 
-/// The source address that control messages ask for.
+/// What control messages say of one datagram.
+#[derive(Default)]
+struct Wishes {
+    source: Option<IpAddr>,
+    hops: Option<i32>,
+    class: Option<i32>,
+}
+
+/// Decodes the control messages of a datagram (ip_cmsg_send, ip6_datagram_send_ctl).
 ///
 /// # Errors
 /// EINVAL for malformed and unknown messages.
-fn source_from(control: &[Cmsg]) -> Result<Option<IpAddr>> {
-    let mut source = None;
+fn wishes(control: &[Cmsg]) -> Result<Wishes> {
+    let mut w = Wishes::default();
     for c in control {
         let Cmsg::Other(level, kind, data) = c else {
             continue;
@@ -343,7 +422,7 @@ fn source_from(control: &[Cmsg]) -> Result<Option<IpAddr>> {
                     .filter(|_| data.len() == 12)
                     .and_then(|b| b.try_into().ok())
                     .ok_or(Errno::EINVAL)?;
-                source = Some(IpAddr::V4(raw.into())).filter(|ip| !ip.is_unspecified());
+                w.source = Some(IpAddr::V4(raw.into())).filter(|ip| !ip.is_unspecified());
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 let raw: [u8; 16] = data
@@ -352,12 +431,30 @@ fn source_from(control: &[Cmsg]) -> Result<Option<IpAddr>> {
                     .and_then(|b| b.try_into().ok())
                     .ok_or(Errno::EINVAL)?;
                 let ip = Ipv6Addr::from(raw).to_canonical();
-                source = Some(ip).filter(|ip| !ip.is_unspecified());
+                w.source = Some(ip).filter(|ip| !ip.is_unspecified());
             }
-            (libc::IPPROTO_IP, libc::IP_TTL | libc::IP_TOS)
-            | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT | libc::IPV6_TCLASS) => {}
+            (libc::IPPROTO_IP, libc::IP_TTL) => w.hops = Some(exact(data, 1)?),
+            (libc::IPPROTO_IP, libc::IP_TOS) if data.len() == 1 => {
+                w.class = data.first().map(|b| i32::from(*b));
+            }
+            (libc::IPPROTO_IP, libc::IP_TOS) => w.class = Some(exact(data, 0)?),
+            (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => w.hops = Some(exact(data, -1)?),
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => w.class = Some(exact(data, -1)?),
             _ => return Err(Errno::EINVAL),
         }
     }
-    Ok(source)
+    // -1: as the socket's options say.
+    w.hops = w.hops.filter(|h| *h >= 0);
+    w.class = w.class.filter(|c| *c >= 0);
+    Ok(w)
+}
+
+/// An int from `min` to 255 that fills its message.
+fn exact(data: &[u8], min: i32) -> Result<i32> {
+    if data.len() != 4 {
+        return Err(Errno::EINVAL);
+    }
+    Some(int(data)?)
+        .filter(|n| (min..=255).contains(n))
+        .ok_or(Errno::EINVAL)
 }

@@ -1,14 +1,16 @@
-//! UDP sockets: names and readiness. [`data`] has the datagrams.
+//! UDP and UDP-Lite sockets: names and readiness. [`data`] has the datagrams.
+//!
+//! UDP-Lite differs in its ports and in how much of a packet its checksum covers, of which there is none.
 
 mod data;
 
 use super::addr;
 use super::core::Core;
-use super::ports::PortOwner;
+use super::ports::{PortOwner, PortTable};
 use crate::abi::{Errno, Result};
 use crate::net::NetNamespace;
 use crate::net::interface::Route;
-use crate::net::options::{DEFAULT_BUF, from_int};
+use crate::net::options::{DEFAULT_BUF, from_int, int};
 use crate::net::socket::{Common, Received, RecvMsg, SendMsg, Shutdown, SockCx, SockType, Socket};
 use crate::sync::{Charge, Events, Mutex, Rank};
 use crate::usermem::UserPtr;
@@ -20,12 +22,16 @@ use std::sync::{Arc, Weak};
 
 /// UDP_CORK.
 const UDP_CORK: i32 = 1;
+/// UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV.
+const COVERAGE: [i32; 2] = [10, 11];
 
 /// A UDP socket.
 pub struct UdpSocket {
     me: Weak<UdpSocket>,
     common: Common,
     core: Core,
+    /// IPPROTO_UDP or IPPROTO_UDPLITE.
+    protocol: i32,
     state: Mutex<State>,
 }
 
@@ -41,22 +47,32 @@ struct State {
     /// Datagrams that found it full.
     drops: u32,
     shut: Shutdown,
+    /// Values of [`COVERAGE`].
+    coverage: [i32; 2],
 }
 
 struct Datagram {
     data: Vec<u8>,
     from: SocketAddr,
     to: IpAddr,
+    /// Hop limit and traffic class.
+    hops: u8,
+    class: u8,
     time: Timestamp,
     charge: Charge,
 }
 
 impl UdpSocket {
-    /// socket(2).
+    /// socket(2). `protocol`: IPPROTO_UDP or IPPROTO_UDPLITE.
     ///
     /// # Errors
     /// ENFILE if the sandbox has too many sockets.
-    pub fn new(cx: &dyn Caller, namespace: &Arc<NetNamespace>, family: i32) -> Result<Arc<Self>> {
+    pub fn new(
+        cx: &dyn Caller,
+        namespace: &Arc<NetNamespace>,
+        family: i32,
+        protocol: i32,
+    ) -> Result<Arc<Self>> {
         let common = Common::new(DEFAULT_BUF, DEFAULT_BUF)?;
         let uid = cx.credentials().euid;
         let core = Core::new(namespace, family, SockType::Dgram, uid);
@@ -64,6 +80,7 @@ impl UdpSocket {
             me: me.clone(),
             common,
             core,
+            protocol,
             state: Mutex::new(
                 Rank::OBJECT,
                 State {
@@ -78,9 +95,20 @@ impl UdpSocket {
                         read: false,
                         write: false,
                     },
+                    coverage: [0; 2],
                 },
             ),
         }))
+    }
+
+    /// The ports of its protocol.
+    fn table(&self) -> &PortTable<UdpSocket> {
+        let tables = &self.core.namespace.inet;
+        if self.protocol == libc::IPPROTO_UDPLITE {
+            &tables.udplite
+        } else {
+            &tables.udp
+        }
     }
 
     fn me(&self) -> Result<Arc<UdpSocket>> {
@@ -88,7 +116,7 @@ impl UdpSocket {
     }
 
     fn bind_to(&self, want: SocketAddr, explicit: bool) -> Result<SocketAddr> {
-        let table = &self.core.namespace.inet.udp;
+        let table = self.table();
         let bound = table.bind(self.core.id, want, &self.me()?)?;
         let mut s = self.state.lock();
         if s.local.is_some() {
@@ -113,7 +141,7 @@ impl UdpSocket {
 
     /// udp_disconnect.
     fn disconnect(&self) {
-        let table = &self.core.namespace.inet.udp;
+        let table = self.table();
         let (id, any) = (self.core.id, self.core.any());
         let mut s = self.state.lock();
         s.remote = None;
@@ -160,7 +188,7 @@ impl Socket for UdpSocket {
         SockType::Dgram
     }
     fn protocol(&self) -> i32 {
-        libc::IPPROTO_UDP
+        self.protocol
     }
     fn common(&self) -> &Common {
         &self.common
@@ -195,7 +223,7 @@ impl Socket for UdpSocket {
             s.local = Some(local);
             s.remote = Some(to);
         }
-        self.core.namespace.inet.udp.set_addr(self.core.id, local);
+        self.table().set_addr(self.core.id, local);
         Ok(())
     }
     fn shutdown(&self, how: Shutdown) -> Result<()> {
@@ -233,10 +261,28 @@ impl Socket for UdpSocket {
         if (level, name) == (libc::IPPROTO_UDP, UDP_CORK) {
             return Ok(from_int(0));
         }
+        if level == libc::IPPROTO_UDPLITE && level == self.protocol {
+            let which = COVERAGE.iter().position(|c| *c == name);
+            let c = self.state.lock().coverage;
+            let value = which.and_then(|i| c.get(i).copied());
+            return value.map(from_int).ok_or(Errno::ENOPROTOOPT);
+        }
         let connected = self.state.lock().remote.is_some();
         self.core.option(level, name, connected)
     }
     fn set_option(&self, cx: &dyn Caller, level: i32, name: i32, value: &[u8]) -> Result<()> {
+        if level == libc::IPPROTO_UDPLITE && level == self.protocol {
+            // Less than the header means the header.
+            let n = match int(value)? {
+                0 => 0,
+                n => n.clamp(8, 65535),
+            };
+            let which = COVERAGE.iter().position(|c| *c == name);
+            let mut s = self.state.lock();
+            let slot = which.and_then(|i| s.coverage.get_mut(i));
+            *slot.ok_or(Errno::ENOPROTOOPT)? = n;
+            return Ok(());
+        }
         let bound = self.state.lock().local.is_some();
         self.core.set_option(cx, level, name, value, bound)
     }
@@ -276,7 +322,7 @@ impl Socket for UdpSocket {
         };
         drop(queue);
         if let Some(l) = local {
-            self.core.namespace.inet.udp.unbind(self.core.id, l.port());
+            self.table().unbind(self.core.id, l.port());
         }
     }
     fn as_any(&self) -> &dyn Any {
