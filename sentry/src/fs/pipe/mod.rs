@@ -244,6 +244,18 @@ impl Pipe {
         }
     }
 
+    /// Bytes that a write would take now, 0 if it would have to wait.
+    ///
+    /// # Errors
+    /// EPIPE without readers.
+    pub fn room(&self) -> Result<usize> {
+        let s = self.state.lock();
+        if s.readers == 0 {
+            return Err(Errno::EPIPE);
+        }
+        Ok(s.slots.room_for(usize::MAX))
+    }
+
     /// A copy of up to `max` bytes without taking them (tee(2)).
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod getdents;
 mod ioctl;
 mod lock;
 mod rw;
+mod splice;
 pub(in crate::syscalls) mod storage;
 mod terminal;
 
@@ -133,6 +134,31 @@ pub static TABLE: &[Syscall] = &[
         "readahead",
         storage::readahead,
         &[Fd, Int, Uint],
+    ),
+    call(
+        libc::SYS_sendfile,
+        "sendfile",
+        splice::sendfile,
+        &[Fd, Fd, Ptr, Uint],
+    ),
+    call(
+        libc::SYS_splice,
+        "splice",
+        splice::splice,
+        &[Fd, Ptr, Fd, Ptr, Uint, Hex],
+    ),
+    call(libc::SYS_tee, "tee", splice::tee, &[Fd, Fd, Uint, Hex]),
+    call(
+        libc::SYS_vmsplice,
+        "vmsplice",
+        splice::vmsplice,
+        &[Fd, Ptr, Uint, Hex],
+    ),
+    call(
+        libc::SYS_copy_file_range,
+        "copy_file_range",
+        splice::copy_file_range,
+        &[Fd, Ptr, Fd, Ptr, Uint, Hex],
     ),
     call(
         libc::SYS_memfd_create,

@@ -2,6 +2,9 @@
 
 mod at;
 mod attr;
+mod handle;
+mod inotify;
+mod mount;
 mod names;
 mod open;
 mod place;
@@ -83,4 +86,16 @@ pub static TABLE: &[Syscall] = &[
     call(libc::SYS_removexattr, "removexattr", xattr::removexattr, &[Path, Str]),
     call(libc::SYS_lremovexattr, "lremovexattr", xattr::lremovexattr, &[Path, Str]),
     call(libc::SYS_fremovexattr, "fremovexattr", xattr::fremovexattr, &[Fd, Str]),
+    call(libc::SYS_mount, "mount", mount::mount, &[Str, Path, Str, Hex, Ptr])
+        .partial("tmpfs, proc, bind, move and remount; no propagation"),
+    call(libc::SYS_umount2, "umount2", mount::umount2, &[Path, Hex]),
+    call(libc::SYS_pivot_root, "pivot_root", mount::pivot_root, &[Path, Path]),
+    call(libc::SYS_inotify_init, "inotify_init", inotify::inotify_init, &[]),
+    call(libc::SYS_inotify_init1, "inotify_init1", inotify::inotify_init1, &[OpenFlags]),
+    call(libc::SYS_inotify_add_watch, "inotify_add_watch", inotify::inotify_add_watch, &[Fd, Path, Hex]),
+    call(libc::SYS_inotify_rm_watch, "inotify_rm_watch", inotify::inotify_rm_watch, &[Fd, Int]),
+    call(libc::SYS_name_to_handle_at, "name_to_handle_at", handle::name_to_handle_at, &[DirFd, Path, Ptr, Ptr, Hex])
+        .partial("always EOPNOTSUPP"),
+    call(libc::SYS_open_by_handle_at, "open_by_handle_at", handle::open_by_handle_at, &[Fd, Ptr, OpenFlags])
+        .partial("always EOPNOTSUPP"),
 ];

@@ -1,0 +1,187 @@
+//! mount, umount2, pivot_root: tmpfs, proc, bind mounts and remounts; what else a kernel can mount is not here.
+
+use super::at::{FDCWD, NOFOLLOW, lookup};
+use crate::abi::{Errno, Result};
+use crate::auth::Caps;
+use crate::fs::tmpfs::{Tmpfs, TmpfsInode, TmpfsOptions};
+use crate::syscalls::{Args, Cx, SysResult};
+use crate::usermem::UserStr;
+use crate::vfs::caller::require;
+use crate::vfs::{MountFlags, Path, SuperBlock};
+use std::sync::Arc;
+
+const MS_REMOUNT: u64 = 32;
+const MS_BIND: u64 = 4096;
+const MS_MOVE: u64 = 8192;
+const MS_REC: u64 = 16384;
+/// MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE.
+const PROPAGATION: u64 = 0xf_0000 | (1 << 17);
+const MS_MGC_MSK: u64 = 0xffff_0000;
+const MS_MGC_VAL: u64 = 0xc0ed_0000;
+
+/// A string that may be absent.
+fn optional(cx: &Cx<'_>, s: UserStr) -> Result<Vec<u8>> {
+    if s.is_null() {
+        return Ok(Vec::new());
+    }
+    cx.mem().read_path(s)
+}
+
+fn mount_flags(bits: u64) -> MountFlags {
+    let mut f = MountFlags::from_bits_truncate(bits as u32);
+    if !f.intersects(MountFlags::NOATIME | MountFlags::STRICTATIME) {
+        f |= MountFlags::RELATIME;
+    }
+    f
+}
+
+/// A new instance of a file system.
+fn new_superblock(cx: &Cx<'_>, kind: &[u8], data: &[u8]) -> Result<Arc<SuperBlock>> {
+    match kind {
+        b"tmpfs" | b"ramfs" => Ok(Tmpfs::superblock(&TmpfsOptions::parse(data)?)),
+        b"proc" => Ok(crate::procfs::superblock(cx.kernel())),
+        _ => Err(Errno::ENODEV),
+    }
+}
+
+pub(super) fn mount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let source: UserStr = args.get(0);
+    let mut flags: u64 = args.get(3);
+    if flags & MS_MGC_MSK == MS_MGC_VAL {
+        flags &= !MS_MGC_MSK;
+    }
+    let kind = optional(cx, args.get(2))?;
+    let source_text = optional(cx, source)?;
+    let at = lookup(cx, FDCWD, args.get(1), 0)?;
+    let caller = cx.caller();
+    require(&caller, Caps::SYS_ADMIN)?;
+    let data = if flags & (MS_BIND | MS_MOVE | PROPAGATION) == 0 {
+        // As Linux: at most a page, and an unreadable pointer counts as none only if it is null.
+        optional(cx, args.get(4))?
+    } else {
+        Vec::new()
+    };
+    let ns = cx.fs().namespace();
+    if flags & MS_REMOUNT != 0 {
+        return Ok(remount(&at, flags, &data)?);
+    }
+    if flags & MS_BIND != 0 {
+        if source_text.is_empty() {
+            return Err(Errno::ENOENT.into());
+        }
+        let from = lookup(cx, FDCWD, source, 0)?;
+        if from.mount.namespace_id() != ns.id() {
+            return Err(Errno::EINVAL.into());
+        }
+        ns.bind(&from, &at, flags & MS_REC != 0)?;
+        return Ok(0);
+    }
+    if flags & PROPAGATION != 0 {
+        // Nothing propagates: all mounts are private. That is what "private" and "slave" ask for.
+        if !is_mount_root(&at) {
+            return Err(Errno::EINVAL.into());
+        }
+        return Ok(0);
+    }
+    if flags & MS_MOVE != 0 {
+        if source_text.is_empty() {
+            return Err(Errno::ENOENT.into());
+        }
+        let from = lookup(cx, FDCWD, source, 0)?;
+        ns.move_mount(&from, &at)?;
+        return Ok(0);
+    }
+    if kind.is_empty() {
+        return Err(Errno::EINVAL.into());
+    }
+    let sb = new_superblock(cx, &kind, &data)?;
+    let shown = if source_text.is_empty() {
+        b"none".as_slice()
+    } else {
+        &source_text
+    };
+    ns.mount(&at, sb, shown, mount_flags(flags))?;
+    Ok(0)
+}
+
+fn is_mount_root(at: &Path) -> bool {
+    Arc::ptr_eq(&at.dentry, at.mount.root())
+}
+
+/// MS_REMOUNT: of one mount with MS_BIND, else of its file system too.
+fn remount(at: &Path, flags: u64, data: &[u8]) -> Result<i64> {
+    if !is_mount_root(at) {
+        return Err(Errno::EINVAL);
+    }
+    if flags & MS_BIND == 0
+        && !data.is_empty()
+        && let Some(t) = at
+            .mount
+            .superblock()
+            .root()
+            .inode()
+            .as_any()
+            .downcast_ref::<TmpfsInode>()
+    {
+        t.file_system().set_limits(&TmpfsOptions::parse(data)?)?;
+    }
+    at.mount.set_flags(mount_flags(flags));
+    Ok(0)
+}
+
+const MNT_FORCE: u32 = 1;
+const MNT_DETACH: u32 = 2;
+const MNT_EXPIRE: u32 = 4;
+const UMOUNT_NOFOLLOW: u32 = 8;
+
+pub(super) fn umount2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let flags: u32 = args.get(1);
+    if flags & !(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let how = if flags & UMOUNT_NOFOLLOW != 0 {
+        NOFOLLOW
+    } else {
+        0
+    };
+    let at = lookup(cx, FDCWD, args.get(0), how)?;
+    if !is_mount_root(&at) {
+        return Err(Errno::EINVAL.into());
+    }
+    require(&cx.caller(), Caps::SYS_ADMIN)?;
+    if flags & MNT_EXPIRE != 0 {
+        return Err(if flags & (MNT_FORCE | MNT_DETACH) != 0 {
+            Errno::EINVAL
+        } else {
+            Errno::EAGAIN
+        }
+        .into());
+    }
+    cx.fs().namespace().unmount(at, flags & MNT_DETACH != 0)?;
+    Ok(0)
+}
+
+pub(super) fn pivot_root(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    require(&cx.caller(), Caps::SYS_ADMIN)?;
+    let new = lookup(cx, FDCWD, args.get(0), 0)?;
+    let old = lookup(cx, FDCWD, args.get(1), 0)?;
+    if !new.is_dir() || !old.is_dir() {
+        return Err(Errno::ENOTDIR.into());
+    }
+    let fs = cx.fs();
+    let root = fs.root();
+    fs.namespace().pivot_root(&new, &old)?;
+    // Whoever stood at the old root now stands at the new one.
+    let mut seen: Vec<usize> = Vec::new();
+    for group in cx.kernel().processes() {
+        for task in group.threads() {
+            let context = task.fs();
+            let id = Arc::as_ptr(&context).addr();
+            if !seen.contains(&id) {
+                seen.push(id);
+                context.replace_root(&root, &new);
+            }
+        }
+    }
+    Ok(0)
+}
