@@ -2,7 +2,8 @@
 //! must print the same and end the same.
 //!
 //! A new test is a new file. Directives (`#@ key=value`): `needs` (programs; a test whose programs are missing is
-//! skipped, or fails if COFFERDAM_REQUIRE_ALL is set), `timeout=SECONDS`, `options` (of `cofferdam do`).
+//! skipped, or fails if COFFERDAM_REQUIRE_ALL is set), `timeout=SECONDS`, `options` (of `cofferdam do`), `prepare` (a shell command that is run
+//! outside before, with the scripts' directory as $SOFTWARE).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 
 mod common;
@@ -59,8 +60,7 @@ fn differential(script: &Path, platform: &str) -> Result<(), Failed> {
         ("PATH", PATH),
     ];
 
-    let scratch = Scratch::new();
-    std::fs::copy(script, scratch.path().join("script"))?;
+    let scratch = prepared(script, &directives)?;
     let mut native = command("/bin/bash", &["script"]);
     native
         .current_dir(scratch.path())
@@ -68,8 +68,7 @@ fn differential(script: &Path, platform: &str) -> Result<(), Failed> {
         .envs(environment);
     let native = run(native, b"", directives.timeout());
 
-    let scratch = Scratch::new();
-    std::fs::copy(script, scratch.path().join("script"))?;
+    let scratch = prepared(script, &directives)?;
     let mut inside = command(COFFERDAM, &["do", "--platform", platform]);
     inside
         .args(directives.words("options"))
@@ -85,6 +84,23 @@ fn differential(script: &Path, platform: &str) -> Result<(), Failed> {
         return Err(format!("the script does not even work natively: {native:?}").into());
     }
     Ok(())
+}
+
+/// A directory with the script and what its `prepare` command makes.
+fn prepared(script: &Path, directives: &Directives) -> Result<Scratch, Failed> {
+    let scratch = Scratch::new();
+    std::fs::copy(script, scratch.path().join("script"))?;
+    if let Some(prepare) = directives.get("prepare") {
+        let mut shell = command("/bin/sh", &["-ec", prepare]);
+        shell
+            .current_dir(scratch.path())
+            .env("SOFTWARE", repository().join("tests/software"));
+        let done = run(shell, b"", directives.timeout());
+        if done.status != 0 {
+            return Err(format!("'{prepare}' failed:\n{}{}", done.stdout, done.stderr).into());
+        }
+    }
+    Ok(scratch)
 }
 
 /// The distribution's programs, not those of whoever runs the tests.

@@ -10,7 +10,7 @@ pub struct Directives(HashMap<String, String>);
 
 /// Keys that mean something.
 const KNOWN: &[&str] = &[
-    "args", "cflags", "static", "timeout", "needs", "options", "stdin", "user", "root",
+    "args", "cflags", "static", "timeout", "needs", "options", "stdin", "user", "root", "prepare",
 ];
 
 impl Directives {
