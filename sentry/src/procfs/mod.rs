@@ -8,6 +8,7 @@ mod pid;
 mod root;
 mod sys;
 mod system;
+mod sysvipc;
 
 pub use net::{Table, set_table};
 pub use system::{filesystem_names, prepare};

@@ -1,6 +1,6 @@
 //! The top directory: static files, then a directory per process.
 
-use super::{Proc, net, pid, sys, system};
+use super::{Proc, net, pid, sys, system, sysvipc};
 use crate::abi::{Errno, Result};
 use crate::fs::pseudo::{Attr, Child, Directory, PseudoDir, PseudoLink, StaticDir};
 use crate::kernel::cx::TaskCaller;
@@ -52,6 +52,7 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
     );
     system::add(proc, &mut fixed);
     fixed.add("sys", sys::make(proc));
+    fixed.add("sysvipc", sysvipc::make(proc));
     net::register();
     PseudoDir::new(
         Attr::owned(proc.fs, 0o555, 1, (0, 0)),

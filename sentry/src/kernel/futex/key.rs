@@ -2,6 +2,7 @@
 
 use crate::abi::{Errno, Result};
 use crate::mm::{Backing, MemoryManager};
+use crate::usermem::GuestMemory;
 use crate::vfs::{InodeRef, MapSource};
 use cofferdam_platform::GUEST_END;
 use std::sync::Arc;
@@ -42,7 +43,9 @@ pub fn target(mm: &MemoryManager, addr: u64, shared: bool) -> Result<Target> {
     if !shared {
         return Ok(plain(Key::Private(mm.id(), addr)));
     }
-    // What is not in the list may be a stack's reserve; the read of the value finds out.
+    // Linux wants the page to be there; what is not in the list may be a stack's reserve.
+    let memory: &dyn GuestMemory = mm;
+    memory.read_bytes(addr, &mut [0; 4])?;
     let Some(vma) = mm.find_vma(addr) else {
         return Ok(plain(Key::Mm(mm.id(), addr)));
     };

@@ -12,14 +12,9 @@ pub(super) fn state(l: &Live) -> char {
     match &l.task {
         None => 'Z',
         Some(_) if crate::kernel::signal::is_stopped(&l.group) => 'T',
-        Some(_) if !l.whole_process => letter(l.task.as_ref()),
-        Some(_) => {
-            if l.group.threads().iter().any(|t| t.is_running()) {
-                'R'
-            } else {
-                'S'
-            }
-        }
+        // The leader speaks for the process, even when it has exited before its threads.
+        Some(t) if l.whole_process && t.tid() != l.group.pid() => 'Z',
+        Some(_) => letter(l.task.as_ref()),
     }
 }
 

@@ -58,7 +58,8 @@ fn take(
     flags: MsgFlags,
     control: bool,
 ) -> Result<Received, SysErr> {
-    let nonblock = file.nonblocking() || flags.contains(MsgFlags::DONTWAIT);
+    // The queue of errors is never waited for.
+    let nonblock = file.nonblocking() || flags.intersects(MsgFlags::DONTWAIT | MsgFlags::ERRQUEUE);
     let mut done = cx.progress().done;
     dst.skip(done);
     let mut all = Received::default();
