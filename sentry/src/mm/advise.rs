@@ -51,12 +51,10 @@ fn action(advice: i32) -> std::result::Result<Action, Errno> {
         libc::MADV_DONTNEED | libc::MADV_FREE | libc::MADV_DONTNEED_LOCKED => Action::Host,
         libc::MADV_REMOVE => Action::Remove,
         libc::MADV_POPULATE_READ | libc::MADV_POPULATE_WRITE => Action::Populate,
-        libc::MADV_WILLNEED
-        | libc::MADV_COLD
-        | libc::MADV_PAGEOUT
-        | libc::MADV_MERGEABLE
-        | libc::MADV_UNMERGEABLE
-        | MADV_COLLAPSE => Action::Nothing,
+        libc::MADV_WILLNEED | libc::MADV_COLD | libc::MADV_PAGEOUT | MADV_COLLAPSE => {
+            Action::Nothing
+        }
+        // MADV_MERGEABLE too: merging pages of different owners tells one what the other has.
         _ => return Err(Errno::EINVAL),
     })
 }

@@ -11,6 +11,7 @@ mod system;
 mod sysvipc;
 
 pub use net::{Table, set_table};
+pub use pid::process_of;
 pub use system::{filesystem_names, prepare};
 
 use crate::abi::{Errno, Result};

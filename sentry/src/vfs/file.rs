@@ -12,7 +12,7 @@ use crate::usermem::{Sink, Source};
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 bitflags::bitflags! {
     /// O_* flags of open(2), x86-64 values. The access mode is in the low two bits: see [`OpenFlags::readable`].
@@ -246,6 +246,8 @@ pub struct File {
     /// Keeps a regular file open for writing from being executed.
     writer: std::sync::OnceLock<super::deny_write::Writer>,
     opener: std::sync::OnceLock<Arc<Credentials>>,
+    /// Whether the open that made this description also made the file (F_CREATED_QUERY).
+    created: AtomicBool,
 }
 
 /// Who gets SIGIO: F_SETOWN (pid > 0, group < 0) and F_SETSIG.
@@ -288,6 +290,7 @@ impl File {
             ),
             writer: std::sync::OnceLock::new(),
             opener: std::sync::OnceLock::new(),
+            created: AtomicBool::new(false),
         })
     }
     /// Ties the right to write to the life of this description.
@@ -380,6 +383,14 @@ impl File {
             locks.release(LockOwner::Table(table));
         }
         self.ops.flush(self, tgid);
+    }
+    /// Remembers that the open made the file.
+    pub(super) fn set_created(&self) {
+        self.created.store(true, Ordering::Relaxed);
+    }
+    /// Whether the open made the file.
+    pub fn created(&self) -> bool {
+        self.created.load(Ordering::Relaxed)
     }
     /// Remembers who opened it.
     pub(super) fn set_opener(&self, creds: Arc<Credentials>) {

@@ -203,7 +203,9 @@ fn truncate_open(cx: &dyn Caller, inode: &InodeRef) -> Result<()> {
 
 fn open_created(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<File>> {
     // The mode of a new file does not bind its creator.
-    finish_open(cx, place, flags - OpenFlags::TRUNC)
+    let file = finish_open(cx, place, flags - OpenFlags::TRUNC)?;
+    file.set_created();
+    Ok(file)
 }
 
 fn finish_open(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<File>> {

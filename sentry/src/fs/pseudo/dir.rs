@@ -39,6 +39,10 @@ pub trait Directory: Send + Sync + 'static {
     fn permission(&self, _cx: &dyn Caller) -> Option<Result<()>> {
         None
     }
+    /// For those who know what kind of directory it may be.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 /// A directory.
@@ -56,6 +60,10 @@ impl PseudoDir {
             attr,
             dir: Arc::new(dir),
         })
+    }
+    /// What makes its children.
+    pub fn directory(&self) -> &dyn Directory {
+        &*self.dir
     }
 }
 

@@ -319,6 +319,20 @@ impl Directory for Entries {
     fn nlink(&self) -> u32 {
         if self.0.tid.is_some() { 7 } else { 9 }
     }
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
+    }
+}
+
+/// The process whose `/proc/PID` directory `inode` is.
+///
+/// # Errors
+/// EBADF for anything else; ESRCH once the process is gone.
+pub fn process_of(inode: &InodeRef) -> Result<Arc<ThreadGroup>> {
+    let dir = inode.as_any().downcast_ref::<PseudoDir>();
+    let entries = dir.and_then(|d| d.directory().as_any()?.downcast_ref::<Entries>());
+    let subject = &entries.filter(|e| e.0.tid.is_none()).ok_or(Errno::EBADF)?.0;
+    Ok(subject.live()?.group)
 }
 
 /// `task/`.

@@ -121,7 +121,7 @@ fn simple(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, args: &Args) -> R
             let other = cx.file_any(args.get(2))?;
             Ok(i64::from(Arc::ptr_eq(file, &other)))
         }
-        F_CREATED_QUERY => Ok(0),
+        F_CREATED_QUERY => Ok(file.created().into()),
         // Leases and directory notification: as on a kernel built without them.
         _ => Err(Errno::EINVAL),
     }

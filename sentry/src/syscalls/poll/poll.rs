@@ -33,7 +33,7 @@ pub(super) fn ppoll(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     };
     mask::with_mask(cx, args.get(3), args.get(4), |cx| {
         let outcome = do_poll(cx, args.get(0), args.get(1), ns, OnSignal::RestartNoHand);
-        let deadline = cx.progress().deadline;
+        let deadline = timeout::to_show(cx);
         timeout::put_remaining(cx.mem(), time, deadline, 1);
         outcome
     })

@@ -24,7 +24,7 @@ pub(super) fn select(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         None => timeout::from_timeval(cx.mem(), time)?,
     };
     let outcome = do_select(cx, args, ns);
-    let deadline = cx.progress().deadline;
+    let deadline = timeout::to_show(cx);
     timeout::put_remaining(cx.mem(), time, deadline, 1000);
     outcome
 }
@@ -42,7 +42,7 @@ pub(super) fn pselect6(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     };
     mask::with_mask(cx, UserPtr::new(set), size, |cx| {
         let outcome = do_select(cx, args, ns);
-        let deadline = cx.progress().deadline;
+        let deadline = timeout::to_show(cx);
         timeout::put_remaining(cx.mem(), time, deadline, 1);
         outcome
     })

@@ -1,6 +1,7 @@
 //! Timeouts as the calls of this family take them, in nanoseconds. `None` waits forever.
 
 use crate::abi::{Errno, Result};
+use crate::syscalls::Cx;
 use crate::time::Instant;
 use crate::usermem::{GuestMemory, UserPtr};
 
@@ -63,6 +64,13 @@ pub(super) fn put_remaining(
     let left = deadline.remaining();
     let parts = [left / 1_000_000_000, left % 1_000_000_000 / unit].map(u64::cast_signed);
     let _ = mem.put(ptr, &parts);
+}
+
+/// The deadline from which a call writes back what is left; none for tasks that want their timeouts left alone.
+pub(super) fn to_show(cx: &mut Cx<'_>) -> Option<Instant> {
+    const STICKY_TIMEOUTS: u32 = 0x400_0000;
+    let sticky = cx.local.personality & STICKY_TIMEOUTS != 0;
+    cx.progress().deadline.filter(|_| !sticky)
 }
 
 /// Writes what is left until `deadline` as a timespec.

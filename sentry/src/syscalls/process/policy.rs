@@ -124,9 +124,18 @@ fn current_nice(task: &Task) -> i32 {
     task.sched.nice.load(Relaxed)
 }
 
+/// A field of a task; 0 of a zombie, which has lost what it had.
+fn recorded(cx: &Cx<'_>, pid: i32, field: fn(&SchedState) -> i32) -> Result<i32> {
+    match target(cx, pid) {
+        Ok(task) => Ok(field(&task.sched)),
+        Err(Errno::ESRCH) if cx.kernel().process(pid).is_some() => Ok(0),
+        Err(e) => Err(e),
+    }
+}
+
 /// `sched_getscheduler(pid)`.
 pub fn getscheduler(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    Ok(target(cx, a.get(0))?.sched.policy.load(Relaxed).into())
+    Ok(recorded(cx, a.get(0), |s| s.policy.load(Relaxed))?.into())
 }
 
 /// The parameter of the calls that know only a priority. A null pointer is EINVAL, before anything else.
@@ -160,7 +169,7 @@ pub fn getparam(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     if a.get::<u64>(1) == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let priority = target(cx, a.get(0))?.sched.rt_priority.load(Relaxed);
+    let priority = recorded(cx, a.get(0), |s| s.rt_priority.load(Relaxed))?;
     cx.mem().put(UserPtr::new(a.get(1)), &priority)?;
     Ok(0)
 }

@@ -5,6 +5,7 @@ use crate::kernel::pidfd::PidFd;
 use crate::kernel::signal::kill::{self, Message};
 use crate::kernel::signal::{SigInfo, code};
 use crate::kernel::{Cx, identity};
+use crate::procfs;
 use crate::syscalls::{Args, Fd, SysResult};
 use crate::usermem::UserPtr;
 use crate::vfs::{File, OpenFlags};
@@ -43,6 +44,16 @@ fn pidfd(cx: &Cx<'_>, fd: Fd) -> Result<Arc<File>> {
     }
 }
 
+/// The same for pidfd_send_signal, which takes a directory of /proc too: what there was before pidfd_open.
+fn pidfd_or_directory(cx: &Cx<'_>, fd: Fd) -> Result<Arc<File>> {
+    let file = cx.file(fd)?;
+    if file.downcast::<PidFd>().is_some() {
+        return Ok(file);
+    }
+    let group = procfs::process_of(file.inode())?;
+    PidFd::create(&cx.caller(), group, None, OpenFlags::empty())
+}
+
 const SIGNAL_THREAD: u32 = 1;
 const SIGNAL_THREAD_GROUP: u32 = 2;
 const SIGNAL_PROCESS_GROUP: u32 = 4;
@@ -56,7 +67,7 @@ pub(super) fn pidfd_send_signal(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     ) {
         return Err(Errno::EINVAL.into());
     }
-    let file = pidfd(cx, args.get(0))?;
+    let file = pidfd_or_directory(cx, args.get(0))?;
     let target = file.downcast::<PidFd>().ok_or(Errno::EBADF)?;
     let to_thread = flags == SIGNAL_THREAD || (flags == 0 && target.thread().is_some());
     let given = match ptr.non_null() {

@@ -23,7 +23,10 @@ pub(super) fn clock_nanosleep(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         AnyClock::Wall(c) if c.is_alarm() || !c.has_timers() => {
             return Err(Errno::EOPNOTSUPP.into());
         }
-        // A thread that sleeps would wait for itself.
+        // The named clock cannot be slept on at all; of the others, a thread that sleeps would wait for itself.
+        AnyClock::Thread { .. } if args.get::<i32>(0) == libc::CLOCK_THREAD_CPUTIME_ID => {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
         AnyClock::Thread { .. } => return Err(Errno::EINVAL.into()),
         _ => {}
     }
