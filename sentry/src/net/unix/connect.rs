@@ -41,6 +41,10 @@ impl UnixSocket {
             return self.autobind();
         }
         if self.name.is_set() {
+            // A path is made first, and taken back: an existing one is the error that Linux reports.
+            if let Name::Path(p) = &name {
+                super::table::try_path(cx, p)?;
+            }
             return Err(Errno::EINVAL);
         }
         let me = self.me()?;
@@ -50,8 +54,10 @@ impl UnixSocket {
             Name::Unnamed => {}
         }
         if !self.name.set(name.clone()) {
-            if let Name::Abstract(n) = &name {
-                self.namespace.unix.unbind(n, self);
+            match &name {
+                Name::Abstract(n) => self.namespace.unix.unbind(n, self),
+                Name::Path(p) => super::table::remove_path(cx, p),
+                Name::Unnamed => {}
             }
             return Err(Errno::EINVAL);
         }

@@ -107,20 +107,40 @@ fn find_inode(inode: &InodeRef) -> Option<Arc<UnixSocket>> {
     inode.meta().existing::<Bound>()?.0.lock().upgrade()
 }
 
+/// Makes a socket inode at `path`.
+fn make_path(cx: &SockCx<'_>, path: &[u8]) -> Result<InodeRef> {
+    let fs = cx.fs.ok_or(Errno::ENOENT)?;
+    match names::mknod(cx.caller, fs, &At::Cwd, path, FileType::Socket, 0o777, 0) {
+        Ok(place) => Ok(place.inode().clone()),
+        Err(Errno::EEXIST) => Err(Errno::EADDRINUSE),
+        Err(e) => Err(e),
+    }
+}
+
 /// Makes a socket inode at `path` and puts `socket` behind it.
 ///
 /// # Errors
 /// EADDRINUSE if the name exists; errors of the path walk.
 pub(super) fn bind_path(cx: &SockCx<'_>, path: &[u8], socket: &Arc<UnixSocket>) -> Result<()> {
-    let fs = cx.fs.ok_or(Errno::ENOENT)?;
-    let place =
-        names::mknod(cx.caller, fs, &At::Cwd, path, FileType::Socket, 0o777, 0).map_err(|e| {
-            if e == Errno::EEXIST {
-                Errno::EADDRINUSE
-            } else {
-                e
-            }
-        })?;
-    *place.inode().meta().extension::<Bound>().0.lock() = Arc::downgrade(socket);
+    let inode = make_path(cx, path)?;
+    *inode.meta().extension::<Bound>().0.lock() = Arc::downgrade(socket);
     Ok(())
+}
+
+/// Whether a socket inode could be made at `path`.
+///
+/// # Errors
+/// As [`bind_path`].
+pub(super) fn try_path(cx: &SockCx<'_>, path: &[u8]) -> Result<()> {
+    make_path(cx, path)?;
+    remove_path(cx, path);
+    Ok(())
+}
+
+/// Takes back what [`bind_path`] made.
+pub(super) fn remove_path(cx: &SockCx<'_>, path: &[u8]) {
+    if let Some(fs) = cx.fs {
+        // Whoever was faster has removed it already.
+        let _ = names::unlink(cx.caller, fs, &At::Cwd, path);
+    }
 }

@@ -399,7 +399,14 @@ impl TcpSocket {
                     }
                     return Ok(());
                 }
-                Phase::Closed => return Err(Errno::ENOTCONN),
+                Phase::Closed => {
+                    // Refused, but remembered: reads end here (inet_shutdown).
+                    s.shut.read |= how.read;
+                    s.shut.write |= how.write;
+                    drop(s);
+                    self.common.queue.wake(ALL);
+                    return Err(Errno::ENOTCONN);
+                }
             }
             let fin = how.write && !s.shut.write;
             s.shut.read |= how.read;
