@@ -28,6 +28,8 @@
 
 pub mod arch;
 pub mod backend;
+mod bell;
+mod kind;
 mod mem;
 mod stub;
 mod sys;
@@ -38,7 +40,9 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 pub use arch::Registers;
+pub use backend::notify::NotifyPlatform;
 pub use backend::ptrace::{PtracePlatform, SENTRY_SYSCALLS};
+pub use kind::{KINDS, Kind, launch};
 
 /// Lowest address that a guest may map, in bytes (Linux's usual `vm.mmap_min_addr`).
 pub const GUEST_START: u64 = 0x1_0000;

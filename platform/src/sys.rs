@@ -9,7 +9,7 @@ use libc::{c_int, c_long, c_ulong, c_void, pid_t, siginfo_t};
 
 use crate::arch::Registers;
 
-fn check(ret: c_long) -> io::Result<c_long> {
+pub(crate) fn check(ret: c_long) -> io::Result<c_long> {
     if ret == -1 {
         Err(io::Error::last_os_error())
     } else {
@@ -354,7 +354,11 @@ pub(crate) fn readable(fd: BorrowedFd<'_>, timeout_ms: c_int) -> io::Result<bool
     }
 }
 
-fn ioctl<T>(fd: BorrowedFd<'_>, request: c_ulong, argument: &mut T) -> io::Result<c_long> {
+pub(crate) fn ioctl<T>(
+    fd: BorrowedFd<'_>,
+    request: c_ulong,
+    argument: &mut T,
+) -> io::Result<c_long> {
     // SAFETY: each caller pairs the request with the structure it takes; the fd is a seccomp listener.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, std::ptr::from_mut(argument)) }.into())
 }

@@ -2,16 +2,16 @@
 //!
 //! [`launch`] forks it from the sentry before the sentry locks itself down. The child gives up everything it inherited
 //! (files, namespaces, capabilities, signal handlers, rseq, its libc's thread area), maps the stub, installs the
-//! stub's filter and rests in the stub. From then on the tracer drives it.
+//! stub's filter and rests in the stub. From then on the tracer drives it, or the answers to its doorbell do ([`launch_free`]).
 #![allow(unsafe_code)] // runs between fork and the stub: raw system calls only, nothing that allocates or locks
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
 
 use libc::{c_int, c_long, pid_t, sock_filter, sock_fprog};
 
-use crate::stub::{self, Entry, Layout, Move, filter};
-use crate::{Error, Result, sys};
+use crate::stub::{self, Entry, Layout, Move, filter, free, slot};
+use crate::{Error, Result, sys, wake};
 
 /// A zygote that rests in the stub, traced by the calling thread.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ struct Report {
     step: AtomicU32,
     errno: AtomicI32,
     mount_errno: AtomicI32,
+    /// Of an untraced zygote: the listener's number there, plus 1.
+    listener: AtomicU32,
 }
 
 /// All that the child needs, prepared before the fork.
@@ -38,6 +40,8 @@ struct Plan {
     layout: Layout,
     moves: Vec<Move>,
     text: &'static [u8],
+    /// The descriptor of the mailboxes and the address of the signal handler, if nobody traces.
+    free: Option<(c_int, u64)>,
     header: sock_fprog,
     /// Where glibc's rseq area lies relative to the thread pointer, and the lengths it may be registered with.
     rseq: Option<(usize, [u32; 3])>,
@@ -68,6 +72,19 @@ const NAMESPACES: c_int = libc::CLONE_NEWPID
 
 /// Forks the zygote and brings it to rest in the stub. The calling thread becomes the tracer of all stubs.
 pub(crate) fn launch(layout: Layout, moves: Vec<Move>) -> Result<Zygote> {
+    fork(layout, moves, None)
+}
+
+/// Forks a zygote that nobody traces; it waits for orders at its doorbell, with slot 0 of the mailboxes that it maps.
+pub(crate) fn launch_free(
+    layout: Layout,
+    moves: Vec<Move>,
+    mailboxes: BorrowedFd<'_>,
+) -> Result<Zygote> {
+    fork(layout, moves, Some(mailboxes))
+}
+
+fn fork(layout: Layout, moves: Vec<Move>, mailboxes: Option<BorrowedFd<'_>>) -> Result<Zygote> {
     let host = |what: &str, e: io::Error| Error::Host(format!("cannot {what}: {e}"));
     // SAFETY: a fresh anonymous page, shared with the child; all access is atomic; zero is a valid Report.
     let report: &'static Report = unsafe {
@@ -84,11 +101,18 @@ pub(crate) fn launch(layout: Layout, moves: Vec<Move>) -> Result<Zygote> {
         }
         &*page.cast::<Report>()
     };
-    let mut code: Vec<sock_filter> = filter::program(filter::RULES);
+    let mut code: Vec<sock_filter> = match mailboxes {
+        None => filter::program(filter::RULES),
+        Some(_) => filter::program_at(filter::FREE_RULES, layout.base),
+    };
     let plan = Plan {
         layout,
         moves,
-        text: stub::text(),
+        text: match mailboxes {
+            None => stub::text(),
+            Some(_) => free::text(),
+        },
+        free: mailboxes.map(|fd| (fd.as_raw_fd(), layout.base + free::handler())),
         header: filter::header(&mut code),
         rseq: rseq_area(),
         report,
@@ -116,7 +140,10 @@ pub(crate) fn launch(layout: Layout, moves: Vec<Move>) -> Result<Zygote> {
         });
     }
     let pid = pid as pid_t;
-    let result = attach(pid, &layout, report);
+    let result = match mailboxes {
+        None => attach(pid, &layout, report),
+        Some(_) => meet(pid, report),
+    };
     if result.is_err() {
         let _ = sys::tgkill(pid, pid, libc::SIGKILL);
         sys::reap(pid);
@@ -142,44 +169,69 @@ fn attach(pid: pid_t, layout: &Layout, report: &Report) -> Result<Zygote> {
     loop {
         let change = sys::wait_for(Some(pid), false).map_err(|e| host("wait for the zygote", e))?;
         if matches!(change, Some((_, sys::Change::Dead))) {
-            let step = report.step.load(SeqCst) as usize;
-            let errno = report.errno.load(SeqCst);
-            return Err(Error::Host(format!(
-                "a new guest process could not {}: {}",
-                STEPS.get(step).unwrap_or(&"?"),
-                if errno == 0 {
-                    "it died".to_owned()
-                } else {
-                    io::Error::from_raw_os_error(errno).to_string()
-                },
-            )));
+            return Err(failure(report));
         }
         let _ = sys::consume(pid);
         let regs = sys::get_registers(pid).map_err(|e| host("read the zygote's registers", e))?;
         if matches!(change, Some((_, sys::Change::Signal(libc::SIGTRAP))))
             && regs.rip == layout.at(Entry::Park) + 1
         {
-            let mount = report.mount_errno.load(SeqCst);
-            if mount != 0 {
-                log::warn!(
-                    "stub processes keep the sentry's root directory: {}",
-                    io::Error::from_raw_os_error(mount)
-                );
-            }
-            let listener = sys::take_fd(pid, regs.rax as c_int).map_err(|e| {
-                host(
-                    "take the seccomp listener (pidfd_getfd, Linux 5.6 or newer)",
-                    e,
-                )
-            })?;
-            return Ok(Zygote {
-                pid,
-                listener,
-                inner_listener: regs.rax,
-            });
+            return ready(pid, regs.rax, report);
         }
         sys::restart(libc::PTRACE_CONT, pid).map_err(|e| host("continue the zygote", e))?;
     }
+}
+
+/// Waits until an untraced zygote has its filter.
+fn meet(pid: pid_t, report: &Report) -> Result<Zygote> {
+    report.go.store(1, SeqCst);
+    // SAFETY: wakes waiters of a valid word.
+    unsafe { libc::syscall(libc::SYS_futex, report.go.as_ptr(), libc::FUTEX_WAKE, 1) };
+    loop {
+        let listener = report.listener.load(SeqCst);
+        if listener != 0 {
+            return ready(pid, u64::from(listener) - 1, report);
+        }
+        if !matches!(sys::wait_for_any_thread(pid), Ok(None)) {
+            return Err(failure(report));
+        }
+        std::thread::sleep(std::time::Duration::from_micros(50));
+    }
+}
+
+/// Why the zygote died.
+fn failure(report: &Report) -> Error {
+    let step = report.step.load(SeqCst) as usize;
+    let errno = report.errno.load(SeqCst);
+    Error::Host(format!(
+        "a new guest process could not {}: {}",
+        STEPS.get(step).unwrap_or(&"?"),
+        if errno == 0 {
+            "it died".to_owned()
+        } else {
+            io::Error::from_raw_os_error(errno).to_string()
+        },
+    ))
+}
+
+fn ready(pid: pid_t, inner_listener: u64, report: &Report) -> Result<Zygote> {
+    let mount = report.mount_errno.load(SeqCst);
+    if mount != 0 {
+        log::warn!(
+            "stub processes keep the sentry's root directory: {}",
+            io::Error::from_raw_os_error(mount)
+        );
+    }
+    let listener = sys::take_fd(pid, inner_listener as c_int).map_err(|e| {
+        Error::Host(format!(
+            "cannot take the seccomp listener (pidfd_getfd, Linux 5.6 or newer): {e}"
+        ))
+    })?;
+    Ok(Zygote {
+        pid,
+        listener,
+        inner_listener,
+    })
 }
 
 /// Finds glibc's rseq area (`__rseq_offset`, since glibc 2.35); `None` if the C library does not use rseq.
@@ -296,11 +348,28 @@ unsafe fn child(plan: &Plan) -> ! {
         // The kernel's struct sigaction: handler, flags, restorer, mask.
         let default = [libc::SIG_DFL as u64, 0, 0, 0];
         let ignore = [libc::SIG_IGN as u64, 0, 0, 0];
+        const SA_RESTORER: u64 = 0x0400_0000;
+        let flags = (libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER) as u64 | SA_RESTORER;
+        // The handler never returns: any address will do as restorer.
+        let handler = plan.free.map_or(0, |(_, address)| address);
+        let handle = [handler, flags, handler, 0];
         for signal in (1..=64).filter(|s| ![libc::SIGKILL, libc::SIGSTOP].contains(s)) {
-            let action = if signal == libc::SIGCHLD {
-                &ignore
-            } else {
-                &default
+            let action = match (plan.free, signal) {
+                (None, libc::SIGCHLD) => &ignore,
+                (None, _) => &default,
+                // Untraced stubs stay zombies until the sentry has them reaped.
+                (Some(_), libc::SIGCHLD | libc::SIGCONT) => &default,
+                (
+                    Some(_),
+                    libc::SIGSYS
+                    | libc::SIGSEGV
+                    | libc::SIGBUS
+                    | libc::SIGFPE
+                    | libc::SIGILL
+                    | libc::SIGTRAP
+                    | wake::SIGNAL,
+                ) => &handle,
+                (Some(_), _) => &ignore,
             };
             must(call(
                 libc::SYS_rt_sigaction,
@@ -327,6 +396,26 @@ unsafe fn child(plan: &Plan) -> ! {
             must(call(
                 libc::SYS_prlimit64,
                 [0, resource, new.as_ptr() as u64, 0, 0, 0],
+            ));
+        }
+        // The mailboxes of a zygote that nobody traces, and its alternate stack there.
+        let slots = plan.layout.mailboxes();
+        if let Some((fd, _)) = plan.free {
+            let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
+            let len = slot::WINDOW as u64;
+            must(call(libc::SYS_mmap, [slots, len, 3, flags, fd as u64, 0]));
+            must(call(
+                libc::SYS_madvise,
+                [slots, len, libc::MADV_DONTFORK as u64, 0, 0, 0],
+            ));
+            let stack = libc::stack_t {
+                ss_sp: (slots + slot::STACK_START as u64) as *mut libc::c_void,
+                ss_flags: 0,
+                ss_size: slot::SLOT - slot::STACK_START,
+            };
+            must(call(
+                libc::SYS_sigaltstack,
+                [&raw const stack as u64, 0, 0, 0, 0, 0],
             ));
         }
         next(); // close files
@@ -415,12 +504,18 @@ unsafe fn child(plan: &Plan) -> ! {
             )
         };
         let mut listener = filter(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | WAIT_KILLABLE_RECV);
-        if listener == -i64::from(libc::EINVAL) {
+        if listener == -i64::from(libc::EINVAL) && plan.free.is_none() {
             listener = filter(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
         }
         // After the filter exit_group is not allowed either: `must` cannot be used, but its report can.
         if listener < 0 {
             must(listener);
+        }
+        if plan.free.is_some() {
+            report.listener.store(listener as u32 + 1, SeqCst);
+            std::arch::asm!(
+                "mov r15, rcx", "jmp rax", in("rcx") slots, in("rax") plan.layout.base + free::first(), options(noreturn)
+            );
         }
         std::arch::asm!("jmp {}", in(reg) plan.layout.at(Entry::Park), in("rax") listener, options(noreturn));
     }

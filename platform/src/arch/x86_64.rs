@@ -57,6 +57,101 @@ impl Registers {
     pub fn set_return(&mut self, value: i64) {
         self.rax = value.cast_unsigned();
     }
+    /// As words in the order of the fields.
+    pub(crate) fn to_words(self) -> [u64; 27] {
+        [
+            self.r15,
+            self.r14,
+            self.r13,
+            self.r12,
+            self.rbp,
+            self.rbx,
+            self.r11,
+            self.r10,
+            self.r9,
+            self.r8,
+            self.rax,
+            self.rcx,
+            self.rdx,
+            self.rsi,
+            self.rdi,
+            self.orig_rax,
+            self.rip,
+            self.cs,
+            self.eflags,
+            self.rsp,
+            self.ss,
+            self.fs_base,
+            self.gs_base,
+            self.ds,
+            self.es,
+            self.fs,
+            self.gs,
+        ]
+    }
+
+    /// From words in the order of the fields.
+    pub(crate) fn from_words(words: [u64; 27]) -> Registers {
+        let [
+            r15,
+            r14,
+            r13,
+            r12,
+            rbp,
+            rbx,
+            r11,
+            r10,
+            r9,
+            r8,
+            rax,
+            rcx,
+            rdx,
+            rsi,
+            rdi,
+            orig_rax,
+            rip,
+            cs,
+            eflags,
+            rsp,
+            ss,
+            fs_base,
+            gs_base,
+            ds,
+            es,
+            fs,
+            gs,
+        ] = words;
+        Registers {
+            r15,
+            r14,
+            r13,
+            r12,
+            rbp,
+            rbx,
+            r11,
+            r10,
+            r9,
+            r8,
+            rax,
+            rcx,
+            rdx,
+            rsi,
+            rdi,
+            orig_rax,
+            rip,
+            cs,
+            eflags,
+            rsp,
+            ss,
+            fs_base,
+            gs_base,
+            ds,
+            es,
+            fs,
+            gs,
+        }
+    }
+
     /// The same registers, with values no program could have replaced by harmless ones: 64-bit code, user flags only, segment
     /// bases inside the guest range, and nothing that the host would restart (`orig_rax` is -1). Safe for PTRACE_SETREGS whatever a guest
     /// put into a signal frame.

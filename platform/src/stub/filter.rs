@@ -120,14 +120,94 @@ pub(crate) const RULES: &[Rule] = &[
     rule(libc::SYS_exit, &[], Allow, "end of a thread"),
 ];
 
+/// The table of a stub that nobody traces; only its own text may make these calls, everything else is the guest's and RET_TRAP. That
+/// check is for telling the two apart: a guest can jump into the stub.
+pub(crate) const FREE_RULES: &[Rule] = &[
+    rule(
+        DOORBELL,
+        &[],
+        Notify,
+        "says what happened and waits for orders",
+    ),
+    rule(
+        libc::SYS_mmap,
+        &[NoBits(3, libc::MAP_HUGETLB as u64)],
+        Allow,
+        "guest mappings; no huge pages, which are a shared pool",
+    ),
+    rule(libc::SYS_munmap, &[], Allow, "guest mappings"),
+    rule(
+        libc::SYS_mprotect,
+        &[NoBits(2, !7)],
+        Allow,
+        "guest mappings",
+    ),
+    rule(libc::SYS_mremap, &[], Allow, "guest mappings"),
+    rule(
+        libc::SYS_madvise,
+        &[OneOf(2, ADVICE)],
+        Allow,
+        "guest mappings; mailboxes are not inherited",
+    ),
+    rule(
+        libc::SYS_membarrier,
+        &[OneOf(0, BARRIERS), OneOf(1, &[0])],
+        Allow,
+        "memory barriers among the threads of one process",
+    ),
+    rule(libc::SYS_close, &[], Allow, "descriptors live for one mmap"),
+    rule(
+        libc::SYS_clone,
+        &[
+            OneOf(0, &[THREAD_FLAGS, STUB_FLAGS, FORK_FLAGS]),
+            OneOf(1, &[0]),
+        ],
+        Notify,
+        "threads and processes: the sentry lets pass exactly what it ordered",
+    ),
+    rule(
+        libc::SYS_exit,
+        &[],
+        Notify,
+        "end of a thread: only when the sentry ordered it",
+    ),
+    rule(
+        libc::SYS_exit_group,
+        &[],
+        Allow,
+        "end of the process when the sentry is gone",
+    ),
+    rule(
+        libc::SYS_sigaltstack,
+        &[],
+        Allow,
+        "where a new thread takes its signals",
+    ),
+    rule(
+        libc::SYS_getrusage,
+        &[OneOf(0, &[libc::RUSAGE_THREAD as u64])],
+        Allow,
+        "CPU time of one thread",
+    ),
+    rule(
+        libc::SYS_wait4,
+        &[OneOf(2, &[libc::WNOHANG as u64])],
+        Allow,
+        "the zygote reaps; other stubs have no children",
+    ),
+];
+
 const LD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JEQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const JSET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 // Offsets in struct seccomp_data.
 const NR: u32 = 0;
 const ARCH: u32 = 4;
+const RIP: u32 = 8;
 
 const fn arg_low(index: u32) -> u32 {
     16 + 8 * index
@@ -139,13 +219,38 @@ const fn op(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
 
 /// Translates the table. Linear: the stub makes few calls, and the hot ones come first.
 pub(crate) fn program(rules: &[Rule]) -> Vec<sock_filter> {
-    let other = op(RET, libc::SECCOMP_RET_TRAP, 0, 0);
     let mut out = vec![
         op(LD, ARCH, 0, 0),
         op(JEQ, AUDIT_ARCH_X86_64, 1, 0),
         op(RET, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
-        op(LD, NR, 0, 0),
     ];
+    translate(rules, &mut out);
+    out
+}
+
+/// Translates the table for the page at `text`; what comes from elsewhere, or by a 32-bit entry, is RET_TRAP.
+pub(crate) fn program_at(rules: &[Rule], text: u64) -> Vec<sock_filter> {
+    let mut out = vec![
+        op(LD, ARCH, 0, 0),
+        op(JEQ, AUDIT_ARCH_X86_64, 3, 0),
+        op(JEQ, AUDIT_ARCH_I386, 0, 1),
+        op(RET, libc::SECCOMP_RET_TRAP, 0, 0),
+        op(RET, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
+        op(LD, RIP + 4, 0, 0),
+        op(JEQ, (text >> 32) as u32, 1, 0),
+        op(RET, libc::SECCOMP_RET_TRAP, 0, 0),
+        op(LD, RIP, 0, 0),
+        op(AND, !0xfff, 0, 0),
+        op(JEQ, text as u32, 1, 0),
+        op(RET, libc::SECCOMP_RET_TRAP, 0, 0),
+    ];
+    translate(rules, &mut out);
+    out
+}
+
+fn translate(rules: &[Rule], out: &mut Vec<sock_filter>) {
+    let other = op(RET, libc::SECCOMP_RET_TRAP, 0, 0);
+    out.push(op(LD, NR, 0, 0));
     for rule in rules {
         let mut body = Vec::new();
         for check in rule.checks {
@@ -187,7 +292,6 @@ pub(crate) fn program(rules: &[Rule]) -> Vec<sock_filter> {
         out.extend(body);
     }
     out.push(other);
-    out
 }
 
 /// The program header for seccomp(2); `code` must outlive its use.
@@ -211,6 +315,10 @@ mod tests {
             data[4 + 2 * i] = *arg as u32;
             data[5 + 2 * i] = (*arg >> 32) as u32;
         }
+        run(code, &data)
+    }
+
+    fn run(code: &[sock_filter], data: &[u32; 16]) -> u32 {
         let (mut pc, mut a) = (0, 0);
         loop {
             let i = code[pc];
@@ -219,6 +327,7 @@ mod tests {
                 LD => a = data[i.k as usize / 4],
                 JEQ => pc += usize::from(if a == i.k { i.jt } else { i.jf }),
                 JSET => pc += usize::from(if a & i.k != 0 { i.jt } else { i.jf }),
+                AND => a &= i.k,
                 RET => return i.k,
                 other => panic!("{other:#x}"),
             }
@@ -308,6 +417,47 @@ mod tests {
         assert_eq!((barrier(1, 0), barrier(2, 0)), (TRAP, TRAP));
         assert_eq!(native(libc::SYS_getrusage, [1, 0, 0, 0, 0, 0]), ALLOW);
         assert_eq!(native(libc::SYS_getrusage, [0, 0, 0, 0, 0, 0]), TRAP);
+    }
+
+    #[test]
+    fn only_the_stubs_own_text_may_call() {
+        const TEXT: u64 = 0x7ffe_0400_0000;
+        let code = program_at(FREE_RULES, TEXT);
+        println!(
+            "the free stub's filter lets {} system calls through",
+            FREE_RULES.len()
+        );
+        assert!(FREE_RULES.len() <= 20);
+        let at = |rip, number| {
+            let mut data = [0u32; 16];
+            data[0] = number as u32;
+            data[1] = AUDIT_ARCH_X86_64;
+            data[2] = rip as u32;
+            data[3] = (rip >> 32) as u32;
+            run(&code, &data)
+        };
+        for rip in [TEXT, TEXT + 4095] {
+            assert_eq!(at(rip, libc::SYS_munmap), ALLOW);
+            assert_eq!(at(rip, DOORBELL), NOTIFY);
+            assert_eq!(at(rip, libc::SYS_exit), NOTIFY);
+            assert_eq!(at(rip, libc::SYS_getpid), TRAP);
+            assert_eq!(at(rip, libc::SYS_rt_sigreturn), TRAP);
+        }
+        for rip in [
+            0x40_0000,
+            TEXT - 1,
+            TEXT + 4096,
+            TEXT ^ 1 << 32,
+            TEXT ^ 1 << 63,
+        ] {
+            for number in 0..600 {
+                assert_eq!(at(rip, number), TRAP);
+            }
+            assert_eq!(at(rip, DOORBELL), TRAP);
+        }
+        let foreign = |arch| verdict(&code, libc::SYS_munmap, arch, [0; 6]);
+        assert_eq!(foreign(AUDIT_ARCH_I386), TRAP);
+        assert_eq!(foreign(0xc000_00b7), libc::SECCOMP_RET_KILL_PROCESS);
     }
 
     #[test]

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 
 use crate::{Error, Result, sys};
 
-/// Length of one slot in bytes.
+/// Length of one slot of a traced stub in bytes.
 pub(crate) const SLOT: usize = 8192;
-/// How many threads one process may have.
+/// How many threads one traced process may have.
 pub(crate) const SLOTS: usize = 4096;
-/// Length of the window of all slots in bytes.
+/// Length of the window of all slots of a traced stub in bytes.
 pub(crate) const WINDOW: usize = SLOT * SLOTS;
 /// How many list entries fit in a slot; the rest is left for results.
 pub(crate) const MAX_OPS: usize = 96;
@@ -37,6 +37,8 @@ pub(crate) struct Op {
 #[derive(Debug)]
 pub(crate) struct Mailboxes {
     map: *mut u8,
+    /// Length of a slot in bytes, and how many there are.
+    shape: (usize, usize),
     slots: Mutex<Slots>,
 }
 
@@ -54,13 +56,19 @@ unsafe impl Sync for Mailboxes {}
 impl Mailboxes {
     /// Makes an empty set of slots, and the memfd for the stub to map; no memory is used before a slot is.
     pub fn new() -> Result<(Mailboxes, OwnedFd)> {
-        let fd = sys::memfd(c"mailbox", WINDOW as u64)
+        Mailboxes::with_shape(SLOT, SLOTS)
+    }
+
+    /// With slots of another length.
+    pub fn with_shape(slot: usize, slots: usize) -> Result<(Mailboxes, OwnedFd)> {
+        let window = slot * slots;
+        let fd = sys::memfd(c"mailbox", window as u64)
             .map_err(|e| Error::Host(format!("cannot make a mailbox: {e}")))?;
         // SAFETY: a fresh shared mapping at an address of the kernel's choice; checked below, unmapped in drop.
         let map = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                WINDOW,
+                window,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED | libc::MAP_NORESERVE,
                 fd.as_raw_fd(),
@@ -75,6 +83,7 @@ impl Mailboxes {
         }
         let mailboxes = Mailboxes {
             map: map.cast(),
+            shape: (slot, slots),
             slots: Mutex::default(),
         };
         Ok((mailboxes, fd))
@@ -86,10 +95,17 @@ impl Mailboxes {
         if let Some(slot) = slots.free.pop_first() {
             return Some(slot);
         }
-        (slots.next < SLOTS).then(|| {
+        (slots.next < self.shape.1).then(|| {
             slots.next += 1;
             slots.next - 1
         })
+    }
+
+    /// Takes this slot of a process that has none yet.
+    pub fn take_first(&self, slot: usize) {
+        let mut slots = self.slots.lock();
+        slots.free.extend(0..slot);
+        slots.next = slot + 1;
     }
 
     /// Gives a slot back.
@@ -99,8 +115,8 @@ impl Mailboxes {
 
     /// Writes the list for the stub of the thread that owns `slot`; entries beyond [`MAX_OPS`] are the caller's mistake and dropped.
     pub fn post(&self, slot: usize, ops: &[Op]) {
-        debug_assert!(slot < SLOTS && ops.len() <= MAX_OPS);
-        if slot >= SLOTS {
+        debug_assert!(slot < self.shape.1 && ops.len() <= MAX_OPS);
+        if slot >= self.shape.1 {
             return;
         }
         for (i, op) in ops.iter().take(MAX_OPS).enumerate() {
@@ -108,7 +124,7 @@ impl Mailboxes {
             // bytes; the memfd cannot shrink (sealed); volatile since the guest may write there too.
             unsafe {
                 self.map
-                    .add(slot * SLOT)
+                    .add(slot * self.shape.0)
                     .cast::<Op>()
                     .add(i)
                     .write_volatile(*op)
@@ -119,23 +135,79 @@ impl Mailboxes {
     /// Copies `N` words of the result area.
     pub fn results<const N: usize>(&self, slot: usize) -> [u64; N] {
         const { assert!(RESULT + N * 8 <= SLOT) };
-        let slot = slot.min(SLOTS - 1);
+        self.words(slot, RESULT)
+    }
+
+    /// Copies `N` words at `offset` in a slot; zeroes if that is not inside it.
+    pub fn words<const N: usize>(&self, slot: usize, offset: usize) -> [u64; N] {
+        if !self.inside(slot, offset, N * 8) {
+            return [0; N];
+        }
         std::array::from_fn(|i| {
-            // SAFETY: inside the slot by the assertion above; aligned to 8 bytes; the memfd cannot shrink.
+            // SAFETY: inside the slot by the check above; aligned to 8 bytes; the memfd cannot shrink; volatile since
+            // the guest may write there too.
             unsafe {
                 self.map
-                    .add(slot * SLOT + RESULT)
+                    .add(slot * self.shape.0 + offset)
                     .cast::<u64>()
                     .add(i)
                     .read_volatile()
             }
         })
     }
+
+    /// Writes words at `offset` in a slot; nothing if that is not inside it.
+    pub fn set_words(&self, slot: usize, offset: usize, words: &[u64]) {
+        if !self.inside(slot, offset, words.len() * 8) {
+            return;
+        }
+        for (i, word) in words.iter().enumerate() {
+            // SAFETY: as in `words`.
+            unsafe {
+                self.map
+                    .add(slot * self.shape.0 + offset)
+                    .cast::<u64>()
+                    .add(i)
+                    .write_volatile(*word);
+            }
+        }
+    }
+
+    /// Copies bytes at `offset` in a slot; `None` if they are not inside it.
+    pub fn bytes(&self, slot: usize, offset: usize, len: usize) -> Option<Vec<u8>> {
+        if !self.inside(slot, offset, len) {
+            return None;
+        }
+        let words = (0..len.div_ceil(8)).map(|i| {
+            let [word] = self.words(slot, offset + 8 * i);
+            word.to_le_bytes()
+        });
+        let mut bytes: Vec<u8> = words.flatten().collect();
+        bytes.truncate(len);
+        Some(bytes)
+    }
+
+    /// Writes whole words of bytes at `offset` in a slot.
+    pub fn set_bytes(&self, slot: usize, offset: usize, bytes: &[u8]) {
+        let words: Vec<u64> = bytes
+            .chunks_exact(8)
+            .map(|c| c.try_into().map_or(0, u64::from_le_bytes))
+            .collect();
+        self.set_words(slot, offset, &words);
+    }
+
+    fn inside(&self, slot: usize, offset: usize, len: usize) -> bool {
+        slot < self.shape.1
+            && offset.is_multiple_of(8)
+            && offset
+                .checked_add(len)
+                .is_some_and(|end| end <= self.shape.0)
+    }
 }
 
 impl Drop for Mailboxes {
     fn drop(&mut self) {
         // SAFETY: the mapping made in `new`; no reference into it exists.
-        unsafe { libc::munmap(self.map.cast(), WINDOW) };
+        unsafe { libc::munmap(self.map.cast(), self.shape.0 * self.shape.1) };
     }
 }

@@ -10,7 +10,10 @@
 #![allow(unsafe_code)] // names the symbols of the assembly in asm.rs
 mod asm;
 pub(crate) mod filter;
+pub(crate) mod free;
 pub(crate) mod mailbox;
+pub(crate) mod ops;
+pub(crate) mod slot;
 
 use crate::{Error, GUEST_END, Result, Vdso};
 
@@ -18,10 +21,11 @@ use crate::{Error, GUEST_END, Result, Vdso};
 pub(crate) const PAGE: u64 = 4096;
 /// One past the last user address of the host.
 pub(crate) const TASK_END: u64 = 0x7fff_ffff_f000;
-/// Distance between possible bases, and length of the whole region, in bytes.
-const SPAN: u64 = 64 << 20;
+/// Length of the whole region, and distance between possible bases, in bytes.
+const SPAN: u64 = 128 << 20;
+const STEP: u64 = 64 << 20;
 const VDSO_OFFSET: u64 = 1 << 20;
-const MAILBOX_OFFSET: u64 = 16 << 20;
+pub(crate) const MAILBOX_OFFSET: u64 = 16 << 20;
 
 unsafe extern "C" {
     static cofferdam_stub_start: u8;
@@ -115,7 +119,7 @@ impl Layout {
     /// Finds room for the stub beside the mappings that the launching process has, and plans how the vDSO moves.
     pub fn choose(maps: &[MapsLine]) -> Result<(Layout, Vec<Move>)> {
         let base = (1..)
-            .map(|i| GUEST_END + i * SPAN)
+            .map(|i| GUEST_END + i * STEP)
             .take_while(|base| base + SPAN <= TASK_END)
             .find(|base| {
                 maps.iter()

@@ -19,15 +19,16 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use cofferdam_platform::{Platform, PtracePlatform};
+use cofferdam_platform::{NotifyPlatform, Platform, PtracePlatform};
 use identity::Identity;
 
-const BACKENDS: &[&str] = &["ptrace"];
+const BACKENDS: &[&str] = &["ptrace", "notify"];
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn launch(backend: &str) -> Box<dyn Platform> {
     match backend {
         "ptrace" => Box::new(PtracePlatform::launch().unwrap()),
+        "notify" => Box::new(NotifyPlatform::launch().unwrap()),
         other => panic!("no backend {other}"),
     }
 }

@@ -12,7 +12,8 @@ use libc::pid_t;
 use super::{Inner, Task};
 use crate::arch::USER_FLAGS;
 use crate::stub::mailbox::{MAX_OPS, Op, RESULT, SLOT, WINDOW};
-use crate::stub::{Entry, PAGE, filter};
+use crate::stub::ops::{encode, result};
+use crate::stub::{Entry, filter};
 use crate::sys::{self, Change};
 use crate::{Error, GUEST_END, GUEST_START, MemOp, Prot, Registers, Result};
 
@@ -28,102 +29,6 @@ pub(super) struct Done {
     pub child: Option<pid_t>,
     /// It ended in a fault at the place where one was expected.
     pub faulted: bool,
-}
-
-/// Advice that is harmless: see [`filter::ADVICE`].
-fn advice_allowed(advice: i32) -> bool {
-    u64::try_from(advice).is_ok_and(|a| filter::ADVICE.contains(&a))
-}
-
-/// Whether `[addr, addr + len)` is page-aligned and inside the guest range.
-fn in_guest(addr: u64, len: u64) -> bool {
-    addr.is_multiple_of(PAGE)
-        && len.is_multiple_of(PAGE)
-        && addr >= GUEST_START
-        && addr.checked_add(len).is_some_and(|end| end <= GUEST_END)
-}
-
-/// Translates one operation; `None` if it leaves the guest range or is malformed.
-fn encode<'a>(op: &MemOp<'a>) -> Option<(Op, Option<BorrowedFd<'a>>)> {
-    let prot_bits = |p: Prot| u64::from(p.bits());
-    let call = |number: i64, args: [u64; 6]| Op {
-        number: number.cast_unsigned(),
-        args,
-        with_fd: 0,
-    };
-    Some(match *op {
-        MemOp::MapAnon { addr, len, prot } => {
-            let flags =
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
-            let args = [addr, len, prot_bits(prot), flags as u64, u64::MAX, 0];
-            (in_guest(addr, len)).then(|| (call(libc::SYS_mmap, args), None))?
-        }
-        MemOp::MapFile {
-            addr,
-            len,
-            prot,
-            fd,
-            offset,
-            shared,
-        } => {
-            let kind = if shared {
-                libc::MAP_SHARED
-            } else {
-                libc::MAP_PRIVATE
-            };
-            let flags = kind | libc::MAP_FIXED | libc::MAP_NORESERVE;
-            let args = [addr, len, prot_bits(prot), flags as u64, 0, offset];
-            let op = Op {
-                with_fd: 1,
-                ..call(libc::SYS_mmap, args)
-            };
-            (in_guest(addr, len) && offset.is_multiple_of(PAGE)).then_some((op, Some(fd)))?
-        }
-        MemOp::Unmap { addr, len } => {
-            in_guest(addr, len).then(|| (call(libc::SYS_munmap, [addr, len, 0, 0, 0, 0]), None))?
-        }
-        MemOp::Protect { addr, len, prot } => {
-            let args = [addr, len, prot_bits(prot), 0, 0, 0];
-            in_guest(addr, len).then(|| (call(libc::SYS_mprotect, args), None))?
-        }
-        MemOp::Remap {
-            addr,
-            old_len,
-            new_addr,
-            new_len,
-            keep_old,
-        } => {
-            let mut flags = 0;
-            if new_addr != addr {
-                flags |= libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-            }
-            if keep_old {
-                flags |= libc::MREMAP_DONTUNMAP | libc::MREMAP_MAYMOVE;
-            }
-            let args = [addr, old_len, new_len, flags as u64, new_addr, 0];
-            (in_guest(addr, old_len) && in_guest(new_addr, new_len))
-                .then(|| (call(libc::SYS_mremap, args), None))?
-        }
-        MemOp::Advise { addr, len, advice } => {
-            let args = [addr, len, u64::from(advice.cast_unsigned()), 0, 0, 0];
-            (in_guest(addr, len) && advice_allowed(advice))
-                .then(|| (call(libc::SYS_madvise, args), None))?
-        }
-        MemOp::Membarrier { command } => {
-            let command = u64::try_from(command).ok()?;
-            filter::BARRIERS
-                .contains(&command)
-                .then(|| (call(libc::SYS_membarrier, [command, 0, 0, 0, 0, 0]), None))?
-        }
-    })
-}
-
-/// The result of a host system call that returns 0 or an address.
-fn result(ret: i64) -> Result<()> {
-    match i32::try_from(-ret) {
-        Ok(errno @ 1..4096) => Err(Error::Op { index: 0, errno }),
-        _ => Ok(()),
-    }
 }
 
 /// Registers for the stub to start with.

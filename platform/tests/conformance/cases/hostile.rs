@@ -133,8 +133,9 @@ pub fn jump_into_stub(p: Box<dyn Platform>) {
         .unwrap();
     let mut g = load(&*p, 1, code!("syscall"));
     let mut traps = 0;
-    for offset in 0..320 {
-        for number in [9u64, 11, 56, 60, 231, 0x3fd0] {
+    let length = if p.name() == "ptrace" { 320 } else { 1500 };
+    for offset in 0..length {
+        for number in [9u64, 11, 39, 56, 60, 231, 0x3fd0] {
             let regs = Registers {
                 rip: base + offset,
                 rax: number,
@@ -182,20 +183,36 @@ pub fn scribbled_mailboxes(p: Box<dyn Platform>) {
     // rdx: what to store into the first entries of the first two slots, for ever.
     let scribbler = code!(
         "mov rax, rdi",
-        "mov ecx, 64",
+        "mov ecx, ebx",
         "4: mov [rax], rdx",
-        "mov [rax + 0x2000], rdx",
+        "mov [rax + r8], rdx",
         "add rax, 8",
         "dec ecx",
         "jnz 4b",
         "jmp 2b"
     );
-    for value in [0, 9, 11, 56, 60, 231, 0x3fd0, u64::MAX, window] {
+    // Where in a slot, how many words, and how long a slot is.
+    let areas: &[(u64, u64, u64)] = match p.name() {
+        "ptrace" => &[(0, 64, 0x2000)],
+        _ => &[
+            (0, 64, 0x8000),
+            (0xc00, 128, 0x8000),
+            (0xc00, 27, 0),
+            (0xd00, 1, 0),
+            (0xd20, 3, 0),
+            (0, 0x1000, 0x8000),
+        ],
+    };
+    let values = [0, 9, 11, 56, 60, 231, 0x3fd0, u64::MAX, window];
+    let rounds = areas.iter().flat_map(|a| values.map(|v| (*a, v)));
+    for ((offset, words, next), value) in rounds {
         let g = load(&*p, 1, scribbler);
         let busy = g.thread.spawn(Token(2)).unwrap();
         busy.resume(&Registers {
-            rdi: window,
+            rdi: window + offset,
             rdx: value,
+            rbx: words,
+            r8: next,
             ..start()
         })
         .unwrap();
@@ -222,6 +239,11 @@ pub fn scribbled_mailboxes(p: Box<dyn Platform>) {
             }
             let _ = g.thread.compare_exchange(DATA, 0, 0);
             let _ = g.thread.cpu_time();
+            if i % 50 == 0 {
+                let _ = g.thread.fpstate();
+                let _ = g.thread.spawn(Token(3));
+                let _ = g.thread.fork(Token(4));
+            }
         }
     }
     // Whatever these did, others are unharmed.

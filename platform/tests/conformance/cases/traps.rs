@@ -42,6 +42,10 @@ pub fn syscall_trap(p: Box<dyn Platform>) {
 pub fn syscall_numbers(p: Box<dyn Platform>) {
     let g = load(&*p, 1, code!("syscall"));
     for n in (0..600).chain([0x3fd0, 0x4000_0000, 0x4000_0027, u64::MAX, 1 << 32]) {
+        // uprobe(2) passes every seccomp filter and does nothing (Linux 6.18); so does uretprobe(2), but with a signal.
+        if n == 336 && p.name() != "ptrace" {
+            continue;
+        }
         let (trap, at) = g.run(&*p, &Registers { rax: n, ..start() });
         assert_eq!((trap, at.orig_rax), (Trap::Syscall, n));
     }

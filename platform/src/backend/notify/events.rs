@@ -1,0 +1,391 @@
+//! From rings and deaths to events.
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::{Inner, POOL, Phase, Process, Task};
+use crate::bell::{self, Ring};
+use crate::stub::filter::DOORBELL;
+use crate::stub::slot::{REGS, kind, order};
+use crate::{Error, Event, Registers, Result, Trap, mem, sys, wake};
+
+const AUDIT_ARCH_X86_64: u64 = 0xc000_003e;
+const AUDIT_ARCH_I386: u64 = 0x4000_0003;
+/// `si_code` of a SIGSYS that seccomp raised.
+const SYS_SECCOMP: u64 = 1;
+const ENOSYS: i64 = -(libc::ENOSYS as i64);
+/// How long the worker sleeps at most while guest threads run, in milliseconds: for threads that ignore an interrupt.
+const TICK: i32 = 20;
+/// CPU time after which a process is killed if a thread of it ignores an interrupt, in nanoseconds.
+const PATIENCE: u64 = 50_000_000;
+/// How many resumes in a row must be of the only running thread before rings stay on one core again.
+const ALONE: u32 = 64;
+
+/// A trap as a ring tells it, or `None` if no stub rings so.
+fn trap(args: [u64; 6], regs: &mut Registers) -> Option<Trap> {
+    let [_, signo, code, addr, info, _] = args;
+    let number = regs.rax;
+    regs.orig_rax = u64::MAX;
+    let signo = i32::try_from(signo).ok()?;
+    match signo {
+        libc::SIGSYS if code == SYS_SECCOMP => {
+            regs.orig_rax = number;
+            regs.set_return(ENOSYS);
+            match info >> 32 {
+                AUDIT_ARCH_X86_64 => Some(Trap::Syscall),
+                AUDIT_ARCH_I386 => Some(Trap::Syscall32),
+                _ => None,
+            }
+        }
+        libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP => {
+            Some(Trap::Fault {
+                signo,
+                code: code as i32,
+                addr,
+            })
+        }
+        wake::SIGNAL => Some(Trap::Interrupted),
+        _ => None,
+    }
+}
+
+/// uretprobe(2) and uprobe(2) pass every seccomp filter (Linux 6.11, 6.18); called from anywhere but the kernel's own trampolines they raise
+/// SIGILL and lose their number. The guest sees an unknown system call.
+fn unfiltered(task: &Task, trap: Trap, regs: &mut Registers) -> Trap {
+    const SYS_URETPROBE: u64 = 335;
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    let kernel = Trap::Fault {
+        signo: libc::SIGILL,
+        code: 0x80,
+        addr: 0,
+    };
+    let mut code = [0; 2];
+    if trap != kernel
+        || regs.rcx != regs.rip
+        || mem::read(task.process.pid, regs.rip.wrapping_sub(2), &mut code) != 2
+        || code != SYSCALL
+    {
+        return trap;
+    }
+    regs.orig_rax = SYS_URETPROBE;
+    regs.set_return(ENOSYS);
+    Trap::Syscall
+}
+
+impl Inner {
+    /// The loop behind [`crate::Platform::next_event`].
+    pub(super) fn next_event(&self) -> Result<Event> {
+        loop {
+            let dropped = std::mem::take(&mut *self.dropped.lock());
+            for task in dropped {
+                self.terminate(&task);
+            }
+            // Wakes must not starve traps: after one, a trap goes first.
+            if !self.woken_last.swap(false, SeqCst) && self.woken.swap(false, SeqCst) {
+                self.woken_last.store(true, SeqCst);
+                return Ok(Event::Woken);
+            }
+            if let Some(event) = self.queued() {
+                return Ok(event);
+            }
+            let busy = self.pool.lock().len() < POOL
+                || !self.zombies.lock().is_empty()
+                || self.woken.load(SeqCst);
+            if self.pump(if busy { Some(0) } else { None })? {
+                continue;
+            }
+            if busy && !self.woken.load(SeqCst) && !self.refill() {
+                // Nothing else to do, and no room in the pool: bury, then wait.
+                self.reap();
+                if self.events.lock().is_empty() {
+                    self.pump(None)?;
+                }
+            }
+        }
+    }
+
+    /// The oldest event that was received while something else was waited for.
+    fn queued(&self) -> Option<Event> {
+        while let Some((task, trap)) = self.next_queued() {
+            let state = task.state.lock();
+            if !state.terminated {
+                return Some(Event::Trap(state.token, trap));
+            }
+        }
+        None
+    }
+
+    fn next_queued(&self) -> Option<(Arc<Task>, Trap)> {
+        self.events.lock().pop_front()
+    }
+
+    /// Handles what there is, waiting for it at most this many milliseconds (`None`: as long as it takes). Whether
+    /// there was anything.
+    fn pump(&self, timeout: Option<i32>) -> Result<bool> {
+        match self.next_ring(timeout)? {
+            Some(ring) => {
+                self.rang(ring);
+                Ok(true)
+            }
+            None => Ok(!self.events.lock().is_empty()),
+        }
+    }
+
+    /// The next ring, if one comes in time. Buries the dead on the way.
+    pub(super) fn next_ring(&self, timeout: Option<i32>) -> Result<Option<Ring>> {
+        let host = |e: std::io::Error| Error::Host(format!("cannot wait for the doorbell: {e}"));
+        let timeout = timeout.unwrap_or(match self.running.load(SeqCst) {
+            0 => -1,
+            _ => TICK,
+        });
+        self.waiting.store(true, SeqCst);
+        // Whoever sets a flag after this look raises the bell.
+        let pending = timeout != 0 && (self.woken.load(SeqCst) || !self.dropped.lock().is_empty());
+        let fds = [
+            self.listener.as_fd(),
+            self.deaths.as_fd(),
+            self.bell.as_fd(),
+        ];
+        let ready = bell::poll(fds, if pending { 0 } else { timeout });
+        self.waiting.store(false, SeqCst);
+        let [rang, died, woken] = ready.map_err(host)?;
+        if woken {
+            bell::lower(self.bell.as_fd());
+        }
+        if died {
+            self.bury();
+        }
+        self.mind_kicks();
+        if !rang {
+            return Ok(None);
+        }
+        bell::receive(self.listener.as_fd()).map_err(host)
+    }
+
+    /// A ring that nobody waits for in particular.
+    pub(super) fn rang(&self, ring: Ring) {
+        let task = self.tasks.lock().get(&ring.tid).cloned();
+        let Some(task) = task else {
+            if ring.tid != self.zygote.tid {
+                log::warn!("task {} was not ordered: killed", ring.tid);
+                if let Ok(pidfd) = bell::pidfd(ring.tid) {
+                    let _ = bell::kill(pidfd.as_fd());
+                }
+            }
+            return;
+        };
+        let mut state = task.state.lock();
+        match state.phase {
+            Phase::Running | Phase::Doomed
+                if ring.number == DOORBELL && ring.args.first() == Some(&kind::TRAP) =>
+            {
+                let mut regs = Registers::from_words(task.process.mailboxes.words(task.slot, REGS));
+                let trap = trap(ring.args, &mut regs);
+                let Some(trap) = trap.map(|trap| unfiltered(&task, trap, &mut regs)) else {
+                    drop(state);
+                    return self.misbehaved(&task, "said nonsense");
+                };
+                state.ring = ring.id;
+                if state.phase == Phase::Doomed {
+                    drop(state);
+                    return self.finish(&task);
+                }
+                state.phase = Phase::Stopped;
+                state.regs = regs;
+                drop(state);
+                self.stops();
+                self.events.lock().push_back((task, trap));
+            }
+            Phase::Exiting if ring.number == libc::SYS_exit => {
+                state.phase = Phase::Dead;
+                drop(state);
+                self.tasks.lock().remove(&ring.tid);
+                let _ = bell::let_pass(self.listener.as_fd(), ring.id);
+                task.process.mailboxes.give(task.slot);
+                task.process.hosts.fetch_sub(1, SeqCst);
+            }
+            _ => {
+                drop(state);
+                self.misbehaved(&task, "rang unasked");
+            }
+        }
+    }
+
+    /// Kills a process whose stub does not what it should.
+    pub(super) fn misbehaved(&self, task: &Task, what: &str) {
+        log::warn!("stub {} {what}: killed", task.tid);
+        task.process.kill();
+    }
+
+    /// Looks which processes died.
+    pub(super) fn bury(&self) {
+        for key in bell::watched(self.deaths.as_fd()) {
+            if key == 0 {
+                log::error!("the zygote died; all guest processes end");
+                self.over.store(true, SeqCst);
+                *self.zygote.process.dead.write() = true;
+                sys::reap(self.zygote.process.pid);
+                continue;
+            }
+            let process = self.processes.lock().remove(&key);
+            if let Some(process) = process {
+                self.buried(&process);
+            }
+        }
+    }
+
+    fn buried(&self, process: &Arc<Process>) {
+        let time = sys::process_time(process.pid);
+        *process.dead.write() = true;
+        if let Some(time) = time {
+            *process.final_time.lock() = time;
+        }
+        let mut members = Vec::new();
+        self.tasks.lock().retain(|_, task| {
+            let member = Arc::ptr_eq(&task.process, process);
+            if member {
+                members.push(Arc::clone(task));
+            }
+            !member
+        });
+        self.pool
+            .lock()
+            .retain(|task| !Arc::ptr_eq(&task.process, process));
+        for task in members {
+            let before = std::mem::replace(&mut task.state.lock().phase, Phase::Dead);
+            if before == Phase::Running {
+                self.stops();
+                self.events.lock().push_back((task, Trap::Gone));
+            }
+        }
+        self.zombies.lock().push(process.inner_pid);
+    }
+
+    /// A guest thread is about to run.
+    pub(super) fn starts(&self) {
+        let others = self.running.fetch_add(1, SeqCst);
+        if others > 0 {
+            self.alone.store(0, SeqCst);
+            if self.sync.swap(false, SeqCst) {
+                let _ = bell::set_sync(self.listener.as_fd(), false);
+            }
+        } else if !self.sync.load(SeqCst) && self.alone.fetch_add(1, SeqCst) >= ALONE {
+            self.sync.store(true, SeqCst);
+            let _ = bell::set_sync(self.listener.as_fd(), true);
+        }
+    }
+
+    /// A guest thread stopped or died.
+    pub(super) fn stops(&self) {
+        self.running.fetch_sub(1, SeqCst);
+    }
+
+    /// Kills processes of which a thread computes on although it was interrupted.
+    fn mind_kicks(&self) {
+        let mut kicks = std::mem::take(&mut *self.kicks.lock());
+        kicks.retain_mut(|kick| {
+            let state = kick.task.state.lock();
+            if !matches!(state.phase, Phase::Running | Phase::Doomed)
+                || state.generation != kick.generation
+            {
+                return false;
+            }
+            drop(state);
+            let process = &kick.task.process;
+            let dead = process.dead.read();
+            let Some((user, system)) = (!*dead).then(|| sys::process_time(process.pid)).flatten()
+            else {
+                return false;
+            };
+            let hosts = process.hosts.load(SeqCst) as u64;
+            let since = *kick.since.get_or_insert(user + system);
+            if (user + system).saturating_sub(since) <= PATIENCE.saturating_mul(hosts) {
+                return true;
+            }
+            self.misbehaved(&kick.task, "ignored an interrupt");
+            false
+        });
+        self.kicks.lock().append(&mut kicks);
+    }
+
+    /// Ends a guest thread.
+    pub(super) fn terminate(&self, task: &Arc<Task>) {
+        let mut state = task.state.lock();
+        state.terminated = true;
+        match state.phase {
+            Phase::Dead | Phase::Doomed | Phase::Exiting | Phase::Parked => return,
+            Phase::Running => {
+                state.phase = Phase::Doomed;
+                drop(state);
+                self.stops();
+                self.kick(task);
+                if task.process.threads.fetch_sub(1, SeqCst) == 1 {
+                    task.process.kill();
+                }
+                return;
+            }
+            Phase::Stopped => state.phase = Phase::Doomed,
+        }
+        drop(state);
+        if task.process.threads.fetch_sub(1, SeqCst) == 1 {
+            task.process.kill();
+        } else {
+            self.finish(task);
+        }
+    }
+
+    /// Lets a doomed, stopped thread of a process that lives on leave; the leader stays to keep the process id.
+    fn finish(&self, task: &Arc<Task>) {
+        let mut state = task.state.lock();
+        if state.phase != Phase::Doomed {
+            return;
+        }
+        if task.tid == task.process.pid {
+            state.phase = Phase::Parked;
+            task.process.hosts.fetch_sub(1, SeqCst);
+            return;
+        }
+        state.phase = Phase::Exiting;
+        // Fails only if it is dead already.
+        let _ = bell::answer(self.listener.as_fd(), state.ring, order::EXIT);
+    }
+
+    /// Sends the interrupt signal to a thread, once per resume.
+    pub(super) fn kick(&self, task: &Arc<Task>) {
+        let mut state = task.state.lock();
+        if !matches!(state.phase, Phase::Running | Phase::Doomed) || state.kicked {
+            return;
+        }
+        let dead = task.process.dead.read();
+        if *dead {
+            return;
+        }
+        state.kicked = true;
+        // The process id is valid: it is reaped only after `dead` is set. Of a thread that is gone nobody else in the
+        // process can have the id without being a thread of this guest.
+        let _ = sys::tgkill(task.process.pid, task.tid, wake::SIGNAL);
+        let generation = state.generation;
+        drop(dead);
+        drop(state);
+        self.kicks.lock().push(super::Kick {
+            task: Arc::clone(task),
+            generation,
+            since: None,
+        });
+    }
+
+    /// Has the zygote reap dead processes.
+    pub(super) fn reap(&self) {
+        loop {
+            let batch: Vec<u64> = {
+                let mut zombies = self.zombies.lock();
+                let n = zombies.len().min(crate::stub::slot::MAX_OPS);
+                zombies.drain(..n).collect()
+            };
+            if batch.is_empty() || self.over.load(SeqCst) {
+                return;
+            }
+            self.wait_for_children(&batch);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Exchanges: the sentry answers a ring with an order and waits for the ring that says it was carried out.
+//!
+//! What an order works on lies in the slot, which other threads of the guest can rewrite meanwhile: then the stub makes other calls
+//! that the filter allows, which hurt that process alone, or rings otherwise than expected, and is killed. An exchange
+//! that takes too much CPU time is a guest that ran away, and is killed too.
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use libc::pid_t;
+
+use super::{Inner, Phase, Task};
+use crate::bell::{self, Ring};
+use crate::stub::filter::{self, DOORBELL};
+use crate::stub::mailbox::Op;
+use crate::stub::ops::{encode, result};
+use crate::stub::slot::{ARGS, FP, FP_AREA, MAX_OPS, RESULT, SLOT, kind, order};
+use crate::{Error, GUEST_END, GUEST_START, MemOp, Result, sys};
+
+/// How often a waiting sentry looks whether the stub ran away, in milliseconds.
+const TICK: i32 = 50;
+/// User CPU time that an exchange may cost the process, per host thread of it, in nanoseconds.
+const PATIENCE: u64 = 500_000_000;
+/// Time after which a new task that never said hello is given up.
+const BIRTH: Duration = Duration::from_secs(10);
+
+/// A task that the stub made, waiting for orders.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub tid: pid_t,
+    /// Its id in the zygote's namespace.
+    pub inner_pid: u64,
+    pub ring: u64,
+}
+
+/// Watches over one exchange.
+struct Watch {
+    user: Option<u64>,
+}
+
+impl Inner {
+    /// Answers the ring of a stopped task.
+    fn order(&self, task: &Task, order: u64) -> Result<()> {
+        let ring = task.state.lock().ring;
+        bell::answer(self.listener.as_fd(), ring, order).map_err(|_| Error::Gone)
+    }
+
+    /// The next ring of `task`, or of a task that nobody knows if `strangers`.
+    fn ring_of(&self, task: &Task, strangers: bool, watch: &mut Watch) -> Result<Ring> {
+        loop {
+            if let Some(ring) = self.next_ring(Some(TICK))? {
+                if ring.tid == task.tid || strangers && self.is_newborn(&ring) {
+                    return Ok(ring);
+                }
+                self.rang(ring);
+                continue;
+            }
+            if task.state.lock().phase == Phase::Dead {
+                return Err(Error::Gone);
+            }
+            let process = &task.process;
+            let dead = process.dead.read();
+            if *dead {
+                return Err(Error::Gone);
+            }
+            let user = sys::process_time(process.pid).map_or(0, |(user, _)| user);
+            let hosts = process.hosts.load(std::sync::atomic::Ordering::SeqCst) as u64;
+            if user.saturating_sub(*watch.user.get_or_insert(user)) > PATIENCE * (hosts + 1) {
+                drop(dead);
+                return self.give_up(task, "ran away");
+            }
+        }
+    }
+
+    /// What a task rings first; ids of threads of dead processes may be in the table still.
+    fn is_newborn(&self, ring: &Ring) -> bool {
+        ring.number == DOORBELL && matches!(ring.args.first(), Some(&(kind::HELLO | kind::READY)))
+    }
+
+    fn give_up<T>(&self, task: &Task, what: &str) -> Result<T> {
+        self.misbehaved(task, what);
+        Err(Error::Gone)
+    }
+
+    /// Waits until `task` says that an order was carried out; descriptors that it asks for are `fds` in order.
+    fn done(&self, task: &Task, fds: &[BorrowedFd<'_>]) -> Result<(u64, u64)> {
+        let mut fds = fds.iter();
+        let mut watch = Watch { user: None };
+        loop {
+            let ring = self.ring_of(task, false, &mut watch)?;
+            let [kind, first, second, ..] = ring.args;
+            match (ring.number, kind) {
+                (DOORBELL, kind::DONE) => {
+                    task.state.lock().ring = ring.id;
+                    return Ok((first, second));
+                }
+                (DOORBELL, kind::WANT_FD) => {
+                    let Some(fd) = fds.next() else {
+                        return self.give_up(task, "asked for a descriptor");
+                    };
+                    self.hand(ring.id, *fd);
+                }
+                _ => return self.give_up(task, "left an exchange"),
+            }
+        }
+    }
+
+    /// Answers with a descriptor.
+    fn hand(&self, ring: u64, fd: BorrowedFd<'_>) {
+        let listener = self.listener.as_fd();
+        if let Err(e) = sys::answer_fd(listener, ring, fd) {
+            // Most likely its descriptors ran out: the operation fails in the stub. If it is dead, that shows soon.
+            let errno = i64::from(e.raw_os_error().unwrap_or(libc::EIO));
+            let _ = bell::answer(listener, ring, (-errno).cast_unsigned());
+        }
+    }
+
+    /// Waits for the first ring of a task that is known: the zygote.
+    pub(super) fn meet(&self, task: &Task) -> Result<()> {
+        let ring = self.ring_of(task, false, &mut Watch { user: None })?;
+        if ring.args.first() != Some(&kind::READY) {
+            return Err(Error::Host("the zygote did not find its stub".into()));
+        }
+        task.state.lock().ring = ring.id;
+        Ok(())
+    }
+
+    /// Lets the stub clone itself; `mailboxes` for a new process. The child waits for orders.
+    pub(super) fn clone_task(
+        &self,
+        parent: &Task,
+        flags: u64,
+        slot: usize,
+        mailboxes: Option<BorrowedFd<'_>>,
+    ) -> Result<Child> {
+        let nonce = self.nonce();
+        let args = [flags, self.slot_address(slot), nonce];
+        parent.process.mailboxes.set_words(parent.slot, ARGS, &args);
+        self.order(parent, order::CLONE)?;
+        let start = Instant::now();
+        let mut watch = Watch { user: None };
+        let mut passed = false;
+        let mut inner_pid = None;
+        let mut newborn: Option<(pid_t, u64)> = None;
+        loop {
+            let ring = self.ring_of(parent, passed, &mut watch)?;
+            let [kind, first, second, ..] = ring.args;
+            if ring.tid == parent.tid {
+                match (ring.number, kind) {
+                    (libc::SYS_clone, given) if !passed && given == flags && first == 0 => {
+                        passed = true;
+                        let _ = bell::let_pass(self.listener.as_fd(), ring.id);
+                    }
+                    (DOORBELL, kind::DONE) if passed => {
+                        parent.state.lock().ring = ring.id;
+                        result(second.cast_signed())?;
+                        inner_pid = Some(second);
+                    }
+                    _ => return self.give_up(parent, "left a clone"),
+                }
+            } else if first != nonce || newborn.is_some() {
+                self.rang(ring);
+            } else {
+                match (kind, mailboxes) {
+                    (kind::HELLO, Some(fd)) => self.hand(ring.id, fd),
+                    (kind::READY, _) => newborn = Some((ring.tid, ring.id)),
+                    _ => self.rang(ring),
+                }
+            }
+            if let (Some((tid, ring)), Some(inner_pid)) = (newborn, inner_pid) {
+                return Ok(Child {
+                    tid,
+                    inner_pid,
+                    ring,
+                });
+            }
+            if start.elapsed() > BIRTH {
+                return self.give_up(parent, "has a child that never came");
+            }
+        }
+    }
+
+    /// A batch of operations, in as few exchanges as fit the slot.
+    pub(super) fn execute(&self, task: &Task, ops: &[MemOp<'_>]) -> Result<()> {
+        let mut encoded = Vec::with_capacity(ops.len().min(MAX_OPS));
+        let mut fds = Vec::new();
+        for (chunk_index, chunk) in ops.chunks(MAX_OPS).enumerate() {
+            let first = chunk_index * MAX_OPS;
+            encoded.clear();
+            fds.clear();
+            let mut refused = false;
+            for op in chunk {
+                let Some((op, fd)) = encode(op) else {
+                    refused = true;
+                    break;
+                };
+                encoded.push(op);
+                fds.extend(fd);
+            }
+            self.execute_list(task, &encoded, &fds)
+                .map_err(|e| match e {
+                    Error::Op { index, errno } => Error::Op {
+                        index: first + index,
+                        errno,
+                    },
+                    e => e,
+                })?;
+            if refused {
+                return Err(Error::Op {
+                    index: first + encoded.len(),
+                    errno: libc::EINVAL,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// One exchange with at most [`MAX_OPS`] operations.
+    pub(super) fn execute_list(
+        &self,
+        task: &Task,
+        ops: &[Op],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<()> {
+        if ops.is_empty() {
+            return Ok(());
+        }
+        task.process.mailboxes.post(task.slot, ops);
+        self.order(task, order::EXECUTE | (ops.len() as u64) << 8)?;
+        let (count, ret) = self.done(task, fds)?;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        if count == ops.len() {
+            return Ok(());
+        }
+        match i32::try_from(-ret.cast_signed()) {
+            Ok(errno @ 1..4096) if count < ops.len() => Err(Error::Op {
+                index: count,
+                errno,
+            }),
+            _ => self.give_up(task, "miscounted"),
+        }
+    }
+
+    /// Has the zygote reap these of its children, which are dead.
+    pub(super) fn wait_for_children(&self, pids: &[u64]) {
+        let ops: Vec<Op> = pids
+            .iter()
+            .map(|pid| Op {
+                number: libc::SYS_wait4.cast_unsigned(),
+                args: [*pid, 0, u64::from(libc::WNOHANG.cast_unsigned()), 0, 0, 0],
+                with_fd: 0,
+            })
+            .collect();
+        let mut rest = &ops[..];
+        // An operation that fails ends a list: its process was reaped by the kernel already.
+        while let Err(Error::Op { index, .. }) = self.execute_list(&self.zygote, rest, &[]) {
+            rest = rest.get(index + 1..).unwrap_or(&[]);
+        }
+    }
+
+    /// The stub's compare-and-exchange at a checked address; `None` on a fault.
+    pub(super) fn compare_exchange(
+        &self,
+        task: &Task,
+        addr: u64,
+        old: u32,
+        new: u32,
+    ) -> Result<Option<u32>> {
+        if !addr.is_multiple_of(4) || !(GUEST_START..GUEST_END).contains(&addr) {
+            return Ok(None);
+        }
+        let args = [addr, old.into(), new.into()];
+        task.process.mailboxes.set_words(task.slot, ARGS, &args);
+        self.order(task, order::CAS)?;
+        let (worked, found) = self.done(task, &[])?;
+        Ok((worked == 1).then_some(found as u32))
+    }
+
+    /// CPU time of one thread in nanoseconds (user, system), by its own getrusage(2).
+    pub(super) fn thread_time(&self, task: &Task) -> Result<(u64, u64)> {
+        let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
+        let op = Op {
+            number: libc::SYS_getrusage.cast_unsigned(),
+            args: [
+                who,
+                self.slot_address(task.slot) + RESULT as u64,
+                0,
+                0,
+                0,
+                0,
+            ],
+            with_fd: 0,
+        };
+        self.execute_list(task, &[op], &[])?;
+        let [user_s, user_us, system_s, system_us] =
+            task.process.mailboxes.words(task.slot, RESULT);
+        let ns = |s: u64, us: u64| {
+            s.saturating_mul(1_000_000_000)
+                .saturating_add(us.saturating_mul(1000))
+        };
+        Ok((ns(user_s, user_us), ns(system_s, system_us)))
+    }
+
+    /// The vector registers of a stopped task; as at process start if the guest made a mess of them.
+    pub(super) fn vector_registers(&self, task: &Task) -> Result<Vec<u8>> {
+        let mailboxes = &task.process.mailboxes;
+        let [mut at] = mailboxes.words(task.slot, FP);
+        if at == 0 {
+            self.order(task, order::SAVE_FP)?;
+            self.done(task, &[])?;
+            at = self.slot_address(task.slot) + FP_AREA as u64;
+        }
+        let image = at
+            .checked_sub(self.slot_address(task.slot))
+            .filter(|offset| *offset < SLOT as u64)
+            .and_then(|offset| mailboxes.bytes(task.slot, offset as usize, self.shape.len))
+            .map(|image| self.shape.export(image))
+            .filter(|image| self.shape.is_valid(image));
+        Ok(image.unwrap_or_else(|| self.shape.initial()))
+    }
+
+    /// Replaces them.
+    pub(super) fn set_vector_registers(&self, task: &Task, image: &[u8]) {
+        let mailboxes = &task.process.mailboxes;
+        mailboxes.set_bytes(task.slot, FP_AREA, image);
+        let at = self.slot_address(task.slot) + FP_AREA as u64;
+        mailboxes.set_words(task.slot, FP, &[at]);
+    }
+}
+
+const _: () = assert!(filter::THREAD_FLAGS & libc::CLONE_VM as u64 != 0);

@@ -1,0 +1,630 @@
+//! The `notify` backend: nobody traces; a stub says what happened by a system call that becomes a notification.
+//!
+//! Every system call of a guest is RET_TRAP: the stub's SIGSYS handler posts the registers into the thread's slot and rings.
+//! The sentry reads them there, and its answer to the ring is the next order. Which thread rings comes from the
+//! notification alone. Faults and interrupts are signals with the same handler. See [`crate::stub::free`].
+//!
+//! One worker thread, the one that launched the platform, receives and answers. `events` receives, `exchange` gives orders,
+//! `thread` is the guest thread.
+//!
+//! Lock order: a task's `state`, then its process's `dead`; the tables of [`Inner`] are never held with another lock.
+mod events;
+mod exchange;
+mod fp;
+mod thread;
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+
+use libc::pid_t;
+use parking_lot::{Mutex, RwLock};
+
+use crate::stub::mailbox::{Mailboxes, Op};
+use crate::stub::slot::{FP, FP_AREA, FP_LEN, SLOT, SLOTS, STACK, STACK_START};
+use crate::stub::{Layout, TASK_END, filter, parse_maps};
+use crate::{
+    AddressSpace, Error, Event, Platform, Registers, Result, Thread, Token, Trap, Vdso, bell, mem,
+    sys, zygote,
+};
+use fp::Shape;
+use thread::FreeThread;
+
+/// How many stub processes are kept ready.
+const POOL: usize = 3;
+
+/// The platform. Dropping it ends every stub process.
+pub struct NotifyPlatform {
+    inner: Arc<Inner>,
+}
+
+/// What all handles share.
+#[derive(Debug)]
+struct Inner {
+    layout: Layout,
+    listener: OwnedFd,
+    /// Pidfds of all processes; readable when one died.
+    deaths: OwnedFd,
+    /// An eventfd that ends the worker's wait.
+    bell: OwnedFd,
+    /// The worker's thread id.
+    worker: pid_t,
+    shape: Shape,
+    zygote: Arc<Task>,
+    /// The worker waits or is about to.
+    waiting: AtomicBool,
+    woken: AtomicBool,
+    /// The last event was `Woken`.
+    woken_last: AtomicBool,
+    /// Every host thread of every stub process, by host thread id.
+    tasks: Mutex<HashMap<pid_t, Arc<Task>>>,
+    processes: Mutex<HashMap<u64, Arc<Process>>>,
+    /// Received while something else was waited for.
+    events: Mutex<VecDeque<(Arc<Task>, Trap)>>,
+    pool: Mutex<Vec<Arc<Task>>>,
+    /// Threads whose handle was dropped elsewhere than on the worker.
+    dropped: Mutex<Vec<Arc<Task>>>,
+    /// Dead processes that the zygote has not reaped, by their ids there.
+    zombies: Mutex<Vec<u64>>,
+    /// Threads that were interrupted and have not stopped.
+    kicks: Mutex<Vec<Kick>>,
+    /// Guest threads that run.
+    running: AtomicUsize,
+    /// How many resumes in a row were of the only running thread.
+    alone: AtomicU32,
+    /// Rings and answers run the other side on the same core.
+    sync: AtomicBool,
+    next: AtomicU64,
+    random: RandomState,
+    /// The zygote died or the platform was dropped.
+    over: AtomicBool,
+}
+
+/// A stub process.
+#[derive(Debug)]
+struct Process {
+    pid: pid_t,
+    /// Its id in the zygote's namespace.
+    inner_pid: u64,
+    pidfd: OwnedFd,
+    /// Set before the process is reaped, so that whoever holds this lock and finds false may use `pid`.
+    dead: RwLock<bool>,
+    /// Was sent SIGKILL.
+    killed: AtomicBool,
+    mailboxes: Mailboxes,
+    /// Guest threads that were not terminated.
+    threads: AtomicUsize,
+    /// Host threads that may run guest code.
+    hosts: AtomicUsize,
+    /// CPU time at its end.
+    final_time: Mutex<(u64, u64)>,
+}
+
+/// A host thread of a stub process.
+#[derive(Debug)]
+struct Task {
+    tid: pid_t,
+    process: Arc<Process>,
+    slot: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waits at the doorbell, in the hands of the sentry.
+    Stopped,
+    /// Runs guest code.
+    Running,
+    /// Was terminated while it ran; ends at its next ring.
+    Doomed,
+    /// A leader whose guest thread has ended while others live: it waits for ever to keep the process id.
+    Parked,
+    /// On its way out through the stub.
+    Exiting,
+    /// Gone, or about to be.
+    Dead,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    token: Token,
+    /// The guest's registers at the last trap.
+    regs: Registers,
+    /// The ring that waits for an answer.
+    ring: u64,
+    /// Counts resumes.
+    generation: u64,
+    /// An interrupt is on its way since the last resume.
+    kicked: bool,
+    /// Its handle is gone: no more events.
+    terminated: bool,
+}
+
+/// A thread that must stop soon.
+#[derive(Debug)]
+struct Kick {
+    task: Arc<Task>,
+    generation: u64,
+    /// CPU time of its process when first looked at, in nanoseconds.
+    since: Option<u64>,
+}
+
+impl Process {
+    /// SIGKILL to the process.
+    fn kill(&self) {
+        self.killed.store(true, SeqCst);
+        // By pidfd: never meets another process. An error means that it is dead.
+        let _ = bell::kill(self.pidfd.as_fd());
+    }
+}
+
+impl AddressSpace for Process {
+    fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+        let dead = self.dead.read();
+        if *dead {
+            0
+        } else {
+            mem::read(self.pid, addr, buf)
+        }
+    }
+
+    fn write(&self, addr: u64, buf: &[u8]) -> usize {
+        let dead = self.dead.read();
+        if *dead {
+            0
+        } else {
+            mem::write(self.pid, addr, buf)
+        }
+    }
+
+    fn kill(&self) {
+        Process::kill(self);
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        0
+    }
+
+    fn cpu_time(&self) -> (u64, u64) {
+        let dead = self.dead.read();
+        let live = if *dead {
+            None
+        } else {
+            sys::process_time(self.pid)
+        };
+        drop(dead);
+        live.unwrap_or_else(|| *self.final_time.lock())
+    }
+}
+
+/// The host system calls of this backend in the sentry after launch, with the reason for each. For its seccomp allow-list.
+pub const SENTRY_SYSCALLS: &[(i64, &str)] = &[
+    (
+        libc::SYS_ioctl,
+        "receives and answers the doorbell (SECCOMP_IOCTL_NOTIF_*)",
+    ),
+    (
+        libc::SYS_poll,
+        "waits for the doorbell, deaths and wake-ups",
+    ),
+    (libc::SYS_epoll_wait, "which processes died"),
+    (libc::SYS_epoll_ctl, "watches a new process"),
+    (libc::SYS_pidfd_open, "watches a new process"),
+    (libc::SYS_pidfd_send_signal, "kills stub processes"),
+    (libc::SYS_tgkill, "interrupts stub threads"),
+    (libc::SYS_write, "wakes the worker"),
+    (libc::SYS_read, "the worker was woken"),
+    (libc::SYS_wait4, "reaps the zygote"),
+    (libc::SYS_waitid, "whether the zygote died"),
+    (libc::SYS_process_vm_readv, "reads guest memory"),
+    (libc::SYS_process_vm_writev, "writes guest memory"),
+    (libc::SYS_memfd_create, "mailboxes"),
+    (libc::SYS_ftruncate, "mailboxes"),
+    (libc::SYS_fcntl, "seals mailboxes (F_ADD_SEALS)"),
+    (libc::SYS_mmap, "maps mailboxes"),
+    (libc::SYS_munmap, "unmaps mailboxes"),
+    (libc::SYS_close, "closes mailboxes and pidfds"),
+    (libc::SYS_clock_gettime, "CPU time of stub processes"),
+    (libc::SYS_gettid, "finds out whether it runs on the worker"),
+    (libc::SYS_futex, "locks"),
+];
+
+impl NotifyPlatform {
+    /// Starts the zygote. The calling thread becomes the platform's only worker.
+    ///
+    /// As [`crate::PtracePlatform::launch`], but afterwards [`SENTRY_SYSCALLS`] of this module suffice, and threads are not bound to
+    /// a tracer: several platforms may be driven by one thread.
+    ///
+    /// # Errors
+    /// [`Error::Host`] says what the host lacks and what to do.
+    pub fn launch() -> Result<NotifyPlatform> {
+        let host = |what: &str, e: std::io::Error| Error::Host(format!("cannot {what}: {e}"));
+        let shape = Shape::detect();
+        if shape.len == 0 || shape.len > FP_LEN {
+            return Err(Error::Host(format!(
+                "this processor's vector registers take {} bytes, which the notify platform cannot keep: use ptrace",
+                shape.len
+            )));
+        }
+        if !bell::has_fsgsbase() {
+            return Err(Error::Host(
+                "programs cannot set segment bases themselves on this host (FSGSBASE, Linux 5.9 and a processor of 2012 or newer): use ptrace".into(),
+            ));
+        }
+        let maps = std::fs::read_to_string("/proc/self/maps").map_err(|e| {
+            Error::Host(format!(
+                "cannot read /proc/self/maps: {e} (is /proc mounted?)"
+            ))
+        })?;
+        let (layout, moves) = Layout::choose(&parse_maps(&maps))?;
+        let (mailboxes, fd) = Mailboxes::with_shape(SLOT, SLOTS)?;
+        mailboxes.take_first(0);
+        let deaths = bell::epoll().map_err(|e| host("make an epoll", e))?;
+        let bell = bell::eventfd().map_err(|e| host("make an eventfd", e))?;
+        let started = zygote::launch_free(layout, moves, fd.as_fd())?;
+        let guard = ZygoteGuard(Some(started.pid));
+        let pidfd = bell::pidfd(started.pid).map_err(|e| host("watch the zygote", e))?;
+        bell::watch(deaths.as_fd(), pidfd.as_fd(), 0).map_err(|e| host("watch the zygote", e))?;
+        let sync = bell::set_sync(started.listener.as_fd(), true).is_ok();
+        if !sync {
+            log::info!("the host kernel wakes doorbells on any core: Linux 6.6 is faster");
+        }
+        let zygote = Arc::new(Task {
+            tid: started.pid,
+            process: Arc::new(Process {
+                pid: started.pid,
+                inner_pid: 1,
+                pidfd,
+                dead: RwLock::new(false),
+                killed: AtomicBool::new(false),
+                mailboxes,
+                threads: AtomicUsize::new(1),
+                hosts: AtomicUsize::new(1),
+                final_time: Mutex::default(),
+            }),
+            slot: 0,
+            state: Mutex::new(State::new(Token(0), Registers::default(), 0)),
+        });
+        let inner = Inner {
+            layout,
+            listener: started.listener,
+            deaths,
+            bell,
+            worker: sys::gettid(),
+            shape,
+            zygote,
+            waiting: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
+            woken_last: AtomicBool::new(false),
+            tasks: Mutex::default(),
+            processes: Mutex::default(),
+            events: Mutex::default(),
+            pool: Mutex::default(),
+            dropped: Mutex::default(),
+            zombies: Mutex::default(),
+            kicks: Mutex::default(),
+            running: AtomicUsize::new(0),
+            alone: AtomicU32::new(0),
+            sync: AtomicBool::new(sync),
+            next: AtomicU64::new(1),
+            random: RandomState::new(),
+            over: AtomicBool::new(false),
+        };
+        guard.disarm();
+        let platform = NotifyPlatform {
+            inner: Arc::new(inner),
+        };
+        platform.inner.meet_zygote(started.inner_listener)?;
+        // The first process is needed anyway, and whatever is missing on this host shows now.
+        let first = platform.inner.new_stub().map_err(|e| match e {
+            Error::Op { errno, .. } => Error::Host(format!(
+                "cannot make a guest process: {} (is a limit on processes, memory or cgroup pids reached?)",
+                std::io::Error::from_raw_os_error(errno)
+            )),
+            Error::Gone => Error::Host("the first guest process died at once".into()),
+            e => e,
+        })?;
+        if sys::read_memory(first.process.pid, layout.base, &mut [0; 8]) != 8 {
+            return Err(Error::Host(
+                "cannot read the memory of guest processes (is kernel.yama.ptrace_scope above 1?)"
+                    .into(),
+            ));
+        }
+        platform.inner.pool.lock().push(first);
+        Ok(platform)
+    }
+}
+
+/// Kills the zygote if the launch fails.
+struct ZygoteGuard(Option<pid_t>);
+
+impl ZygoteGuard {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for ZygoteGuard {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let _ = sys::tgkill(pid, pid, libc::SIGKILL);
+            sys::reap(pid);
+        }
+    }
+}
+
+impl State {
+    fn new(token: Token, regs: Registers, ring: u64) -> State {
+        State {
+            phase: Phase::Stopped,
+            token,
+            regs,
+            ring,
+            generation: 0,
+            kicked: false,
+            terminated: false,
+        }
+    }
+}
+
+impl Drop for NotifyPlatform {
+    fn drop(&mut self) {
+        self.inner.shut_down();
+    }
+}
+
+impl Platform for NotifyPlatform {
+    fn name(&self) -> &'static str {
+        "notify"
+    }
+
+    fn max_workers(&self) -> usize {
+        1
+    }
+
+    fn new_process(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)> {
+        self.inner.on_worker()?;
+        let ready = self.inner.pool.lock().pop();
+        let task = match ready {
+            Some(task) => task,
+            None => self.inner.new_stub()?,
+        };
+        task.state.lock().token = token;
+        let process = Arc::clone(&task.process);
+        Ok((
+            process,
+            Box::new(FreeThread::new(Arc::clone(&self.inner), task)),
+        ))
+    }
+
+    fn next_event(&self) -> Result<Event> {
+        self.inner.on_worker()?;
+        self.inner.next_event()
+    }
+
+    fn wake(&self) {
+        self.inner.woken.store(true, SeqCst);
+        self.inner.rouse();
+    }
+
+    fn vdso(&self) -> Option<Vdso> {
+        self.inner.layout.vdso
+    }
+}
+
+impl Inner {
+    /// Errors unless the caller is the worker.
+    fn on_worker(&self) -> Result<()> {
+        if sys::gettid() == self.worker {
+            return Ok(());
+        }
+        Err(Error::Host(
+            "a guest thread was used on a thread that is not its platform's worker".into(),
+        ))
+    }
+
+    /// Ends the worker's wait, if it waits.
+    fn rouse(&self) {
+        if self.waiting.load(SeqCst) {
+            bell::raise(self.bell.as_fd());
+        }
+    }
+
+    /// Errors if the process of a task was killed.
+    fn alive(&self, task: &Task) -> Result<()> {
+        if !task.process.killed.load(SeqCst) && !*task.process.dead.read() {
+            return Ok(());
+        }
+        Err(Error::Gone)
+    }
+
+    /// Something that a guest cannot guess.
+    fn nonce(&self) -> u64 {
+        self.random.hash_one(self.next.fetch_add(1, SeqCst))
+    }
+
+    /// Address of a slot in a guest process.
+    fn slot_address(&self, slot: usize) -> u64 {
+        self.layout.mailboxes() + (slot * SLOT) as u64
+    }
+
+    /// Waits for the zygote's first ring, then lets it close what it still has and unmap everything but the stub and the vDSO.
+    fn meet_zygote(&self, inner_listener: u64) -> Result<()> {
+        self.meet(&self.zygote)?;
+        let op = |number: i64, a: u64, b: u64| Op {
+            number: number.cast_unsigned(),
+            args: [a, b, 0, 0, 0, 0],
+            with_fd: 0,
+        };
+        let end = self.layout.end();
+        let ops = [
+            op(libc::SYS_close, inner_listener, 0),
+            op(libc::SYS_munmap, 0, self.layout.base),
+            op(libc::SYS_munmap, end, TASK_END - end),
+        ];
+        self.execute_list(&self.zygote, &ops, &[])
+            .map_err(|e| Error::Host(format!("a new guest process could not begin: {e}")))
+    }
+
+    /// A new stub process from the zygote, stopped.
+    fn new_stub(&self) -> Result<Arc<Task>> {
+        if self.over.load(SeqCst) {
+            return Err(Error::Host(
+                "the zygote died: no new guest process can be made".into(),
+            ));
+        }
+        if self.zombies.lock().len() > 32 {
+            self.reap();
+        }
+        let image = self.shape.initial();
+        self.new_process(
+            &self.zygote,
+            filter::STUB_FLAGS,
+            Registers::default(),
+            Token(0),
+            &image,
+        )
+        .map_err(|e| match e {
+            Error::Gone => Error::Host("the zygote died: no new guest process can be made".into()),
+            e => e,
+        })
+    }
+
+    /// A copy of the process of `parent`, with one stopped thread that has these registers.
+    fn new_process(
+        &self,
+        parent: &Task,
+        flags: u64,
+        regs: Registers,
+        token: Token,
+        vector: &[u8],
+    ) -> Result<Arc<Task>> {
+        let (mailboxes, fd) = Mailboxes::with_shape(SLOT, SLOTS)?;
+        // The child inherits the address of its alternate stack, hence the slot's number.
+        mailboxes.take_first(parent.slot);
+        self.prepare_slot(&mailboxes, parent.slot, vector);
+        let child = self.clone_task(parent, flags, parent.slot, Some(fd.as_fd()))?;
+        let key = self.next.fetch_add(1, SeqCst);
+        let host = |e: std::io::Error| Error::Host(format!("cannot watch a guest process: {e}"));
+        let pidfd = bell::pidfd(child.tid).map_err(|e| match e.raw_os_error() {
+            Some(libc::ESRCH) => Error::Gone,
+            _ => host(e),
+        })?;
+        let process = Arc::new(Process {
+            pid: child.tid,
+            inner_pid: child.inner_pid,
+            pidfd,
+            dead: RwLock::new(false),
+            killed: AtomicBool::new(false),
+            mailboxes,
+            threads: AtomicUsize::new(1),
+            hosts: AtomicUsize::new(1),
+            final_time: Mutex::default(),
+        });
+        if let Err(e) = bell::watch(self.deaths.as_fd(), process.pidfd.as_fd(), key) {
+            process.kill();
+            return Err(host(e));
+        }
+        self.processes.lock().insert(key, Arc::clone(&process));
+        Ok(self.register(child.tid, process, parent.slot, child.ring, regs, token))
+    }
+
+    /// A new thread in the process of `task`, stopped.
+    fn spawn(&self, task: &Task, regs: Registers, token: Token) -> Result<Arc<Task>> {
+        let vector = self.vector_registers(task)?;
+        let process = &task.process;
+        let Some(slot) = process.mailboxes.take() else {
+            return Err(Error::Op {
+                index: 0,
+                errno: libc::EAGAIN,
+            });
+        };
+        self.prepare_slot(&process.mailboxes, slot, &vector);
+        match self.clone_task(task, filter::THREAD_FLAGS, slot, None) {
+            Ok(child) => {
+                process.threads.fetch_add(1, SeqCst);
+                process.hosts.fetch_add(1, SeqCst);
+                let process = Arc::clone(process);
+                Ok(self.register(child.tid, process, slot, child.ring, regs, token))
+            }
+            Err(e) => {
+                process.mailboxes.give(slot);
+                Err(e)
+            }
+        }
+    }
+
+    /// What a new task finds in its slot.
+    fn prepare_slot(&self, mailboxes: &Mailboxes, slot: usize, vector: &[u8]) {
+        let address = self.slot_address(slot);
+        let stack = [address + STACK_START as u64, 0, (SLOT - STACK_START) as u64];
+        mailboxes.set_words(slot, STACK, &stack);
+        mailboxes.set_bytes(slot, FP_AREA, vector);
+        mailboxes.set_words(slot, FP, &[address + FP_AREA as u64]);
+    }
+
+    fn register(
+        &self,
+        tid: pid_t,
+        process: Arc<Process>,
+        slot: usize,
+        ring: u64,
+        regs: Registers,
+        token: Token,
+    ) -> Arc<Task> {
+        let task = Arc::new(Task {
+            tid,
+            process,
+            slot,
+            state: Mutex::new(State::new(token, regs, ring)),
+        });
+        self.tasks.lock().insert(tid, Arc::clone(&task));
+        task
+    }
+
+    /// Adds a stub to the pool; false if it is full or none can be made, which shows when a process is really needed.
+    fn refill(&self) -> bool {
+        if self.over.load(SeqCst) || self.pool.lock().len() >= POOL {
+            return false;
+        }
+        match self.new_stub() {
+            Ok(task) => {
+                self.pool.lock().push(task);
+                true
+            }
+            Err(e) => {
+                log::debug!("no stub for the pool: {e}");
+                false
+            }
+        }
+    }
+
+    /// Kills the zygote, and with it everything in its pid namespace.
+    fn shut_down(&self) {
+        self.over.store(true, SeqCst);
+        self.pool.lock().clear();
+        self.events.lock().clear();
+        let processes: Vec<_> = self.processes.lock().drain().map(|(_, p)| p).collect();
+        for process in &processes {
+            let mut dead = process.dead.write();
+            if let Some(time) = sys::process_time(process.pid) {
+                *process.final_time.lock() = time;
+            }
+            *dead = true;
+            process.kill();
+        }
+        let tasks: Vec<Arc<Task>> = self.tasks.lock().drain().map(|(_, task)| task).collect();
+        for task in tasks {
+            task.state.lock().phase = Phase::Dead;
+        }
+        let mut dead = self.zygote.process.dead.write();
+        if !std::mem::replace(&mut *dead, true) {
+            // The zygote's end waits for everything in its namespace.
+            self.zygote.process.kill();
+            sys::reap(self.zygote.process.pid);
+        }
+    }
+}
