@@ -28,7 +28,7 @@ impl Kind {
     }
 
     /// The host system calls that the sentry makes for this backend after launch, with the reason for each.
-    pub fn sentry_syscalls(self) -> &'static [(i64, &'static str)] {
+    pub const fn sentry_syscalls(self) -> &'static [(i64, &'static str)] {
         match self {
             Kind::Ptrace => ptrace::SENTRY_SYSCALLS,
             Kind::Notify => notify::SENTRY_SYSCALLS,

@@ -8,8 +8,8 @@ use std::fs;
 /// signal cannot interrupt (5.19).
 const OLDEST_KERNEL: (u32, u32) = (5, 19);
 
-/// Names of the platforms, best first.
-pub const PLATFORMS: &[&str] = &["ptrace"];
+/// Names of the platforms; the first is the default.
+pub const PLATFORMS: &[&str] = &["ptrace", "notify"];
 
 /// Whether this machine can run sandboxes on a platform, as far as can be told without starting one.
 ///

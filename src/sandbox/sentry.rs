@@ -6,8 +6,7 @@ use super::{backtrace, host, logging, tree::Mounted};
 use crate::cli::FAILED;
 use crate::jail::{self, caps, filters, process, root, seccomp, violation};
 use cofferdam_gofer::client::Client;
-use cofferdam_platform::Platform;
-use cofferdam_platform::backend::ptrace::PtracePlatform;
+use cofferdam_platform::{Kind, Platform};
 use cofferdam_sentry::boot::{self, BootConfig, BootError, Stdio, UserConfig};
 use cofferdam_sentry::kernel::{ExitStatus, SyscallTracer};
 use cofferdam_sentry::syscalls::strace::Strace;
@@ -67,7 +66,7 @@ impl Sentry {
     }
 
     fn boot(self) -> Result<ExitStatus, Failure> {
-        let platform = self.prepare()?;
+        let (kind, platform) = self.prepare()?;
         let control = self
             .control
             .duplicate()
@@ -97,7 +96,7 @@ impl Sentry {
             limits: Default::default(),
             control: Some(control),
             lock_down: Box::new(move || {
-                seccomp::confine(&filters::sentry::ROLE)
+                seccomp::confine(&filters::sentry::role(kind))
                     .map_err(|e| format!("the sentry {}", host::explain_jail(&e)))?;
                 // The monitor waits for this; without a monitor the control thread ends the sandbox.
                 let _ = ready.send(&Report::Ready);
@@ -127,7 +126,7 @@ impl Sentry {
     }
 
     /// Everything but the system call filter, while there is only one thread: capabilities belong to threads.
-    fn prepare(&self) -> Result<Arc<dyn Platform>, Failure> {
+    fn prepare(&self) -> Result<(Kind, Arc<dyn Platform>), Failure> {
         let jail =
             |e: jail::Error| Failure(FAILED, format!("the sentry {}", host::explain_jail(&e)));
         process::own_session().map_err(jail)?;
@@ -136,7 +135,9 @@ impl Sentry {
         process::no_core().map_err(jail)?;
         // Forks the zygote, which needs the capabilities over these namespaces to make its own, and is traced.
         process::dumpable().map_err(jail)?;
-        let platform = PtracePlatform::launch().map_err(|e| Failure(FAILED, e.to_string()))?;
+        let wanted = self.spec.platform.parse().map_err(|e| Failure(FAILED, e))?;
+        let launched =
+            cofferdam_platform::launch(Some(wanted)).map_err(|e| Failure(FAILED, e.to_string()))?;
         // What has to be read from the host's /proc before it is out of sight.
         cofferdam_sentry::procfs::prepare();
         set_fd_directory()?;
@@ -144,7 +145,7 @@ impl Sentry {
         caps::keep_only(caps::CapSet::NONE).map_err(jail)?;
         process::undumpable().map_err(jail)?;
         process::no_new_privs().map_err(jail)?;
-        Ok(Arc::new(platform))
+        Ok(launched)
     }
 }
 

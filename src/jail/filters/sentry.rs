@@ -1,14 +1,17 @@
 //! The sentry: no path, no new socket, no execve; what it may touch it holds since before its lock-down.
 
 use super::{Condition::Is, NO_CLONE3, NOT_EXECUTABLE, Role, Rule, THREAD, allow, only};
+use cofferdam_platform::Kind;
 
-/// The sentry's filter, installed before any guest code runs.
-pub const ROLE: Role = Role {
-    name: "sentry",
-    theirs: cofferdam_platform::backend::ptrace::SENTRY_SYSCALLS,
-    ours: RULES,
-    refused: NO_CLONE3,
-};
+/// The sentry's filter on a platform, installed before any guest code runs.
+pub const fn role(kind: Kind) -> Role {
+    Role {
+        name: "sentry",
+        theirs: kind.sentry_syscalls(),
+        ours: RULES,
+        refused: NO_CLONE3,
+    }
+}
 
 /// Where the sentry has its directory of own descriptors: a mount of its own with nothing else in it.
 pub const FD_DIRECTORY: i32 = 200;
@@ -96,6 +99,11 @@ const RULES: &[Rule] = &[
         libc::SYS_ioctl,
         &[Is(1, 0x4018_2103)],
         "hand a descriptor to a stub (SECCOMP_IOCTL_NOTIF_ADDFD)",
+    ),
+    only(
+        libc::SYS_ioctl,
+        &[Is(1, 0x4008_2104)],
+        "where the doorbell wakes whom (SECCOMP_IOCTL_NOTIF_SET_FLAGS)",
     ),
     only(
         libc::SYS_ioctl,
