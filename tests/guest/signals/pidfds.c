@@ -49,6 +49,11 @@ int main(void)
     say("%s", text);
     SHOW(syscall(SYS_pidfd_getfd, fd, 78, 0));
     SHOW(syscall(SYS_pidfd_getfd, fd, 77, 1));
+    char name[32];
+    sprintf(name, "/proc/%d", child);
+    int dir = MUST(open(name, O_RDONLY | O_DIRECTORY));
+    SHOW(send_(dir, 0, NULL, 0));
+    SHOW(pidfd_open_(gettid(), O_EXCL) >= 0);
     SHOW(send_(fd, SIGTERM, NULL, 0));
     SHOW(poll(&f, 1, 5000));
     SHOW(f.revents);
@@ -56,6 +61,7 @@ int main(void)
     SHOW(waitid(P_PIDFD, fd, &info, WEXITED));
     say("code %d status %d", info.si_code, info.si_status);
     SHOW(send_(fd, SIGTERM, NULL, 0));
+    SHOW(send_(dir, SIGTERM, NULL, 0));
     SHOW(poll(&f, 1, 0));
     SHOW(waitid(P_PIDFD, fd, &info, WEXITED));
     int own = MUST(pidfd_open_(getpid(), O_NONBLOCK));

@@ -3,7 +3,7 @@
 use super::action::{SIG_IGN, SaFlags};
 use super::altstack::AltStack;
 use super::info::{SigInfo, code};
-use super::send::{Kicks, Origin, begin_exit, rouse_others, send_group, send_task};
+use super::send::{Kicks, Origin, begin_exit, rouse_others, send_group};
 use super::set::{SigSet, Signal};
 use super::state::{GroupSignals, Stop, TaskSignals, TaskStop, recalculate};
 use super::stop::{one_less, ticks};
@@ -106,7 +106,7 @@ pub fn is_ignored(task: &Arc<Task>, signal: i32) -> bool {
 pub fn parent_died(task: &Arc<Task>) {
     if let Some(s) = Signal::new(task.parent_death_signal()) {
         let info = SigInfo::user(s, 0, 0);
-        let _ = send_task(task, info, Origin::Kernel);
+        let _ = send_group(task.group(), info, Origin::Kernel);
     }
 }
 
