@@ -21,7 +21,9 @@ const FILES: &[(&str, Text)] = &[
     ("interrupts", |k| interrupts(k)),
     ("loadavg", loadavg),
     ("meminfo", meminfo),
+    ("misc", |_| String::new()),
     ("modules", |_| String::new()),
+    ("softirqs", softirqs),
     ("partitions", |_| "major minor  #blocks  name\n\n".into()),
     ("stat", stat),
     ("swaps", |_| {
@@ -40,6 +42,8 @@ const FILES: &[(&str, Text)] = &[
 const DEVICES: &str = "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n";
 
 /// Types of file systems that can be mounted, or are there for the kernel's own use; none is on a device.
+const TTY_DRIVERS: &str = "/dev/tty             /dev/tty        5       0 system:/dev/tty\n/dev/console         /dev/console    5       1 system:console\n/dev/ptmx            /dev/ptmx       5       2 system\npty_slave            /dev/pts      136 0-1048575 pty:slave\npty_master           /dev/ptm      128 0-1048575 pty:master\n";
+
 const FILESYSTEMS: &[&str] = &[
     "sysfs", "tmpfs", "proc", "cgroup2", "devtmpfs", "sockfs", "pipefs", "devpts", "overlay",
     "mqueue",
@@ -64,6 +68,10 @@ pub(super) fn add(proc: &Proc, dir: &mut StaticDir) {
         };
         dir.add(name, PseudoFile::new(Attr::new(proc.fs, 0o444), content));
     }
+    // What ps(1) finds the names of terminals by.
+    let drivers = PseudoFile::fixed(Attr::new(proc.fs, 0o444), TTY_DRIVERS);
+    let tty = StaticDir::new().with("drivers", drivers);
+    dir.add("tty", tty.into_inode(Attr::new(proc.fs, 0o555)));
 }
 
 fn cpus(k: &Kernel) -> u32 {
@@ -214,6 +222,18 @@ fn vmstat(k: &Arc<Kernel>) -> String {
         m.free() / 4096,
         m.used / 4096
     )
+}
+
+fn softirqs(k: &Arc<Kernel>) -> String {
+    let n = cpus(k) as usize;
+    let mut out = interrupts(k).replacen("    ", "                ", 1);
+    for name in [
+        "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER",
+        "RCU",
+    ] {
+        let _ = writeln!(out, "{name:>12}:{}", format!("{:>11}", 0).repeat(n));
+    }
+    out
 }
 
 fn interrupts(k: &Kernel) -> String {

@@ -66,7 +66,8 @@ impl Attr {
         }
     }
 
-    fn stat(&self, file_type: FileType, nlink: u32, size: u64) -> Stat {
+    /// stat(2) of an inode with these attributes.
+    pub fn stat(&self, file_type: FileType, nlink: u32, size: u64) -> Stat {
         let now = Timestamp::now();
         Stat {
             dev: self.fs.dev,
@@ -86,7 +87,8 @@ impl Attr {
             btime: Timestamp::default(),
         }
     }
-    fn statfs(&self) -> StatFs {
+    /// statfs(2) of its file system.
+    pub fn statfs(&self) -> StatFs {
         StatFs {
             magic: self.fs.magic,
             block_size: 4096,

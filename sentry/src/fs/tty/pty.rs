@@ -134,6 +134,10 @@ impl Pty {
     pub fn index(&self) -> u32 {
         self.index
     }
+    /// Device number of the slave.
+    pub fn device(&self) -> u64 {
+        super::ioctl::slave_device(self.index)
+    }
     /// Woken when the slave's readiness changes.
     pub fn slave_queue(&self) -> &Arc<WaitQueue> {
         &self.slave_queue

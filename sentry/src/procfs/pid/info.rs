@@ -1,11 +1,12 @@
 //! Small files: auxv, cmdline, comm, environ, io, limits, OOM scores, id maps.
 
-use super::Live;
+use super::{Live, Subject};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
+use crate::fs::pseudo::{PseudoFile, StaticDir};
 use crate::kernel::limits::INFINITY;
 use crate::usermem::GuestMemory;
-use crate::vfs::Caller;
+use crate::vfs::{Caller, InodeRef};
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
@@ -129,6 +130,45 @@ pub(super) fn limits(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
         );
     }
     Ok(out.into_bytes())
+}
+
+/// Pids of the processes whose parent this is. The sandbox does not keep which thread forked: the first one shows all.
+pub(super) fn children(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let (Some(kernel), Some(task)) = (l.group.kernel(), &l.task) else {
+        return Ok(Vec::new());
+    };
+    let pid = l.group.pid();
+    if task.tid() != pid {
+        return Ok(Vec::new());
+    }
+    let all = kernel.processes();
+    let own = all.iter().filter(|g| g.parent_pid() == pid);
+    Ok(own
+        .flat_map(|g| format!("{} ", g.pid()).into_bytes())
+        .collect())
+}
+
+/// attr/: without a security module there is nothing to read or write (EINVAL).
+pub(super) fn security(s: &Subject) -> InodeRef {
+    let mut dir = StaticDir::new();
+    for (i, name) in [
+        "current",
+        "exec",
+        "fscreate",
+        "keycreate",
+        "prev",
+        "sockcreate",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let nothing = |_: &dyn Caller| -> Result<Vec<u8>> { Err(Errno::EINVAL) };
+        dir.add(
+            name,
+            PseudoFile::new(s.attr(0o666, 211 + i as u64), nothing),
+        );
+    }
+    dir.into_inode(s.attr(0o555, 210))
 }
 
 pub(super) fn schedstat(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {

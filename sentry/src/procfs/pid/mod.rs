@@ -4,6 +4,7 @@ mod fd;
 mod info;
 mod links;
 mod maps;
+mod mem;
 mod mounts;
 mod stat;
 mod status;
@@ -189,9 +190,17 @@ const fn writable(name: &'static str, perm: u32, text: Text, store: Store) -> En
 static FILES: &[Entry] = &[
     private("auxv", 0o400, info::auxv),
     public("cgroup", |_, _| Ok(b"0::/\n".to_vec())),
+    public("children", info::children),
     public("cmdline", info::cmdline),
     writable("comm", 0o644, info::comm, info::set_comm),
     private("environ", 0o400, info::environ),
+    writable(
+        "coredump_filter",
+        0o644,
+        |_, _| Ok(b"00000033\n".to_vec()),
+        info::refuse,
+    ),
+    public("cpuset", |_, _| Ok(b"/\n".to_vec())),
     writable("gid_map", 0o644, info::id_map, info::refuse),
     private("io", 0o400, info::io),
     public("limits", info::limits),
@@ -214,6 +223,7 @@ static FILES: &[Entry] = &[
         info::set_oom_score_adj,
     ),
     private("personality", 0o400, |_, _| Ok(b"00000000\n".to_vec())),
+    writable("projid_map", 0o644, info::id_map, info::refuse),
     public("schedstat", info::schedstat),
     public("sessionid", |_, _| Ok(b"4294967295".to_vec())),
     writable(
@@ -224,6 +234,8 @@ static FILES: &[Entry] = &[
     ),
     private("smaps", 0o444, maps::smaps),
     private("smaps_rollup", 0o444, maps::smaps_rollup),
+    // The sentry's stacks are nobody's business.
+    private("stack", 0o400, |_, _| Err(Errno::EPERM)),
     public("stat", stat::stat),
     public("statm", stat::statm),
     public("status", status::status),
@@ -239,10 +251,12 @@ static FILES: &[Entry] = &[
 
 /// Directories and links, after the files in a listing.
 const OTHERS: &[(&str, FileType)] = &[
+    ("attr", FileType::Directory),
     ("cwd", FileType::Symlink),
     ("exe", FileType::Symlink),
     ("fd", FileType::Directory),
     ("fdinfo", FileType::Directory),
+    ("mem", FileType::Regular),
     ("net", FileType::Directory),
     ("ns", FileType::Directory),
     ("root", FileType::Symlink),
@@ -281,6 +295,10 @@ impl Directory for Entries {
         s.live().map_err(|_| Errno::ENOENT)?;
         if let Some(i) = FILES.iter().position(|e| e.name.as_bytes() == name) {
             let entry = FILES.get(i).ok_or(Errno::ENOENT)?;
+            // Only threads list their children.
+            if entry.name == "children" && s.tid.is_none() {
+                return Err(Errno::ENOENT);
+            }
             let attr = s.attr(entry.perm, 1 + i as u64);
             return Ok(PseudoFile::new(
                 attr,
@@ -291,6 +309,8 @@ impl Directory for Entries {
             ));
         }
         Ok(match name {
+            b"attr" => info::security(s),
+            b"mem" => mem::make(s, s.attr(0o600, 201)),
             b"cwd" | b"exe" | b"root" => links::make(s, name),
             b"fd" => fd::dir(s),
             b"fdinfo" => fd::info_dir(s),
@@ -304,17 +324,23 @@ impl Directory for Entries {
         let s = &self.0;
         s.live()?;
         let files = FILES.iter().map(|e| (e.name, FileType::Regular));
-        let others = OTHERS
-            .iter()
-            .filter(|(n, _)| s.tid.is_none() || *n != "task")
-            .copied();
+        let here = |name: &str| match name {
+            "children" => s.tid.is_some(),
+            "task" => s.tid.is_none(),
+            _ => true,
+        };
         let each = |(i, (name, file_type)): (usize, (&str, FileType))| Child {
             name: name.as_bytes().to_vec(),
             ino: ino(s.number(), 1 + i as u64),
             file_type,
             key: i as u64,
         };
-        Ok(files.chain(others).enumerate().map(each).collect())
+        Ok(files
+            .chain(OTHERS.iter().copied())
+            .enumerate()
+            .filter(|(_, (name, _))| here(name))
+            .map(each)
+            .collect())
     }
     fn nlink(&self) -> u32 {
         if self.0.tid.is_some() { 7 } else { 9 }

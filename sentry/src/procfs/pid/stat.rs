@@ -2,6 +2,7 @@
 
 use super::{Live, info};
 use crate::abi::Result;
+use crate::fs::tty::Pty;
 use crate::kernel::Task;
 use crate::vfs::Caller;
 use std::sync::Arc;
@@ -34,6 +35,15 @@ fn times(l: &Live) -> (u64, u64) {
     }
 }
 
+/// Number of the controlling terminal and its foreground group; 0 and -1 without one.
+fn terminal(l: &Live) -> (u64, i32) {
+    let terminal = l.group.tty.lock().clone();
+    match terminal.and_then(|t| t.downcast::<Pty>().ok()) {
+        Some(pty) => (pty.device(), pty.job_state().1),
+        None => (0, -1),
+    }
+}
+
 pub(super) fn stat(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
     let ticks = |ns: u64| ns / 10_000_000;
     let number = match &l.task {
@@ -58,8 +68,7 @@ pub(super) fn stat(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
         .task
         .as_ref()
         .map_or(0, |t| t.sched.policy.load(Ordering::Relaxed));
-    // Terminal number and foreground group: 0 and -1 without a terminal.
-    let tty = (0, -1);
+    let tty = terminal(l);
     let threads = l.group.threads().len();
     let (pending, blocked, ignored, caught) = super::status::signal_sets(l);
     let mut out = format!("{number} (").into_bytes();
