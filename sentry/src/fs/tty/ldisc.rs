@@ -200,6 +200,9 @@ impl LineDiscipline {
             }
             self.receive_byte(b);
             n += 1;
+            if self.out.echo_is_filling() {
+                self.flush_echo();
+            }
         }
         self.flush_echo();
         n
@@ -305,7 +308,10 @@ impl LineDiscipline {
     }
 
     fn receive_signal(&mut self, c: u8, signal: i32) {
-        self.effects.signals.push(signal);
+        // A pending signal is not queued twice.
+        if !self.effects.signals.contains(&signal) {
+            self.effects.signals.push(signal);
+        }
         if !self.l(Local::NOFLSH) {
             self.out.clear_echo();
             self.flush_output();
@@ -337,6 +343,10 @@ impl LineDiscipline {
             self.finish_erasing();
             self.echo(c);
             self.out.echo(Echo::Raw(b'\n'));
+            // Nobody sees what does not fit, so that typing this again and again costs nothing.
+            if self.out.echo_is_filling() {
+                return true;
+            }
             let line: Vec<u8> = self.cells.iter().skip(self.canon).map(|c| c.byte).collect();
             for b in line {
                 self.echo(b);
@@ -553,7 +563,9 @@ impl LineDiscipline {
 
     /// Sends one byte past flow control (tcflow's TCIOFF and TCION).
     pub fn send_urgent(&mut self, c: u8) {
-        self.out.queue.push_back(c);
+        if self.out.room() > 0 {
+            self.out.queue.push_back(c);
+        }
     }
 
     /// Whether a write would take something.

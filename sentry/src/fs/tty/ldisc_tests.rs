@@ -253,6 +253,20 @@ fn changing_between_modes_keeps_input() {
 }
 
 #[test]
+fn a_long_paste_is_echoed_whole() {
+    let mut l = LineDiscipline::default();
+    let paste = "\x01y".repeat(2000);
+    assert_eq!(typed(&mut l, paste.as_bytes()), "^Ay".repeat(2000));
+    // What nobody can see is not kept: reprinting a long line for ever, stop characters.
+    typed(&mut l, b"\x13");
+    l.receive(&[0x12; 50_000]);
+    for _ in 0..100_000 {
+        l.send_urgent(0x13);
+    }
+    assert!(l.output().len() <= super::super::output::OUTPUT_LIMIT);
+}
+
+#[test]
 fn output_is_bounded() {
     let mut l = LineDiscipline::default();
     let many = vec![b'\n'; 100_000];

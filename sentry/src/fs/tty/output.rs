@@ -54,6 +54,11 @@ impl OutputSide {
         }
     }
 
+    /// Whether pending echo should be carried out, if it can be, before more comes.
+    pub fn echo_is_filling(&self) -> bool {
+        self.echo.len() >= ECHO_LIMIT / 2
+    }
+
     /// Forgets pending echo.
     pub fn clear_echo(&mut self) {
         self.echo.clear();
