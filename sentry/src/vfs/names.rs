@@ -41,6 +41,7 @@ pub(super) fn create(
     dir.mount.want_write()?;
     may_change(cx, dir)?;
     let inode = dir.inode().create(cx, name, mode & 0o7777 & !cx.umask())?;
+    notify::entry(&dir.dentry, &inode, Mask::CREATE, name);
     Ok((dir.dentry.added(name, inode), true))
 }
 

@@ -150,6 +150,7 @@ pub(super) fn sendfile(cx: &mut Cx<'_>, args: &Args) -> SysResult {
             return stopped(cx, &output, Events::WRITABLE, output.nonblocking(), done, e);
         }
     }
+    from.write_back(cx, ptr)?;
     if done > 0 {
         notify::file(&input, Mask::ACCESS);
         notify::file(&output, Mask::MODIFY);
@@ -203,6 +204,19 @@ fn waits(pipe: &Pipe, nonblock: bool, events: Events, done: usize) -> SysResult 
     Err(Block::on(queue, events).into())
 }
 
+/// EINVAL at once for an object that nothing can ever be written to. Writing nothing tells, except to a socket, where
+/// it may be a message.
+fn takes_data(cx: &Cx<'_>, file: &Arc<File>) -> Result<()> {
+    if file.inode().file_type() == FileType::Socket {
+        return Ok(());
+    }
+    let nothing = &mut KernelSource::new(&[]);
+    match file.ops().write(file, &cx.caller(), nothing, &mut 0, false) {
+        Err(Errno::EINVAL) => Err(Errno::EINVAL),
+        _ => Ok(()),
+    }
+}
+
 fn splice_from_pipe(
     cx: &mut Cx<'_>,
     pipe: &Arc<Pipe>,
@@ -230,7 +244,10 @@ fn splice_from_pipe(
         }
         (_, Some(e)) => stopped(cx, output, Events::WRITABLE, out_nonblock, 0, e),
         (Ok(_), None) => Ok(0),
-        (Err(Errno::EAGAIN), None) => waits(pipe, pipe_nonblock, Events::READABLE, 0),
+        (Err(Errno::EAGAIN), None) => {
+            takes_data(cx, output)?;
+            waits(pipe, pipe_nonblock, Events::READABLE, 0)
+        }
         (Err(e), None) => Err(e.into()),
     }
 }
@@ -449,7 +466,9 @@ pub(super) fn vmsplice(cx: &mut Cx<'_>, args: &Args) -> SysResult {
                     return Ok(super::count(done));
                 }
             }
-            Err(e) => return stopped(cx, &file, Events::WRITABLE, nonblock, done, e),
+            // It waits for some room, not for enough.
+            Err(_) if done > 0 => return Ok(super::count(done)),
+            Err(e) => return stopped(cx, &file, Events::WRITABLE, nonblock, 0, e),
         }
     }
 }
