@@ -73,6 +73,13 @@ impl Queued {
 pub struct InotifyFile(Arc<Inotify>);
 
 impl Inotify {
+    /// What is watched, for fdinfo: watch descriptor, object, events.
+    pub fn watches(&self) -> Vec<(i32, InodeRef, Mask)> {
+        let s = self.state.lock();
+        let each =
+            |(wd, (inode, mask, _)): (&i32, &(InodeRef, Mask, Charge))| (*wd, inode.clone(), *mask);
+        s.watches.iter().map(each).collect()
+    }
     /// inotify_init1(2). `flags`: O_NONBLOCK.
     ///
     /// # Errors

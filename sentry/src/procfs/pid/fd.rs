@@ -3,8 +3,11 @@
 use super::{Subject, ino};
 use crate::abi::{Errno, Result};
 use crate::fs::pseudo::{Child, Directory, LinkTarget, PseudoDir, PseudoFile, PseudoLink};
-use crate::kernel::FdEntry;
-use crate::vfs::{Caller, FileType, InodeRef, MagicTarget};
+use crate::fs::{epoll, eventfd::EventFd, inotify};
+use crate::kernel::{FdEntry, pidfd::PidFd, signal::SignalFd};
+use crate::vfs::{Caller, File, FileType, InodeRef, MagicTarget};
+
+use std::fmt::Write;
 
 /// Entry numbers of descriptors lie above those of other entries.
 const BASE: u64 = 1 << 16;
@@ -126,9 +129,36 @@ fn info(e: &FdEntry) -> Result<Vec<u8>> {
     let cloexec = if e.cloexec { 0o2000000 } else { 0 };
     let ino = file.inode().stat().map_or(0, |s| s.ino);
     let flags = file.flags().bits() | cloexec;
-    Ok(format!(
+    let mut text = format!(
         "pos:\t{pos}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{ino}\n",
         file.path().map_or(13, |p| p.mount.id())
-    )
-    .into_bytes())
+    );
+    // Writing to a string does not fail.
+    let _ = of_kind(file, &mut text);
+    Ok(text.into_bytes())
+}
+
+/// What proc_pid_fdinfo(5) shows of kernel objects of their own kinds.
+fn of_kind(file: &File, out: &mut String) -> std::fmt::Result {
+    if let Some(e) = file.downcast::<EventFd>() {
+        writeln!(out, "eventfd-count: {:16x}", e.count())?;
+    } else if let Some(s) = file.downcast::<SignalFd>() {
+        writeln!(out, "sigmask:\t{:016x}", s.mask().0)?;
+    } else if let Some(p) = file.downcast::<PidFd>() {
+        writeln!(out, "Pid:\t{0}\nNSpid:\t{0}", p.pid())?;
+    } else if let Ok(i) = inotify::instance(file) {
+        for (wd, inode, mask) in i.watches() {
+            let (ino, dev) = inode.stat().map_or((0, 0), |s| (s.ino, s.dev));
+            writeln!(
+                out,
+                "inotify wd:{wd:x} ino:{ino:x} sdev:{dev:x} mask:{:x} ignored_mask:0",
+                mask.bits()
+            )?;
+        }
+    } else if let Some(e) = epoll::epoll_of(file) {
+        for (fd, events, data) in e.targets() {
+            writeln!(out, "tfd: {fd:8} events: {events:8x} data: {data:16x}")?;
+        }
+    }
+    Ok(())
 }
