@@ -13,6 +13,8 @@ const UNSAFE: &[&str] = &[
     "gofer/src/host/xattr.rs",
     "gofer/src/transport.rs",
     "gofer/src/tree.rs",
+    "platform/src/bell.rs",
+    "platform/src/stub/free.rs",
     "platform/src/stub/mailbox.rs",
     "platform/src/stub/mod.rs",
     "platform/src/sys.rs",

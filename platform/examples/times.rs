@@ -1,8 +1,9 @@
-//! Prints what the platform's basic operations cost on this machine, in microseconds (median of several rounds).
+//! Prints what the basic operations of each platform cost on this machine, in microseconds (median of several rounds).
+//! With arguments: of these platforms only.
 #![allow(clippy::unwrap_used)] // an example
 use std::time::Instant;
 
-use cofferdam_platform::{Event, MemOp, Platform, Prot, PtracePlatform, Registers, Token, Trap};
+use cofferdam_platform::{Event, KINDS, Kind, MemOp, Prot, Registers, Token, Trap, launch};
 
 const CODE: u64 = 0x1_0000;
 
@@ -21,9 +22,18 @@ fn time(name: &str, n: usize, mut work: impl FnMut()) {
 }
 
 fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    for kind in KINDS {
+        if wanted.is_empty() || wanted.iter().any(|name| name == kind.name()) {
+            measure(*kind);
+        }
+    }
+}
+
+fn measure(kind: Kind) {
     let start = Instant::now();
-    let p = PtracePlatform::launch().unwrap();
-    println!("launch {:?}", start.elapsed());
+    let (_, p) = launch(Some(kind)).unwrap();
+    println!("\n{kind}: launch {:?}", start.elapsed());
     let idle = || {
         p.wake();
         assert_eq!(p.next_event().unwrap(), Event::Woken);
