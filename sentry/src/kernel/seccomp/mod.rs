@@ -188,15 +188,19 @@ pub fn check(cx: &mut Cx<'_>, number: u64, args: &[u64; 6]) -> Verdict {
             Verdict::Skip
         }
         action::KILL_THREAD => {
-            signal::end_task(cx.task, ExitStatus::Signaled(libc::SIGSYS, false));
+            signal::end_task(cx.task, killed(cx));
             Verdict::Skip
         }
         // KILL_PROCESS, and whatever has no meaning yet.
         _ => {
-            signal::start_group_exit(cx.group(), ExitStatus::Signaled(libc::SIGSYS, false));
+            signal::start_group_exit(cx.group(), killed(cx));
             Verdict::Skip
         }
     }
+}
+
+fn killed(cx: &Cx<'_>) -> ExitStatus {
+    ExitStatus::Signaled(libc::SIGSYS, signal::would_dump_core(cx.group()))
 }
 
 /// Strict mode: read, write, _exit and sigreturn; anything else is SIGKILL.

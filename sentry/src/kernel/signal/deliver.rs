@@ -9,9 +9,10 @@ use super::set::{DefaultAction, SigSet, Signal};
 use super::state::{TaskStop, recalculate};
 use super::{Queued, set_blocked, stop};
 use crate::abi::Errno;
-use crate::kernel::{Cx, ExitStatus, Task};
+use crate::kernel::{Cx, ExitStatus, Task, ThreadGroup};
 use crate::syscalls::OnSignal;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What the worker does next with a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +157,9 @@ fn next(task: &Arc<Task>) -> Next {
                 DefaultAction::Stop => Next::MayStop(signal),
                 DefaultAction::Terminate | DefaultAction::Core => {
                     drop(group);
-                    let status = ExitStatus::Signaled(signal.number(), false);
+                    let core = signal.default_action() == DefaultAction::Core
+                        && would_dump_core(task.group());
+                    let status = ExitStatus::Signaled(signal.number(), core);
                     Next::Exit(super::start_group_exit(task.group(), status))
                 }
             }
@@ -164,6 +167,12 @@ fn next(task: &Arc<Task>) -> Next {
     };
     kicks.run();
     what
+}
+
+/// Whether Linux would write a core file for this process: that is what the status says, although none is written here.
+pub(in crate::kernel) fn would_dump_core(group: &ThreadGroup) -> bool {
+    // min_coredump of ELF programs: a page.
+    group.limit(libc::RLIMIT_CORE) >= 4096 && group.dumpable.load(Ordering::Relaxed) == 1
 }
 
 /// Puts the outcome of an interrupted call into the registers; `handler`: the action about to run, if any.

@@ -26,6 +26,7 @@ mod stop;
 
 pub use action::{SIG_DFL, SIG_IGN, SaFlags, SigAction, SignalHandlers};
 pub use altstack::{AltStack, MINSIGSTKSZ, SS_AUTODISARM};
+pub(in crate::kernel) use deliver::would_dump_core;
 pub use deliver::{Delivery, deliver, force, force_fault, set_temporary_mask};
 pub use frame::{FaultRecord, StackT, sigreturn};
 pub use info::{AUDIT_ARCH_X86_64, SigInfo, code};
