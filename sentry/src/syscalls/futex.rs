@@ -5,7 +5,8 @@ use super::time::read_timespec;
 use super::{Args, Block, Cx, OnSignal, SysErr, SysResult, Syscall};
 use crate::abi::{Errno, Result};
 use crate::kernel::futex::{
-    Enqueued, FutexTable, LockPi, MATCH_ANY, Requeue, Target, lock_pi, target, unlock_pi, wake_op,
+    Enqueued, FutexTable, LockPi, MATCH_ANY, Pair, Requeue, Target, cmp_requeue_pi, lock_pi,
+    target, unlock_pi, wait_requeue_pi, wake_op,
 };
 use crate::sync::Events;
 use crate::time::{Instant, realtime_ns};
@@ -20,7 +21,7 @@ pub static TABLE: &[Syscall] = &[
         futex,
         &[Ptr, Hex, Int, Timespec, Ptr, Hex],
     )
-    .partial("priorities are not inherited; no FUTEX_WAIT_REQUEUE_PI"),
+    .partial("PI locks do not inherit priorities"),
     Syscall::new(
         libc::SYS_futex_waitv,
         "futex_waitv",
@@ -78,6 +79,8 @@ const UNLOCK_PI: u32 = 7;
 const TRYLOCK_PI: u32 = 8;
 const WAIT_BITSET: u32 = 9;
 const WAKE_BITSET: u32 = 10;
+const WAIT_REQUEUE_PI: u32 = 11;
+const CMP_REQUEUE_PI: u32 = 12;
 const LOCK_PI2: u32 = 13;
 
 fn table(cx: &Cx<'_>) -> Arc<FutexTable> {
@@ -90,8 +93,7 @@ fn futex(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let shared = op & PRIVATE == 0;
     let command = op & COMMAND;
     let realtime = op & CLOCK_REALTIME != 0;
-    if realtime && !matches!(command, WAIT_BITSET | LOCK_PI2) {
-        // FUTEX_WAIT_REQUEUE_PI may have it too, but is not there.
+    if realtime && !matches!(command, WAIT_BITSET | WAIT_REQUEUE_PI | LOCK_PI2) {
         return Err(Errno::ENOSYS.into());
     }
     // For these the fourth argument is a second count.
@@ -161,6 +163,28 @@ fn futex(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                     deadline,
                 },
             )
+        }
+        WAIT_REQUEUE_PI => {
+            let kind = if realtime {
+                Timeout::Realtime
+            } else {
+                Timeout::Monotonic
+            };
+            let deadline = deadline(cx, time, kind)?;
+            let pair = Pair {
+                from: addr,
+                to: addr2,
+                shared,
+            };
+            wait_requeue_pi(cx, &pair, value, MATCH_ANY, deadline)
+        }
+        CMP_REQUEUE_PI => {
+            let pair = Pair {
+                from: addr,
+                to: addr2,
+                shared,
+            };
+            cmp_requeue_pi(cx, &pair, value.cast_signed(), count2, value3)
         }
         UNLOCK_PI => unlock_pi(cx, addr, shared),
         _ => Err(Errno::ENOSYS.into()),
@@ -246,7 +270,11 @@ fn wake(cx: &mut Cx<'_>, addr: u64, shared: bool, n: i32, bitset: u32) -> SysRes
         return Err(Errno::EINVAL.into());
     }
     let target = target(&cx.mm, addr, shared)?;
-    Ok(count(table(cx).wake(target.key, at_least_one(n), bitset)))
+    Ok(count(table(cx).wake(
+        target.key,
+        at_least_one(n),
+        bitset,
+    )?))
 }
 
 fn requeue(
@@ -341,7 +369,7 @@ fn futex_wake(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     if n == 0 {
         return Ok(0);
     }
-    Ok(count(table(cx).wake(target.key, at_least_one(n), mask)))
+    Ok(count(table(cx).wake(target.key, at_least_one(n), mask)?))
 }
 
 fn futex_wait(cx: &mut Cx<'_>, a: &Args) -> SysResult {

@@ -9,6 +9,7 @@
 mod key;
 mod op;
 mod pi;
+mod requeue_pi;
 mod robust;
 mod table;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 pub use key::{Key, Target, target};
 pub use op::wake_op;
 pub use pi::{LockPi, lock_pi, unlock_pi};
+pub use requeue_pi::{Pair, cmp_requeue_pi, wait_requeue_pi};
 pub use robust::{exit_robust_list, wake_clear_child_tid};
 pub use table::{Enqueued, FutexTable, Requeue};
 

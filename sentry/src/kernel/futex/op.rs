@@ -23,9 +23,9 @@ pub fn wake_op(
 ) -> Result<usize> {
     let old = change(mem, thread, addr2, encoded)?;
     let holds = compare(old, encoded)?;
-    let mut woken = table.wake(first.key, count1, MATCH_ANY);
+    let mut woken = table.wake(first.key, count1, MATCH_ANY)?;
     if holds {
-        woken += table.wake(second.key, count2, MATCH_ANY);
+        woken += table.wake(second.key, count2, MATCH_ANY)?;
     }
     Ok(woken)
 }

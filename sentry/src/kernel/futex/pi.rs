@@ -15,10 +15,10 @@ use crate::usermem::UserPtr;
 use crate::vfs::InodeRef;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Waits for the lock.
-const WAITING: u8 = 0;
+pub(super) const WAITING: u8 = 0;
 /// The owner is writing this waiter's tid into the word.
 const TRANSFER: u8 = 1;
 /// The word holds this waiter's tid.
@@ -28,22 +28,57 @@ const TAKE_OVER: u8 = 3;
 /// The call has returned.
 const DONE: u8 = 4;
 
-struct PiWaiter {
-    tid: i32,
+/// FUTEX_WAIT_REQUEUE_PI: still waits on the first futex.
+pub(super) const ELSEWHERE: u8 = 5;
+
+/// One task that wants a PI lock.
+pub(super) struct PiWaiter {
+    pub(super) tid: i32,
     state: AtomicU8,
+    /// Its call has ended; set under the table's lock.
+    pub(super) abandoned: AtomicBool,
     queue: Arc<WaitQueue>,
 }
 
+impl PiWaiter {
+    pub(super) fn new(tid: i32, state: u8) -> Arc<PiWaiter> {
+        Arc::new(PiWaiter {
+            tid,
+            state: AtomicU8::new(state),
+            abandoned: AtomicBool::new(false),
+            queue: Arc::new(WaitQueue::new()),
+        })
+    }
+    /// Where it is told of the lock.
+    pub(super) fn queue(&self) -> &Arc<WaitQueue> {
+        &self.queue
+    }
+    pub(super) fn state(&self) -> u8 {
+        self.state.load(Ordering::SeqCst)
+    }
+    pub(super) fn set(&self, state: u8) {
+        self.state.store(state, Ordering::SeqCst);
+    }
+    /// A requeue takes it from the first futex.
+    pub(super) fn begin_transfer(&self) {
+        self.set(TRANSFER);
+    }
+    /// The requeue failed.
+    pub(super) fn end_transfer(&self) {
+        self.set(ELSEWHERE);
+    }
+}
+
 #[derive(Default)]
-struct PiState {
+pub(super) struct PiState {
     busy: bool,
     /// Tid of the owner as far as the sentry handed the lock on; 0 otherwise.
-    owner: i32,
+    pub(super) owner: i32,
     /// The owner has not yet learnt that it has the lock: its call was interrupted by a signal and comes again.
-    unclaimed: bool,
+    pub(super) unclaimed: bool,
     /// The owner died, and who was to take over (now `owner`) was interrupted before; anybody may.
     orphan: bool,
-    waiters: VecDeque<Arc<PiWaiter>>,
+    pub(super) waiters: VecDeque<Arc<PiWaiter>>,
     /// Woken when the ticket is free.
     free: Arc<WaitQueue>,
     _keep: Option<InodeRef>,
@@ -63,13 +98,28 @@ impl Default for PiTable {
 }
 
 /// The right to work on one lock.
-struct Ticket<'a> {
+pub(super) struct Ticket<'a> {
     table: &'a PiTable,
-    key: Key,
+    pub(super) key: Key,
 }
 
 impl PiTable {
-    fn ticket(&self, target: Target) -> Result<Ticket<'_>, SysErr> {
+    /// Takes note of a lock that `tid` got while a signal interrupted its call; whether there was one.
+    pub(super) fn claim_earlier(&self, key: Key, tid: i32) -> bool {
+        let mut locks = self.locks.lock();
+        match locks
+            .get_mut(&key)
+            .filter(|s| s.unclaimed && s.owner == tid)
+        {
+            Some(s) => {
+                s.unclaimed = false;
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn ticket(&self, target: Target) -> Result<Ticket<'_>, SysErr> {
         let mut locks = self.locks.lock();
         let state = locks.entry(target.key).or_insert_with(|| PiState {
             _keep: target.keep,
@@ -123,12 +173,12 @@ impl PiTable {
 fn next_takes_over(s: &mut PiState) -> Option<Arc<PiWaiter>> {
     let next = s.waiters.pop_front()?;
     s.owner = next.tid;
-    next.state.store(TAKE_OVER, Ordering::SeqCst);
+    next.set(TAKE_OVER);
     Some(next)
 }
 
 impl Ticket<'_> {
-    fn with<R>(&self, f: impl FnOnce(&mut PiState) -> R) -> R {
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut PiState) -> R) -> R {
         let mut locks = self.table.locks.lock();
         // The entry exists while its ticket is out; an empty one would do no harm.
         f(locks.entry(self.key).or_default())
@@ -154,17 +204,17 @@ impl Drop for Ticket<'_> {
 }
 
 /// A parked FUTEX_LOCK_PI; dropping it ends the wait.
-struct Parked {
-    table: Arc<super::FutexTable>,
-    key: Key,
-    waiter: Arc<PiWaiter>,
+pub(super) struct Parked {
+    pub(super) table: Arc<super::FutexTable>,
+    pub(super) key: Key,
+    pub(super) waiter: Arc<PiWaiter>,
 }
 
 impl Parked {
     /// Takes the waiter out; the state it had.
     fn cancel(&self) -> u8 {
         let mut locks = self.table.pi.locks.lock();
-        let state = self.waiter.state.load(Ordering::SeqCst);
+        let state = self.waiter.state();
         if state == WAITING
             && let Some(s) = locks.get_mut(&self.key)
         {
@@ -176,31 +226,49 @@ impl Parked {
 
 impl Drop for Parked {
     fn drop(&mut self) {
-        let state = self.cancel();
-        if state == WAITING || state == DONE {
-            return;
-        }
-        // Interrupted after the lock became ours: the call will come again and must find it so.
         let next = {
             let mut locks = self.table.pi.locks.lock();
-            let Some(s) = locks
-                .get_mut(&self.key)
-                .filter(|s| s.owner == self.waiter.tid)
-            else {
+            self.waiter.abandoned.store(true, Ordering::SeqCst);
+            let Some(s) = locks.get_mut(&self.key) else {
                 return;
             };
-            if state == TAKE_OVER {
-                let next = next_takes_over(s);
-                s.orphan = next.is_none();
-                next
-            } else {
-                s.unclaimed = true;
-                None
+            match self.waiter.state() {
+                WAITING => {
+                    s.waiters.retain(|w| !Arc::ptr_eq(w, &self.waiter));
+                    None
+                }
+                // Interrupted after the lock became ours: the call will come again and must find it so.
+                GRANTED if s.owner == self.waiter.tid => {
+                    s.unclaimed = true;
+                    None
+                }
+                TAKE_OVER if s.owner == self.waiter.tid => {
+                    let next = next_takes_over(s);
+                    s.orphan = next.is_none();
+                    next
+                }
+                // TRANSFER: whoever hands the lock over finds the waiter abandoned.
+                _ => None,
             }
         };
         if let Some(w) = next {
             w.queue.wake(Events::READABLE);
         }
+    }
+}
+
+/// The word names `w` as the owner: tells it, or keeps the lock for a call of it that a signal interrupted.
+pub(super) fn grant(s: &mut PiState, w: &PiWaiter) {
+    s.owner = w.tid;
+    w.set(GRANTED);
+    s.unclaimed = w.abandoned.load(Ordering::SeqCst);
+}
+
+/// After a hand-over: if the new owner ended meanwhile, the lock goes on.
+pub(super) fn check_owner(cx: &Cx<'_>, table: &super::FutexTable, w: &PiWaiter) {
+    w.queue.wake(Events::READABLE);
+    if w.abandoned.load(Ordering::SeqCst) && cx.kernel().task(w.tid).is_none() {
+        table.pi.owner_exits(w.tid);
     }
 }
 
@@ -219,7 +287,7 @@ pub struct LockPi {
 /// FUTEX_LOCK_PI, FUTEX_LOCK_PI2, FUTEX_TRYLOCK_PI.
 ///
 /// # Errors
-/// EDEADLK if the caller owns it; ESRCH if the owner does not exist; EAGAIN, ETIMEDOUT, EFAULT, EINVAL.
+/// EDEADLK if the caller owns it; ESRCH if the owner does not exist; EPERM if it is not of this process; EAGAIN, ETIMEDOUT, EFAULT, EINVAL.
 pub fn lock_pi(cx: &mut Cx<'_>, how: &LockPi) -> SysResult {
     let table = cx.kernel().extensions.extension::<super::FutexTable>();
     let parked = cx
@@ -228,7 +296,7 @@ pub fn lock_pi(cx: &mut Cx<'_>, how: &LockPi) -> SysResult {
         .clone()
         .and_then(|o| o.downcast::<Parked>().ok());
     if let Some(p) = parked {
-        return resume(cx, how, &table, &p);
+        return resume(cx, (how.addr, how.shared), &table, &p);
     }
     let target = super::target(&cx.mm, how.addr, how.shared)?;
     let key = target.key;
@@ -267,20 +335,16 @@ pub fn lock_pi(cx: &mut Cx<'_>, how: &LockPi) -> SysResult {
             }
             continue;
         }
-        if how.only_try {
-            return Err(Errno::EAGAIN.into());
-        }
-        if !contended && cx.kernel().task(owner.cast_signed()).is_none() {
-            return Err(Errno::ESRCH.into());
-        }
         if value & WAITERS == 0 && exchange(&*thread, how.addr, value, value | WAITERS)? != value {
             continue;
         }
-        let waiter = Arc::new(PiWaiter {
-            tid,
-            state: AtomicU8::new(WAITING),
-            queue: Arc::new(WaitQueue::new()),
-        });
+        if !contended {
+            check_owner_task(cx, key, owner.cast_signed())?;
+        }
+        if how.only_try {
+            return Err(Errno::EAGAIN.into());
+        }
+        let waiter = PiWaiter::new(tid, WAITING);
         ticket.with(|s| {
             s.owner = owner.cast_signed();
             s.waiters.push_back(waiter.clone());
@@ -295,7 +359,16 @@ pub fn lock_pi(cx: &mut Cx<'_>, how: &LockPi) -> SysResult {
     Err(Errno::EAGAIN.into())
 }
 
-fn block(queue: Arc<WaitQueue>, deadline: Option<Instant>) -> SysErr {
+/// ESRCH if the owner in a lock word does not exist, EPERM if it cannot be the owner of a private lock of the caller.
+pub(super) fn check_owner_task(cx: &Cx<'_>, key: Key, owner: i32) -> crate::abi::Result<()> {
+    let task = cx.kernel().task(owner).ok_or(Errno::ESRCH)?;
+    if matches!(key, Key::Private(..)) && task.mm().id() != cx.mm.id() {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
+pub(super) fn block(queue: Arc<WaitQueue>, deadline: Option<Instant>) -> SysErr {
     Block::on(queue, Events::READABLE)
         .deadline(deadline)
         .on_signal(OnSignal::RestartNoIntr)
@@ -303,27 +376,27 @@ fn block(queue: Arc<WaitQueue>, deadline: Option<Instant>) -> SysErr {
 }
 
 /// A later run of a parked call.
-fn resume(
+pub(super) fn resume(
     cx: &mut Cx<'_>,
-    how: &LockPi,
+    (addr, shared): (u64, bool),
     table: &Arc<super::FutexTable>,
     parked: &Parked,
 ) -> SysResult {
     let deadline = cx.progress().deadline;
     let done = |r: SysResult| {
-        parked.waiter.state.store(DONE, Ordering::SeqCst);
+        parked.waiter.set(DONE);
         r
     };
-    match parked.waiter.state.load(Ordering::SeqCst) {
+    match parked.waiter.state() {
         GRANTED => done(Ok(0)),
         TAKE_OVER => {
-            let target = super::target(&cx.mm, how.addr, how.shared)?;
+            let target = super::target(&cx.mm, addr, shared)?;
             let ticket = table.pi.ticket(target)?;
             let thread = cx.thread()?;
             let new = parked.waiter.tid.cast_unsigned() | WAITERS | OWNER_DIED;
             for _ in 0..MAX_TRIES {
-                let value = cx.mem().get(UserPtr::<u32>::new(how.addr))?;
-                if exchange(&*thread, how.addr, value, new)? == value {
+                let value = cx.mem().get(UserPtr::<u32>::new(addr))?;
+                if exchange(&*thread, addr, value, new)? == value {
                     ticket.with(|s| {
                         if s.waiters.is_empty() {
                             s.owner = 0;
@@ -357,7 +430,7 @@ pub fn unlock_pi(cx: &mut Cx<'_>, addr: u64, shared: bool) -> SysResult {
     let next = ticket.with(|s| {
         let next = s.waiters.front().cloned();
         if let Some(w) = &next {
-            w.state.store(TRANSFER, Ordering::SeqCst);
+            w.set(TRANSFER);
         }
         next
     });
@@ -365,17 +438,20 @@ pub fn unlock_pi(cx: &mut Cx<'_>, addr: u64, shared: bool) -> SysResult {
     ticket.with(|s| match (&written, &next) {
         (Ok(()), Some(w)) => {
             s.waiters.retain(|o| !Arc::ptr_eq(o, w));
-            // Remembered while it may still be needed: for its exit, and until its call has returned.
-            s.owner = w.tid;
-            w.state.store(GRANTED, Ordering::SeqCst);
+            grant(s, w);
         }
         (Ok(()), None) => s.owner = 0,
-        (Err(_), Some(w)) => w.state.store(WAITING, Ordering::SeqCst),
+        (Err(_), Some(w)) => {
+            w.set(WAITING);
+            if w.abandoned.load(Ordering::SeqCst) {
+                s.waiters.retain(|o| !Arc::ptr_eq(o, w));
+            }
+        }
         (Err(_), None) => {}
     });
     drop(ticket);
     if let Some(w) = next {
-        w.queue.wake(Events::READABLE);
+        check_owner(cx, &table, &w);
     }
     written?;
     Ok(0)

@@ -81,7 +81,7 @@ fn died(
     for _ in 0..MAX_TRIES {
         if pending && !pi && value == 0 {
             // It died between unlocking and waking.
-            table.wake(target.key, 1, MATCH_ANY);
+            let _ = table.wake(target.key, 1, MATCH_ANY);
             return Ok(());
         }
         if value & TID_MASK != cx.task.tid().cast_unsigned() {
@@ -90,7 +90,7 @@ fn died(
         let found = exchange(thread, addr, value, (value & WAITERS) | OWNER_DIED)?;
         if found == value {
             if !pi && value & WAITERS != 0 {
-                table.wake(target.key, 1, MATCH_ANY);
+                let _ = table.wake(target.key, 1, MATCH_ANY);
             }
             return Ok(());
         }
@@ -106,6 +106,6 @@ pub fn wake_clear_child_tid(cx: &mut Cx<'_>, addr: u64) {
     }
     if let Ok(target) = target(&cx.mm, addr, true) {
         let table = cx.kernel().extensions.extension::<FutexTable>();
-        table.wake(target.key, 1, MATCH_ANY);
+        let _ = table.wake(target.key, 1, MATCH_ANY);
     }
 }

@@ -1,5 +1,6 @@
 //! Waiters by key: WAIT, WAKE, REQUEUE.
 
+use super::pi::PiWaiter;
 use super::{Key, MATCH_ANY, Target};
 use crate::abi::{Errno, Result};
 use crate::sync::{Events, Mutex, MutexGuard, Rank, WaitQueue};
@@ -21,6 +22,10 @@ struct Waiter {
     /// 0 while it waits; then the bitset of the wake that ended it.
     woken: AtomicU32,
     queue: Arc<WaitQueue>,
+    /// Nobody waits on it any more; set before it is dequeued.
+    gone: AtomicBool,
+    /// FUTEX_WAIT_REQUEUE_PI: may only be requeued to this PI lock, not woken.
+    pi: Option<(Key, Arc<PiWaiter>)>,
 }
 
 impl Waiter {
@@ -93,10 +98,17 @@ impl Drop for Enqueued {
         for w in &self.waiters {
             let by = w.woken.load(Ordering::SeqCst);
             if by != 0 {
-                self.table.wake(w.key(), 1, by);
+                let _ = self.table.wake(w.key(), 1, by);
             }
         }
     }
+}
+
+/// A waiter on its way to a PI lock.
+pub(super) struct PiCandidate {
+    waiter: Arc<Waiter>,
+    /// What it becomes there.
+    pub pi: Arc<PiWaiter>,
 }
 
 /// The arguments of FUTEX_REQUEUE beyond the keys.
@@ -124,7 +136,20 @@ impl FutexTable {
         mem: &dyn GuestMemory,
         futexes: Vec<(u64, Target, u32, u32)>,
     ) -> Result<Arc<Enqueued>> {
-        let queue = Arc::new(WaitQueue::new());
+        self.enqueue(mem, futexes, None)
+    }
+
+    /// [`Self::wait`], with `pi` as FUTEX_WAIT_REQUEUE_PI does it.
+    pub(super) fn enqueue(
+        self: &Arc<Self>,
+        mem: &dyn GuestMemory,
+        futexes: Vec<(u64, Target, u32, u32)>,
+        pi: Option<(Key, Arc<PiWaiter>)>,
+    ) -> Result<Arc<Enqueued>> {
+        let queue = match &pi {
+            Some((_, w)) => w.queue().clone(),
+            None => Arc::new(WaitQueue::new()),
+        };
         let mut all = Enqueued {
             table: self.clone(),
             waiters: SmallVec::new(),
@@ -138,6 +163,8 @@ impl FutexTable {
                 bitset,
                 woken: AtomicU32::new(0),
                 queue: queue.clone(),
+                gone: AtomicBool::new(false),
+                pi: pi.clone(),
             });
             let mut shard = self.shard(&key)?.lock();
             let value = mem.get(UserPtr::<u32>::new(addr));
@@ -154,15 +181,72 @@ impl FutexTable {
     }
 
     /// Wakes up to `count` waiters whose bitset meets `bitset`; how many it woke.
-    pub fn wake(&self, key: Key, count: usize, bitset: u32) -> usize {
-        let Ok(shard) = self.shard(&key) else {
-            return 0;
-        };
-        let woken = {
-            let mut shard = shard.lock();
+    ///
+    /// # Errors
+    /// EINVAL if one of them may only be requeued (FUTEX_WAIT_REQUEUE_PI); those before it are woken.
+    pub fn wake(&self, key: Key, count: usize, bitset: u32) -> Result<usize> {
+        let (woken, legal) = {
+            let mut shard = self.shard(&key)?.lock();
             take(&mut shard, key, count, bitset)
         };
-        announce(woken)
+        let n = announce(woken);
+        legal.map(|()| n)
+    }
+
+    /// FUTEX_CMP_REQUEUE_PI, first half: takes out up to `count` waiters that wait to be requeued to `to`.
+    ///
+    /// # Errors
+    /// EAGAIN if the value is not as expected; EINVAL if a waiter does not wait for that; EFAULT.
+    pub(super) fn take_for_pi(
+        &self,
+        mem: &dyn GuestMemory,
+        (from, addr, expected): (Key, u64, u32),
+        to: Key,
+        count: usize,
+    ) -> Result<Vec<PiCandidate>> {
+        let mut shard = self.shard(&from)?.lock();
+        if mem.get(UserPtr::<u32>::new(addr))? != expected {
+            return Err(Errno::EAGAIN);
+        }
+        let Some(queue) = shard.get_mut(&from) else {
+            return Ok(Vec::new());
+        };
+        let mut out = Vec::new();
+        for w in queue.iter().take(count) {
+            match &w.pi {
+                Some((key, pi)) if *key == to => out.push(PiCandidate {
+                    waiter: w.clone(),
+                    pi: pi.clone(),
+                }),
+                _ => return Err(Errno::EINVAL),
+            }
+        }
+        for c in &out {
+            c.pi.begin_transfer();
+        }
+        queue.drain(..out.len());
+        if queue.is_empty() {
+            shard.remove(&from);
+        }
+        Ok(out)
+    }
+
+    /// Undoes [`Self::take_for_pi`].
+    pub(super) fn put_back(&self, from: Key, candidates: Vec<PiCandidate>) {
+        let Ok(shard) = self.shard(&from) else {
+            return;
+        };
+        let mut shard = shard.lock();
+        let queue = shard.entry(from).or_default();
+        for c in candidates.into_iter().rev() {
+            c.pi.end_transfer();
+            if !c.waiter.gone.load(Ordering::SeqCst) {
+                queue.push_front(c.waiter);
+            }
+        }
+        if queue.is_empty() {
+            shard.remove(&from);
+        }
     }
 
     /// FUTEX_REQUEUE and FUTEX_CMP_REQUEUE (`expected`: address and value for the check). How many it woke or moved.
@@ -200,7 +284,13 @@ impl FutexTable {
                 Some(h) if a > b => h,
                 _ => &mut low,
             };
-            let woken = take(source, from, how.wake, MATCH_ANY);
+            if source
+                .get(&from)
+                .is_some_and(|q| q.iter().any(|w| w.pi.is_some()))
+            {
+                return Err(Errno::EINVAL);
+            }
+            let (woken, _) = take(source, from, how.wake, MATCH_ANY);
             let mut moving = VecDeque::new();
             if from != to.key
                 && let Some(queue) = source.get_mut(&from)
@@ -237,6 +327,7 @@ impl FutexTable {
     }
 
     fn dequeue(&self, waiter: &Arc<Waiter>) {
+        waiter.gone.store(true, Ordering::SeqCst);
         loop {
             let key = waiter.key();
             let Ok(shard) = self.shard(&key) else {
@@ -267,14 +358,22 @@ impl FutexTable {
     }
 }
 
-/// Takes up to `count` matching waiters out and marks them.
-fn take(shard: &mut Shard, key: Key, count: usize, bitset: u32) -> Vec<Arc<Waiter>> {
+/// Takes up to `count` matching waiters out and marks them; EINVAL if it met one that must not be woken.
+fn take(shard: &mut Shard, key: Key, count: usize, bitset: u32) -> (Vec<Arc<Waiter>>, Result<()>) {
     let mut out = Vec::new();
+    let mut legal = Ok(());
     let Some(queue) = shard.get_mut(&key) else {
-        return out;
+        return (out, legal);
     };
     queue.retain(|w| {
-        if out.len() >= count || w.bitset & bitset == 0 {
+        if out.len() >= count || legal.is_err() {
+            return true;
+        }
+        if w.pi.is_some() {
+            legal = Err(Errno::EINVAL);
+            return true;
+        }
+        if w.bitset & bitset == 0 {
             return true;
         }
         w.woken.store(bitset, Ordering::SeqCst);
@@ -284,7 +383,7 @@ fn take(shard: &mut Shard, key: Key, count: usize, bitset: u32) -> Vec<Arc<Waite
     if queue.is_empty() {
         shard.remove(&key);
     }
-    out
+    (out, legal)
 }
 
 fn announce(woken: Vec<Arc<Waiter>>) -> usize {

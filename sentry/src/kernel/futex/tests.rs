@@ -33,12 +33,12 @@ fn wait(t: &Arc<FutexTable>, addr: u64, bitset: u32) -> Arc<Enqueued> {
 fn wakes_in_order_and_no_more_than_asked() {
     let t = Arc::new(FutexTable::default());
     let w: Vec<_> = (0..3).map(|_| wait(&t, 8, MATCH_ANY)).collect();
-    assert_eq!(t.wake(at(8).key, 2, MATCH_ANY), 2);
+    assert_eq!(t.wake(at(8).key, 2, MATCH_ANY), Ok(2));
     assert_eq!(
         w.iter().map(|w| w.woken()).collect::<Vec<_>>(),
         [Some(0), Some(0), None]
     );
-    assert_eq!(t.wake(at(12).key, 9, MATCH_ANY), 0);
+    assert_eq!(t.wake(at(12).key, 9, MATCH_ANY), Ok(0));
     drop(w);
     assert_eq!(t.len(), 0);
 }
@@ -60,7 +60,7 @@ fn bitsets_select() {
     let t = Arc::new(FutexTable::default());
     let a = wait(&t, 8, 1);
     let b = wait(&t, 8, 2);
-    assert_eq!(t.wake(at(8).key, 5, 2), 1);
+    assert_eq!(t.wake(at(8).key, 5, 2), Ok(1));
     assert_eq!((a.woken(), b.woken()), (None, Some(0)));
 }
 
@@ -69,7 +69,7 @@ fn a_wake_that_nobody_took_goes_to_the_next() {
     let t = Arc::new(FutexTable::default());
     let a = wait(&t, 8, MATCH_ANY);
     let b = wait(&t, 8, MATCH_ANY);
-    assert_eq!(t.wake(at(8).key, 1, MATCH_ANY), 1);
+    assert_eq!(t.wake(at(8).key, 1, MATCH_ANY), Ok(1));
     // A signal ended the call before it looked.
     drop(a);
     assert_eq!(b.woken(), Some(0));
@@ -80,7 +80,7 @@ fn a_cancelled_wait_knows_of_an_earlier_wake() {
     let t = Arc::new(FutexTable::default());
     let a = wait(&t, 8, MATCH_ANY);
     let b = wait(&t, 8, MATCH_ANY);
-    t.wake(at(8).key, 1, MATCH_ANY);
+    t.wake(at(8).key, 1, MATCH_ANY).unwrap();
     assert_eq!(a.cancel(), Some(0));
     assert_eq!(b.cancel(), None);
     assert_eq!(t.len(), 0);
@@ -100,7 +100,7 @@ fn requeue_wakes_some_and_moves_others() {
         assert!(matches!(wrong, Err(crate::abi::Errno::EAGAIN)));
         let n = t.requeue(&mem, at(8).key, &at(to), &how, Some((8, 7)));
         assert!(matches!(n, Ok(3)));
-        assert_eq!(t.wake(at(to).key, 9, MATCH_ANY), 2);
+        assert_eq!(t.wake(at(to).key, 9, MATCH_ANY), Ok(2));
         assert_eq!(
             w.iter().map(|w| w.woken().is_some()).collect::<Vec<_>>(),
             [true, true, true, false]
@@ -117,7 +117,7 @@ fn waiting_on_several_tells_which() {
     let futexes = (0..4).map(|i| (i * 4, at(i * 4), 7, MATCH_ANY)).collect();
     let w = t.wait(&mem, futexes).unwrap();
     assert_eq!(w.woken(), None);
-    t.wake(at(8).key, 1, MATCH_ANY);
+    t.wake(at(8).key, 1, MATCH_ANY).unwrap();
     assert_eq!(w.cancel(), Some(2));
     assert_eq!(t.len(), 0);
 }
