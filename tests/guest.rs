@@ -8,10 +8,11 @@
 mod common;
 
 use common::directives::Directives;
-use common::{COFFERDAM, Scratch, build_dir, command, compare, platforms, repository, run};
+use common::{COFFERDAM, Scratch, again, build_dir, command, compare, platforms, repository, run};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Mutex;
 use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
                     eprintln!("skip: {name}: only root can run it");
                 }
                 let source = source.clone();
-                let test = move || differential(&source, linkage, platform);
+                let test = move || again(|| differential(&source, linkage, platform));
                 trials.push(Trial::test(name, test).with_ignored_flag(root_only));
             }
         }
@@ -76,6 +77,9 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
 
 /// Builds a program unless it is newer than its source.
 fn build(source: &Path, linkage: Linkage, directives: &Directives) -> Result<PathBuf, Failed> {
+    // One at a time: a test of the other platform may want the same program.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _building = BUILDING.lock();
     let family = source.parent().unwrap();
     let dir = build_dir().join(family.file_name().unwrap());
     std::fs::create_dir_all(&dir)?;

@@ -9,7 +9,7 @@
 mod common;
 
 use common::directives::Directives;
-use common::{COFFERDAM, Scratch, command, compare, platforms, repository, run};
+use common::{COFFERDAM, Scratch, again, command, compare, platforms, repository, run};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
                 eprintln!("skip: {name}: not installed: {}", missing.join(" "));
             }
             let script = script.clone();
-            let test = move || differential(&script, platform);
+            let test = move || again(|| differential(&script, platform));
             trials.push(
                 Trial::test(name, test).with_ignored_flag(!missing.is_empty() && !require_all),
             );
