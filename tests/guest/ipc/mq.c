@@ -2,7 +2,7 @@
 #include "check.h"
 #include <mqueue.h>
 
-#define NAME "/cofferdam-guest-test"
+static char NAME[64];
 
 static volatile sig_atomic_t told;
 static void on_message(int s, siginfo_t *i, void *u)
@@ -25,7 +25,7 @@ static void receive(mqd_t q)
 
 int main(void)
 {
-    mq_unlink(NAME);
+    snprintf(NAME, sizeof NAME, "/cofferdam-guest-test-%d", getpid());
     struct mq_attr attr = {.mq_maxmsg = 4, .mq_msgsize = 50};
     SHOW(mq_open(NAME, O_RDWR));
     SHOW(mq_open("/", O_RDWR | O_CREAT, 0600, &attr));

@@ -88,9 +88,10 @@ int main(void)
     SHOW(WEXITSTATUS(status) == EIDRM);
     SHOW(put(id, 1, "x", 0) == -1 ? errno == EINVAL || errno == EIDRM : 0);
 
-    id = MUST(msgget(0x1234abc, 0600 | IPC_CREAT | IPC_EXCL));
-    SHOW(msgget(0x1234abc, 0600 | IPC_CREAT | IPC_EXCL));
-    SHOW(msgget(0x1234abc, 0) == id);
+    key_t key = 0x1230000 + getpid();
+    id = MUST(msgget(key, 0600 | IPC_CREAT | IPC_EXCL));
+    SHOW(msgget(key, 0600 | IPC_CREAT | IPC_EXCL));
+    SHOW(msgget(key, 0) == id);
     SHOW(put(id, 4, "first", 0));
     SHOW(put(id, 5, "second", 0));
     receive(id, 1, 100, MSG_COPY | IPC_NOWAIT);
@@ -98,6 +99,6 @@ int main(void)
     receive(id, 0, 100, MSG_COPY);
     receive(id, 0, 100, 0);
     SHOW(msgctl(id, IPC_RMID, NULL));
-    SHOW(msgget(0x1234abc, 0));
+    SHOW(msgget(key, 0));
     return 0;
 }

@@ -111,9 +111,10 @@ int main(void)
     SHOW(semget(IPC_PRIVATE, 0, 0600));
     SHOW(semget(IPC_PRIVATE, -1, 0600));
     SHOW(semget(IPC_PRIVATE, 32001, 0600));
-    int k = MUST(semget(0x7654321, 2, 0600 | IPC_CREAT));
-    SHOW(semget(0x7654321, 3, 0600));
-    SHOW(semget(0x7654321, 0, 0) == k);
+    key_t key = 0x7650000 + getpid();
+    int k = MUST(semget(key, 2, 0600 | IPC_CREAT));
+    SHOW(semget(key, 3, 0600));
+    SHOW(semget(key, 0, 0) == k);
     struct semid_ds d;
     SHOW(semctl(k, 0, IPC_STAT, &d));
     say("%lu semaphores, mode %o, otime %ld", d.sem_nsems, d.sem_perm.mode, (long)d.sem_otime);

@@ -67,7 +67,7 @@ int main(void)
     SHOW(shmctl(id, IPC_STAT, &d));
 
     /* Keys. */
-    key_t key = 0x12345678;
+    key_t key = 0x12340000 + 2 * getpid();
     SHOW(shmget(key, PAGE, 0600));
     int k = MUST(shmget(key, PAGE, 0600 | IPC_CREAT));
     SHOW(shmget(key, 0, 0) == k);
