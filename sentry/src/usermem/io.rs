@@ -5,6 +5,17 @@ use crate::abi::{Errno, Result};
 
 /// Most bytes one read or write call moves (`MAX_RW_COUNT` in fs.h).
 pub const MAX_RW_COUNT: usize = 0x7fff_f000;
+/// One past the highest address of a guest (`TASK_SIZE_MAX`).
+const TASK_SIZE: u64 = 0x7fff_ffff_f000;
+
+/// EFAULT if a buffer does not lie in the guest's half of the address space, whatever is mapped there (`access_ok`).
+pub fn access_ok(addr: u64, len: usize) -> Result<()> {
+    match addr.checked_add(len as u64) {
+        Some(end) if end <= TASK_SIZE => Ok(()),
+        _ => Err(Errno::EFAULT),
+    }
+}
+
 /// Most iovecs in one call.
 pub const UIO_MAXIOV: usize = 1024;
 
@@ -68,9 +79,9 @@ impl<'a> IoVecs<'a> {
             if i64::try_from(len).is_err() {
                 return Err(Errno::EINVAL);
             }
-            let len = usize::try_from(len)
-                .map_err(|_| Errno::EINVAL)?
-                .min(MAX_RW_COUNT - total);
+            let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
+            access_ok(base, len)?;
+            let len = len.min(MAX_RW_COUNT - total);
             total += len;
             parts.push((base, len));
         }

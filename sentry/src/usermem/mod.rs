@@ -6,7 +6,7 @@ mod byte_queue;
 mod io;
 
 pub use byte_queue::{ByteQueue, CHUNK, Segment, put_all};
-pub use io::{IoVecs, KernelSink, KernelSource, MAX_RW_COUNT, Sink, Source, UIO_MAXIOV};
+pub use io::{IoVecs, KernelSink, KernelSource, MAX_RW_COUNT, Sink, Source, UIO_MAXIOV, access_ok};
 
 use crate::abi::{Errno, Result};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};

@@ -41,8 +41,9 @@ pub(super) fn create(
     dir.mount.want_write()?;
     may_change(cx, dir)?;
     let inode = dir.inode().create(cx, name, mode & 0o7777 & !cx.umask())?;
-    notify::entry(&dir.dentry, &inode, Mask::CREATE, name);
-    Ok((dir.dentry.added(name, inode), true))
+    let dentry = dir.dentry.added(name, inode);
+    notify::entry(&dir.dentry, dentry.inode(), Mask::CREATE, name);
+    Ok((dentry, true))
 }
 
 /// Walks to where a new name is to be and makes it with `make`, which gets the directory and the name.
@@ -67,8 +68,8 @@ fn make_name(
     dir.mount.want_write()?;
     may_change(cx, &dir)?;
     let inode = make(&dir, &name)?;
-    notify::entry(&dir.dentry, &inode, Mask::CREATE, &name);
     let dentry = dir.dentry.added(&name, inode);
+    notify::entry(&dir.dentry, dentry.inode(), Mask::CREATE, &name);
     Ok(Path {
         mount: dir.mount.clone(),
         dentry,
@@ -153,7 +154,7 @@ pub fn link(cx: &dyn Caller, fs: &FsContext, source: &Path, start: &At, path: &[
             return Err(Errno::ENOENT);
         }
         dir.inode().link(cx, name, inode)?;
-        notify::object(&source.dentry, Mask::ATTRIB);
+        notify::inode(inode, Mask::ATTRIB);
         Ok(inode.clone())
     })
     .map(drop)

@@ -207,6 +207,18 @@ pub fn object(dentry: &Dentry, mask: Mask) {
     send(dentry.inode(), &event, false);
 }
 
+/// Something happened to an object that only its own watches hear of.
+pub fn inode(inode: &InodeRef, mask: Mask) {
+    if active() {
+        let event = Event {
+            mask: with_dir(mask, inode),
+            cookie: 0,
+            name: None,
+        };
+        send(inode, &event, false);
+    }
+}
+
 /// Something happened to an open file.
 pub fn file(file: &File, mask: Mask) {
     if !active() {

@@ -94,11 +94,17 @@ fn open_or_create(
     let mut walk = Walk::new(cx, fs, start, path, walk_flags)?;
     loop {
         let (name, slashes) = match walk.parent()? {
-            Last::Jumped => {
+            Last::Name(name, slashes) => (name, slashes),
+            last => {
+                if last == Last::DotDot {
+                    walk.up()?;
+                }
+                if flags.contains(OpenFlags::EXCL) {
+                    return Err(Errno::EEXIST);
+                }
                 let place = walk.at().clone();
                 return reopen(cx, &place, flags);
             }
-            other => other.name(Errno::EISDIR)?,
         };
         if slashes {
             return Err(Errno::EISDIR);

@@ -299,7 +299,7 @@ impl<'a> Walk<'a> {
     }
 
     /// "..".
-    fn up(&mut self) -> Result<()> {
+    pub(super) fn up(&mut self) -> Result<()> {
         if self.at == self.root {
             return if self.flags.contains(WalkFlags::BENEATH) {
                 Err(Errno::EXDEV)

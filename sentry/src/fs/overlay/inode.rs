@@ -129,10 +129,13 @@ impl Inode for OverlayInode {
         upper.set_attr(cx, changes)
     }
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs {
-            magic: MAGIC,
-            ..self.fs.work.statfs()?
-        })
+        let mut s = self.fs.work.statfs()?;
+        s.magic = MAGIC;
+        // Names and attributes take memory too: four objects to a page.
+        let objects = s.files.saturating_sub(s.files_free).div_ceil(4);
+        s.blocks_free = s.blocks_free.saturating_sub(objects);
+        s.blocks_available = s.blocks_available.saturating_sub(objects);
+        Ok(s)
     }
     fn open(self: Arc<Self>, cx: &dyn Caller, flags: OpenFlags) -> Result<Box<dyn FileOps>> {
         match self.kind {

@@ -31,7 +31,8 @@ pub(super) struct Data {
 }
 
 enum Store {
-    Pages(BTreeMap<u64, Page>),
+    /// `None`: reserved by fallocate, not written yet; a hole to SEEK_DATA.
+    Pages(BTreeMap<u64, Option<Page>>),
     Host {
         rw: Arc<OwnedFd>,
         ro: Option<Arc<OwnedFd>>,
@@ -109,7 +110,11 @@ impl Data {
                     let Some(to) = rest.get_mut(..k) else {
                         break;
                     };
-                    match pages.get(&index).and_then(|p| p.get(at..at + k)) {
+                    match pages
+                        .get(&index)
+                        .and_then(Option::as_ref)
+                        .and_then(|p| p.get(at..at + k))
+                    {
                         Some(from) => to.copy_from_slice(from),
                         None => to.fill(0),
                     }
@@ -154,9 +159,10 @@ impl Data {
                                 break;
                             }
                             self.charged += 1;
-                            e.insert(Box::new([0; PAGE]))
+                            e.insert(None)
                         }
-                    };
+                    }
+                    .get_or_insert_with(|| Box::new([0; PAGE]));
                     if let (Some(to), Some(from)) = (page.get_mut(at..at + k), rest.get(..k)) {
                         to.copy_from_slice(from);
                     }
@@ -234,7 +240,7 @@ impl Data {
                     fs.release_pages(gone.len() as u64);
                     self.charged -= gone.len() as u64;
                     if at != 0
-                        && let Some(tail) = pages.get_mut(&index).and_then(|p| p.get_mut(at..))
+                        && let Some(tail) = page_mut(pages, index).and_then(|p| p.get_mut(at..))
                     {
                         tail.fill(0);
                     }
@@ -274,7 +280,7 @@ impl Data {
                 fs.charge_pages(missing.len() as u64)?;
                 self.charged += missing.len() as u64;
                 for i in missing {
-                    pages.insert(i, Box::new([0; PAGE]));
+                    pages.insert(i, None);
                 }
             }
             Store::Host { rw, .. } => {
@@ -312,7 +318,7 @@ impl Data {
                 let (first, head) = split(from);
                 let (last, tail) = split(to);
                 let mut zero = |index: u64, range: std::ops::Range<usize>| {
-                    if let Some(p) = pages.get_mut(&index).and_then(|p| p.get_mut(range)) {
+                    if let Some(p) = page_mut(pages, index).and_then(|p| p.get_mut(range)) {
                         p.fill(0);
                     }
                 };
@@ -356,7 +362,10 @@ impl Data {
             Store::Pages(pages) => {
                 let (index, _) = split(from);
                 if data {
-                    let (found, _) = pages.range(index..).next().ok_or(Errno::ENXIO)?;
+                    let (found, _) = pages
+                        .range(index..)
+                        .find(|(_, p)| p.is_some())
+                        .ok_or(Errno::ENXIO)?;
                     let at = from.max(found * PAGE as u64);
                     if at < self.size {
                         Ok(at)
@@ -365,8 +374,8 @@ impl Data {
                     }
                 } else {
                     let mut next = index;
-                    for (i, _) in pages.range(index..) {
-                        if *i != next {
+                    for (i, page) in pages.range(index..) {
+                        if *i != next || page.is_none() {
                             break;
                         }
                         next += 1;
@@ -414,8 +423,8 @@ impl Data {
         ftruncate(&fd, offset(self.size)?)?;
         for (index, page) in pages {
             let pos = index * PAGE as u64;
-            // Pages beyond the end were reserved with FALLOC_FL_KEEP_SIZE; a write would grow the file.
-            if pos >= self.size {
+            // Pages beyond the end were reserved with FALLOC_FL_KEEP_SIZE, too.
+            let Some(page) = page.as_ref().filter(|_| pos < self.size) else {
                 fallocate(
                     &fd,
                     FallocateFlags::FALLOC_FL_KEEP_SIZE,
@@ -423,7 +432,7 @@ impl Data {
                     PAGE as i64,
                 )?;
                 continue;
-            }
+            };
             let len = usize::try_from(self.size - pos).unwrap_or(PAGE).min(PAGE);
             write_all(&fd, pos, page.get(..len).unwrap_or(&[]))?;
         }
@@ -459,6 +468,11 @@ fn seal(fd: &OwnedFd, seals: u32) -> Result<()> {
         fcntl(fd, FcntlArg::F_ADD_SEALS(flags))?;
     }
     Ok(())
+}
+
+/// A page that has been written.
+fn page_mut(pages: &mut BTreeMap<u64, Option<Page>>, index: u64) -> Option<&mut Page> {
+    pages.get_mut(&index).and_then(Option::as_mut)
 }
 
 fn host_pages(fd: &OwnedFd) -> u64 {

@@ -19,11 +19,16 @@ pub(super) struct Xattrs {
     bytes: usize,
 }
 
-/// The families that have a store here; POSIX ACLs (`system.`) have none.
-fn supported(name: &[u8]) -> bool {
-    [&b"user."[..], b"trusted.", b"security."]
-        .iter()
-        .any(|p| name.starts_with(p) && name.len() > p.len())
+/// EOPNOTSUPP for families that have no store here (POSIX ACLs, `system.`), EINVAL for a family without a name.
+fn supported(name: &[u8]) -> Result<()> {
+    let family = [&b"user."[..], b"trusted.", b"security."]
+        .into_iter()
+        .find(|p| name.starts_with(p));
+    match family {
+        None => Err(Errno::EOPNOTSUPP),
+        Some(p) if name.len() == p.len() => Err(Errno::EINVAL),
+        Some(_) => Ok(()),
+    }
 }
 
 impl Xattrs {
@@ -31,9 +36,7 @@ impl Xattrs {
         self.bytes.div_ceil(PAGE) as u64
     }
     pub(super) fn get(&self, name: &[u8]) -> Result<Vec<u8>> {
-        if !supported(name) {
-            return Err(Errno::EOPNOTSUPP);
-        }
+        supported(name)?;
         self.map
             .as_ref()
             .and_then(|m| m.get(name))
@@ -57,9 +60,7 @@ impl Xattrs {
         Ok(())
     }
     pub(super) fn set(&mut self, fs: &Tmpfs, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
-        if !supported(name) {
-            return Err(Errno::EOPNOTSUPP);
-        }
+        supported(name)?;
         let old = self.map.as_ref().and_then(|m| m.get(name)).map(Vec::len);
         match old {
             Some(_) if flags & CREATE != 0 => return Err(Errno::EEXIST),
@@ -78,9 +79,7 @@ impl Xattrs {
         Ok(())
     }
     pub(super) fn remove(&mut self, fs: &Tmpfs, name: &[u8]) -> Result<()> {
-        if !supported(name) {
-            return Err(Errno::EOPNOTSUPP);
-        }
+        supported(name)?;
         let value = self
             .map
             .as_mut()

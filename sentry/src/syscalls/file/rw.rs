@@ -5,9 +5,9 @@ use crate::kernel::limits::INFINITY;
 use crate::kernel::signal::{Origin, SigInfo, Signal, send_task};
 use crate::sync::Events;
 use crate::syscalls::{Args, Cx, Fd, OnSignal, SysErr, SysResult, file_wait};
-use crate::usermem::{IoVecs, MAX_RW_COUNT, Source};
+use crate::usermem::{IoVecs, MAX_RW_COUNT, Source, access_ok};
 use crate::vfs::notify::{self, Mask};
-use crate::vfs::{File, FileType, OpenFlags};
+use crate::vfs::{File, FileType, OWN_POSITION, OpenFlags, Whence};
 use std::sync::Arc;
 
 bitflags::bitflags! {
@@ -45,6 +45,7 @@ impl Buffers {
                 if isize::try_from(len).is_err() {
                     return Err(Errno::EINVAL);
                 }
+                access_ok(addr, len)?;
                 Ok(IoVecs::single(mem, addr, len.min(MAX_RW_COUNT)))
             }
             Buffers::Vector(addr, count) => IoVecs::read(mem, addr, count),
@@ -126,6 +127,8 @@ pub(super) fn within_file_limit(
     }
     let pos = if append {
         file.ops().stat(file)?.size
+    } else if pos == OWN_POSITION {
+        file.ops().seek(file, pos, 0, Whence::Current)?
     } else {
         pos
     };
