@@ -3,14 +3,16 @@
 //!
 //! A new test is a new file. Directives (`#@ key=value`): `needs` (programs; a test whose programs are missing is
 //! skipped, or fails if COFFERDAM_REQUIRE_ALL is set), `timeout=SECONDS`, `options` (of `cofferdam do`), `prepare` (a shell command that is run
-//! outside before, with the scripts' directory as $SOFTWARE).
+//! outside before, with the scripts' directory as $SOFTWARE), `compare=ok-lines` (lines that end in ` ok` natively must be
+//! there inside; others may differ).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 
 mod common;
 
 use common::directives::Directives;
-use common::{COFFERDAM, Scratch, again, command, compare, platforms, repository, run};
+use common::{COFFERDAM, Outcome, Scratch, again, command, compare, platforms, repository, run};
 use libtest_mimic::{Arguments, Failed, Trial};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -79,11 +81,46 @@ fn differential(script: &Path, platform: &str) -> Result<(), Failed> {
         .envs(environment);
     let inside = run(inside, b"", directives.timeout());
 
+    if directives.get("compare") == Some("ok-lines") {
+        return compare_verdicts(script, &native, &inside);
+    }
     compare(&script.display().to_string(), &native, &inside)?;
     if native.status != 0 || native.stdout.is_empty() {
         return Err(format!("the script does not even work natively: {native:?}").into());
     }
     Ok(())
+}
+
+/// For test suites: what passes natively must pass inside.
+fn compare_verdicts(script: &Path, native: &Outcome, inside: &Outcome) -> Result<(), Failed> {
+    let ok = |o: &Outcome| -> BTreeSet<String> {
+        o.stdout
+            .lines()
+            .filter(|l| l.ends_with(" ok"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let (native, passed) = (ok(native), ok(inside));
+    let lost: Vec<&String> = native.difference(&passed).collect();
+    println!(
+        "{}: {} of {} pass inside",
+        script.display(),
+        native.len() - lost.len(),
+        native.len()
+    );
+    if native.is_empty() {
+        return Err("nothing passes natively".into());
+    }
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let lost: Vec<&str> = lost.into_iter().map(String::as_str).collect();
+    Err(format!(
+        "pass natively but not inside:\n{}\n--- stderr inside\n{}",
+        lost.join("\n"),
+        inside.stderr
+    )
+    .into())
 }
 
 /// A directory with the script and what its `prepare` command makes.

@@ -6,6 +6,8 @@ use crate::cli::FAILED;
 use crate::jail::{self, caps, filters, process, seccomp, violation};
 use cofferdam_gofer::server::{self, Export};
 use cofferdam_gofer::tree;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Everything the gofer is given.
@@ -61,8 +63,11 @@ fn confine(
     // The tree is built with the rights over the new namespaces, which then go.
     let proc_fds = tree::enter(&served.entries).map_err(|e| e.to_string())?;
     let mut exports = Vec::new();
-    for (place, options) in &served.exports {
-        exports.push(Export::open(place, *options).map_err(|e| e.to_string())?);
+    for e in &served.exports {
+        let failed = |error: String| format!("cannot serve {}: {error}", e.source.display());
+        let root = open(&e.place, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(|errno| failed(errno.desc().into()))?;
+        exports.push(Export::from_fd(root, &e.source, e.options).map_err(|e| e.to_string())?);
     }
     caps::keep_only(rights(served)).map_err(jail)?;
     process::undumpable().map_err(jail)?;

@@ -20,8 +20,19 @@ const ROOT: &str = "/root";
 pub struct Served {
     /// Its whole world.
     pub entries: Vec<TreeEntry>,
-    /// Places in that world, by export index, with the terms.
-    pub exports: Vec<(PathBuf, ExportOptions)>,
+    /// What of it the sentry may ask for, by export index.
+    pub exports: Vec<Exported>,
+}
+
+/// A place in the gofer's world.
+#[derive(Debug)]
+pub struct Exported {
+    /// The place.
+    pub place: PathBuf,
+    /// What it is on the host, for messages.
+    pub source: PathBuf,
+    /// The terms.
+    pub options: ExportOptions,
 }
 
 /// The sentry's side.
@@ -36,14 +47,12 @@ pub struct Mounted {
 impl Served {
     /// Whether the caller's own rights beyond those of everybody matter (files that only root may read).
     pub fn needs_rights(&self) -> bool {
-        self.exports
-            .iter()
-            .any(|(_, options)| !options.world_readable_only)
+        self.exports.iter().any(|e| !e.options.world_readable_only)
     }
 
     /// Whether anything can be changed on the host.
     pub fn writable(&self) -> bool {
-        self.exports.iter().any(|(_, options)| options.writable)
+        self.exports.iter().any(|e| e.options.writable)
     }
 }
 
@@ -80,12 +89,18 @@ pub fn plan(spec: &Spec, overflow: bool) -> (Served, Mounted) {
             keep_symlink: false,
         }),
     }
-    served
-        .exports
-        .push((ROOT.into(), terms(false, spec.root == Root::System)));
+    served.exports.push(Exported {
+        place: ROOT.into(),
+        source: match &spec.root {
+            Root::System => "/".into(),
+            Root::Directory(dir) => dir.clone(),
+        },
+        options: terms(false, spec.root == Root::System),
+    });
     let root = RootConfig {
         export: Some(0),
-        overlay: !spec.read_only,
+        // A read-only one has an in-memory layer too: the mount points are made there.
+        overlay: true,
         read_only: spec.read_only,
     };
     let mut mounts = Vec::new();
@@ -106,9 +121,11 @@ pub fn plan(spec: &Spec, overflow: bool) -> (Served, Mounted) {
                     writable: *writable,
                     keep_symlink: false,
                 });
-                served
-                    .exports
-                    .push((place, terms(*writable, *world_readable_only)));
+                served.exports.push(Exported {
+                    place,
+                    source: source.clone(),
+                    options: terms(*writable, *world_readable_only),
+                });
                 MountConfig {
                     target: bytes(target),
                     source: MountSource::Export(u32::try_from(index).unwrap_or(u32::MAX)),

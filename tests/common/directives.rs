@@ -11,6 +11,7 @@ pub struct Directives(HashMap<String, String>);
 /// Keys that mean something.
 const KNOWN: &[&str] = &[
     "args", "cflags", "static", "timeout", "needs", "options", "stdin", "user", "root", "prepare",
+    "compare",
 ];
 
 impl Directives {

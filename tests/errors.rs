@@ -1,0 +1,267 @@
+//! Errors in use: each is one clear sentence on standard error with the right exit status.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
+
+mod common;
+
+use common::{COFFERDAM, Outcome, Scratch, command, run};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn cofferdam(args: &[&str]) -> Outcome {
+    run(command(COFFERDAM, args), b"", LIMIT)
+}
+
+/// The outcome is this status and one sentence with all these words in it.
+fn is_one_sentence(outcome: &Outcome, status: i32, words: &[&str]) {
+    let Outcome {
+        status: got,
+        stdout,
+        stderr,
+    } = outcome;
+    assert_eq!(*got, status, "{stderr}");
+    assert_eq!(stdout, "", "nothing on standard output");
+    assert_eq!(stderr.lines().count(), 1, "one sentence, not:\n{stderr}");
+    assert!(stderr.starts_with("cofferdam: "), "{stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "no '{word}' in: {stderr}");
+    }
+}
+
+#[test]
+fn bad_options_are_named() {
+    for (args, words) in [
+        (&["do", "--nonsense", "true"][..], &["--nonsense"][..]),
+        (&["do"], &["COMMAND"]),
+        (&[], &["no command"]),
+        (&["undo"], &["undo"]),
+        (
+            &["do", "--bind", "/etc:relative", "true"],
+            &["--bind", "absolute"],
+        ),
+        (
+            &["do", "--bind", "a:/b:/c:ro", "true"],
+            &["--bind", "SRC[:DST][:ro|rw]"],
+        ),
+        (
+            &["do", "--tmpfs", "relative", "true"],
+            &["--tmpfs", "absolute"],
+        ),
+        (
+            &["do", "--tmpfs", "/x:size=much", "true"],
+            &["--tmpfs", "'much'"],
+        ),
+        (
+            &["do", "--env", "novalue", "true"],
+            &["--env", "NAME=VALUE"],
+        ),
+        (&["do", "--user", "12:x", "true"], &["--user", "'x'"]),
+        (&["do", "--hostname", "", "true"], &["--hostname"]),
+        (&["do", "--cwd", "relative", "true"], &["--cwd", "absolute"]),
+        (
+            &["do", "--log-level", "loud", "true"],
+            &["--log-level", "debug"],
+        ),
+        (&["do", "--platform", "kvm", "true"], &["'kvm'", "ptrace"]),
+    ] {
+        is_one_sentence(&cofferdam(args), 125, words);
+    }
+}
+
+#[test]
+fn missing_sources_are_named() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let file = file.to_str().unwrap();
+    is_one_sentence(
+        &cofferdam(&["do", "--rootfs", "/nonexistent", "true"]),
+        125,
+        &["--rootfs /nonexistent", "no such file"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "--rootfs", file, "true"]),
+        125,
+        &["--rootfs", "not a directory"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "--bind", "/nonexistent", "true"]),
+        125,
+        &["--bind /nonexistent", "no such file"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "--bind", "/dev/null:/x", "true"]),
+        125,
+        &["/dev/null"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "--bind", "/proc:/x", "true"]),
+        125,
+        &["/proc"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "--cwd", "/nonexistent", "true"]),
+        125,
+        &["/nonexistent", "no such file"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "--user", "nobody-at-all", "true"]),
+        125,
+        &["nobody-at-all", "/etc/passwd"],
+    );
+    let empty = scratch.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    is_one_sentence(
+        &cofferdam(&["do", "--rootfs", empty.to_str().unwrap(), "/bin/true"]),
+        127,
+        &["/bin/true"],
+    );
+}
+
+#[test]
+fn programs_that_cannot_run_have_their_own_status() {
+    is_one_sentence(
+        &cofferdam(&["do", "no-such-program"]),
+        127,
+        &["no-such-program", "not found"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "/no/such/program"]),
+        127,
+        &["/no/such/program"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "/etc/passwd"]),
+        126,
+        &["/etc/passwd", "permission denied"],
+    );
+    is_one_sentence(&cofferdam(&["do", "/usr"]), 126, &["/usr"]);
+    let scratch = Scratch::new();
+    let text = scratch.path().join("text");
+    std::fs::write(&text, "\x7fELF is not enough").unwrap();
+    std::fs::set_permissions(&text, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut c = command(COFFERDAM, &["do", "./text"]);
+    c.current_dir(scratch.path());
+    is_one_sentence(&run(c, b"", LIMIT), 126, &["./text"]);
+}
+
+#[test]
+fn logs_that_cannot_be_written_are_found_out_at_once() {
+    is_one_sentence(
+        &cofferdam(&["do", "--log", "/dev/full", "true"]),
+        125,
+        &["/dev/full", "no space left"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "--log", "/nonexistent/log", "true"]),
+        125,
+        &["/nonexistent/log"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "--strace=/nonexistent/trace", "true"]),
+        125,
+        &["/nonexistent/trace"],
+    );
+}
+
+#[test]
+fn the_log_and_the_trace_are_written() {
+    let scratch = Scratch::new();
+    let (log, trace) = (scratch.path().join("log"), scratch.path().join("trace"));
+    let strace = format!("--strace={}", trace.display());
+    let done = cofferdam(&[
+        "do",
+        "--log",
+        log.to_str().unwrap(),
+        "--log-level",
+        "debug",
+        &strace,
+        "echo",
+        "hello",
+    ]);
+    assert_eq!(
+        (done.status, done.stdout.as_str(), done.stderr.as_str()),
+        (0, "hello\n", "")
+    );
+    assert!(
+        std::fs::read_to_string(log).unwrap().contains("cofferdam"),
+        "the log has lines"
+    );
+    let trace = std::fs::read_to_string(trace).unwrap();
+    assert!(trace.contains("write(1, \"hello\\n\", 6) = 6"), "{trace}");
+    assert!(trace.contains("exit_group(0) = ?"), "{trace}");
+}
+
+/// A copy of the program where everybody can run it.
+fn public_copy(scratch: &Scratch) -> PathBuf {
+    let copy = scratch.path().join("cofferdam");
+    std::fs::copy(COFFERDAM, &copy).unwrap();
+    std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
+    copy
+}
+
+/// A command that runs as an ordinary user if this test runs as root.
+fn as_ordinary_user(program: PathBuf) -> Command {
+    let mut c = Command::new(program);
+    if nix::unistd::geteuid().is_root() {
+        c.uid(65534).gid(65534);
+    }
+    c.current_dir("/");
+    c
+}
+
+#[test]
+fn an_ordinary_user_reads_only_what_is_theirs() {
+    let scratch = Scratch::new();
+    let copy = public_copy(&scratch);
+    let secret = scratch.path().join("secret");
+    std::fs::create_dir(&secret).unwrap();
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o000)).unwrap();
+    if nix::unistd::geteuid().is_root() {
+        let mut c = as_ordinary_user(copy.clone());
+        c.args(["do", "--bind"]).arg(&secret).arg("true");
+        is_one_sentence(&run(c, b"", LIMIT), 125, &["secret", "ermission denied"]);
+    } else {
+        eprintln!(
+            "skip: a bind source that cannot be read: only root can make one of somebody else's"
+        );
+    }
+    let mut c = as_ordinary_user(copy);
+    c.args(["do", "id", "-u"]);
+    let done = run(c, b"", LIMIT);
+    assert_eq!(done.status, 0, "{}", done.stderr);
+    assert_ne!(done.stdout, "0\n");
+}
+
+#[test]
+fn hosts_without_user_namespaces_are_told_what_to_change() {
+    if !common::have("unshare") {
+        eprintln!("skip: no user namespaces: unshare is not installed");
+        return;
+    }
+    let scratch = Scratch::new();
+    let copy = public_copy(&scratch);
+    // In a user namespace of its own the limit can be set without touching the host's.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" do true";
+    let mut c = command("unshare", &["-r", "sh", "-c", script]);
+    c.arg(&copy).current_dir("/");
+    let done = run(c, b"", LIMIT);
+    if done.stderr.starts_with("unshare") || done.stderr.starts_with("sh:") {
+        eprintln!("skip: no user namespaces: {}", done.stderr);
+        return;
+    }
+    is_one_sentence(&done, 125, &["user.max_user_namespaces=0", "sysctl"]);
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for args in [&["--help"][..], &["do", "--help"], &["--version"]] {
+        let done = cofferdam(args);
+        assert_eq!((done.status, done.stderr.as_str()), (0, ""));
+        assert!(!done.stdout.is_empty());
+    }
+}
