@@ -179,9 +179,8 @@ fn process_ended(
     // Children go to the nearest subreaper, else to init.
     let heir = nearest_reaper(tree, parent_pid);
     // An ordinary program as init is told of no strangers, unless it asked for them.
-    let unseen = heir == 1
-        && tree.reap_orphans
-        && !tree.nodes.get(&heir).is_some_and(|h| h.subreaper);
+    let unseen =
+        heir == 1 && tree.reap_orphans && !tree.nodes.get(&heir).is_some_and(|h| h.subreaper);
     for child in &children {
         let mut zombie = None;
         if let Some(n) = tree.nodes.get_mut(child) {
