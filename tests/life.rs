@@ -208,9 +208,9 @@ fn killing_a_child_while_it_starts_ends_the_sandbox() {
         // It may be over already.
         let _ = kill(*victim, Signal::SIGKILL);
         let ended = wait(&mut child, LIMIT);
-        assert_eq!(
-            ended,
-            Some(125),
+        assert!(
+            // 127: without its gofer the program could not load its libraries, and said so first.
+            matches!(ended, Some(125 | 127)),
             "child killed after {} µs: {}",
             step * 1500,
             errors(&mut child)

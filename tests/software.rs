@@ -1,7 +1,7 @@
 //! Real programs: scripts of `tests/software/`, run by bash natively first and then inside on every platform. Both
 //! must print the same and end the same.
 //!
-//! A new test is a new file. Directives (`#@ key=value`): `needs` (programs; a test whose programs are missing is
+//! A new test is a new file. Those in `tests/software/long/` take many minutes and run only if COFFERDAM_LONG is set. Directives (`#@ key=value`): `needs` (programs; a test whose programs are missing is
 //! skipped, or fails if COFFERDAM_REQUIRE_ALL is set), `timeout=SECONDS`, `options` (of `cofferdam do`), `prepare` (a shell command that is run
 //! outside before, with the scripts' directory as $SOFTWARE), `compare=ok-lines` (lines that end in ` ok` natively must be
 //! there inside; others may differ).
@@ -26,6 +26,10 @@ fn main() -> ExitCode {
         .unwrap()
         .map(|e| e.unwrap().path())
         .collect();
+    if std::env::var_os("COFFERDAM_LONG").is_some() {
+        let long = std::fs::read_dir(repository().join("tests/software/long")).unwrap();
+        scripts.extend(long.map(|e| e.unwrap().path()));
+    }
     scripts.retain(|p| p.extension().is_some_and(|e| e == "sh"));
     scripts.sort();
     let mut trials = Vec::new();

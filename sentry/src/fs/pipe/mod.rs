@@ -207,12 +207,21 @@ impl Pipe {
             if room == 0 {
                 break Err(Errno::EAGAIN);
             }
-            let seg = match Segment::fill(src, room) {
+            let mut seg = match Segment::fill(src, room) {
                 Ok(seg) => seg,
                 Err(e) => break Err(e),
             };
+            let short = seg.len() < room.min(crate::usermem::CHUNK);
+            if short {
+                // The source ended before an unmapped page: what fills no page of the pipe is not written (`pipe_write`).
+                let whole_pages = seg.len() - seg.len() % PAGE;
+                src.unread(seg.len() - whole_pages);
+                seg = seg.split_to(whole_pages);
+                if seg.is_empty() {
+                    break Err(Errno::EFAULT);
+                }
+            }
             let got = seg.len();
-            let short = got < room.min(crate::usermem::CHUNK);
             let (did, readers) = {
                 let mut s = self.state.lock();
                 if s.readers == 0 {
