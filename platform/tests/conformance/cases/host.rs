@@ -9,7 +9,7 @@ use crate::code;
 use crate::guest::*;
 
 /// All processes below this one, by host id.
-fn descendants() -> Vec<i32> {
+pub fn descendants() -> Vec<i32> {
     let parents: BTreeMap<i32, i32> = std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
@@ -37,6 +37,15 @@ fn field(pid: i32, name: &str) -> Option<String> {
             .trim()
             .to_owned(),
     )
+}
+
+/// Those of them that are not dead; the dead may wait for a while to be reaped.
+pub fn living() -> usize {
+    let state = |pid: &i32| field(*pid, "State").unwrap_or_default();
+    descendants()
+        .iter()
+        .filter(|pid| !state(pid).is_empty() && !state(pid).starts_with('Z'))
+        .count()
 }
 
 /// The zygote: the one whose parent is this process.

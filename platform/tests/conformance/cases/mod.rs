@@ -1,4 +1,5 @@
 //! The cases, by duty.
+mod attacks;
 mod host;
 mod hostile;
 mod memory;
@@ -26,6 +27,7 @@ table! {
         compare_exchange contended_compare_exchange fresh_process_is_empty vdso_works;
     wakes: interrupt_busy_loop interrupt_when_stopped interrupt_storm wake_coalesces wake_from_elsewhere wake_is_never_lost;
     hostile: wild_registers no_restart jump_into_stub scribbled_mailboxes exchange_beside_busy_thread;
+    attacks: calls_of_the_stub scribbled_system_calls own_segment_bases;
     random: random_walk;
     host: stubs_have_nothing stray_signals killed_from_outside zygote_killed drop_leaves_nothing sentry_killed listed_syscalls_suffice;
 }
