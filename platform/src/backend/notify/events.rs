@@ -18,6 +18,8 @@ const ENOSYS: i64 = -(libc::ENOSYS as i64);
 const TICK: i32 = 20;
 /// CPU time after which a process is killed if a thread of it ignores an interrupt, in nanoseconds.
 const PATIENCE: u64 = 50_000_000;
+/// CPU time after which an interrupt is sent again, in nanoseconds.
+const RESEND: u64 = 5_000_000;
 /// How many resumes in a row must be of the only running thread before rings stay on one core again.
 const ALONE: u32 = 64;
 
@@ -299,7 +301,13 @@ impl Inner {
             };
             let hosts = process.hosts.load(SeqCst) as u64;
             let since = *kick.since.get_or_insert(user + system);
-            if (user + system).saturating_sub(since) <= PATIENCE.saturating_mul(hosts) {
+            let spent = (user + system).saturating_sub(since);
+            if spent <= PATIENCE.saturating_mul(hosts) {
+                // One that met the handler of a signal from outside was swallowed with it.
+                if spent.saturating_sub(kick.resent) > RESEND {
+                    kick.resent = spent;
+                    let _ = sys::tgkill(process.pid, kick.task.tid, wake::SIGNAL);
+                }
                 return true;
             }
             self.misbehaved(&kick.task, "ignored an interrupt");
@@ -371,6 +379,7 @@ impl Inner {
             task: Arc::clone(task),
             generation,
             since: None,
+            resent: 0,
         });
     }
 

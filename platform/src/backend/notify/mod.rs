@@ -150,6 +150,8 @@ struct Kick {
     generation: u64,
     /// CPU time of its process when first looked at, in nanoseconds.
     since: Option<u64>,
+    /// CPU time since then when the signal was last sent.
+    resent: u64,
 }
 
 impl Process {
