@@ -126,9 +126,6 @@ impl FileOps for EventFd {
         }
         e
     }
-    fn ignores_seek(&self) -> bool {
-        true
-    }
     fn wait_queue(&self) -> Option<Arc<WaitQueue>> {
         Some(self.queue.clone())
     }

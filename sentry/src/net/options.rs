@@ -16,8 +16,6 @@ pub const MAX_BUF: usize = 212_992;
 pub const MAX_BACKLOG: usize = 4096;
 /// Most that SO_SNDBUFFORCE and SO_RCVBUFFORCE give; Linux has no such limit.
 const FORCED_MAX_BUF: usize = 8 << 20;
-/// Half of what `net.ipv4.tcp_rmem` may grow to.
-const MAX_RCVLOWAT: usize = 3 << 20;
 /// SOCK_MIN_SNDBUF, SOCK_MIN_RCVBUF.
 const MIN_SNDBUF: usize = 4608;
 const MIN_RCVBUF: usize = 2304;
@@ -31,40 +29,6 @@ const SO_SNDTIMEO_NEW: i32 = 67;
 const SO_TIMESTAMP_NEW: i32 = 63;
 const SO_TIMESTAMPNS_NEW: i32 = 64;
 const SO_NETNS_COOKIE: i32 = 71;
-
-/// Options without effect on sockets that have no packets, devices or drivers: name, value of a new socket, least and greatest
-/// value; `BOOL` takes anything as 0 or 1.
-static PLAIN: &[(i32, i32, i32, i32)] = &[
-    (SO_WIFI_STATUS, 0, BOOL.0, BOOL.1),
-    (libc::SO_NOFCS, 0, BOOL.0, BOOL.1),
-    (libc::SO_LOCK_FILTER, 0, BOOL.0, BOOL.1),
-    (libc::SO_SELECT_ERR_QUEUE, 0, BOOL.0, BOOL.1),
-    (libc::SO_BUSY_POLL, 0, 0, i32::MAX),
-    (libc::SO_INCOMING_CPU, -1, i32::MIN, i32::MAX - 1),
-    (SO_PREFER_BUSY_POLL, 0, BOOL.0, BOOL.1),
-    (SO_RCVMARK, 0, BOOL.0, BOOL.1),
-    (SO_RCVPRIORITY, 0, BOOL.0, BOOL.1),
-    (SO_BUF_LOCK, 0, 0, 3),
-    (libc::SO_TIMESTAMPING, 0, 0, 0xffff),
-    (SO_TIMESTAMPING_NEW, 0, 0, 0xffff),
-];
-const BOOL: (i32, i32) = (i32::MIN, i32::MAX);
-
-const SO_WIFI_STATUS: i32 = 41;
-const SO_BPF_EXTENSIONS: i32 = 48;
-const SO_MEMINFO: i32 = 55;
-const SO_INCOMING_NAPI_ID: i32 = 56;
-const SO_TXTIME: i32 = 61;
-const SO_TIMESTAMPING_NEW: i32 = 65;
-const SO_BUSY_POLL_BUDGET: i32 = 70;
-const SO_CNX_ADVICE: i32 = 53;
-const SO_BINDTOIFINDEX: i32 = 62;
-const SO_DETACH_REUSEPORT_BPF: i32 = 68;
-const SO_PREFER_BUSY_POLL: i32 = 69;
-const SO_BUF_LOCK: i32 = 72;
-const SO_RCVMARK: i32 = 75;
-const SO_PASSPIDFD: i32 = 76;
-const SO_RCVPRIORITY: i32 = 82;
 
 /// What SO_TIMESTAMP and SO_TIMESTAMPNS ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +47,6 @@ pub struct Values {
     /// SO_SNDBUF was set (SOCK_SNDBUF_LOCK).
     pub sndbuf_set: bool,
     pub rcvbuf: usize,
-    pub rcvbuf_set: bool,
     pub rcvlowat: usize,
     /// Nanoseconds.
     pub rcvtimeo: Option<u64>,
@@ -109,8 +72,6 @@ pub struct Values {
     pub zerocopy: bool,
     pub pacing: u64,
     pub device: Vec<u8>,
-    /// Options that are kept and change nothing here ([`PLAIN`]).
-    pub plain: Vec<(i32, i32)>,
 }
 
 /// The options of one socket.
@@ -132,7 +93,6 @@ impl Options {
                     sndbuf,
                     sndbuf_set: false,
                     rcvbuf,
-                    rcvbuf_set: false,
                     rcvlowat: 1,
                     rcvtimeo: None,
                     sndtimeo: None,
@@ -156,7 +116,6 @@ impl Options {
                     zerocopy: false,
                     pacing: u64::MAX,
                     device: Vec::new(),
-                    plain: Vec::new(),
                 },
             ),
             cookie: AtomicU64::new(0),
@@ -248,7 +207,6 @@ fn timeout(value: &[u8]) -> Result<Option<u64>> {
 /// ENOPROTOOPT.
 pub fn get(socket: &dyn Socket, cx: &dyn Caller, name: i32) -> Result<Vec<u8>> {
     let v = socket.common().options.get();
-    let scm = matches!(socket.domain(), libc::AF_UNIX | libc::AF_NETLINK);
     Ok(match name {
         libc::SO_DEBUG => from_bool(v.debug),
         libc::SO_REUSEADDR => from_bool(v.reuseaddr),
@@ -271,11 +229,11 @@ pub fn get(socket: &dyn Socket, cx: &dyn Caller, name: i32) -> Result<Vec<u8>> {
         SO_BSDCOMPAT => from_int(0),
         libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW => from_bool(v.stamp == Stamp::Micro),
         libc::SO_TIMESTAMPNS | SO_TIMESTAMPNS_NEW => from_bool(v.stamp == Stamp::Nano),
+        libc::SO_TIMESTAMPING => vec![0; 8],
         libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW => from_timeout(v.rcvtimeo),
         libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW => from_timeout(v.sndtimeo),
         libc::SO_RCVLOWAT => from_size(v.rcvlowat),
         libc::SO_SNDLOWAT => from_int(1),
-        libc::SO_PASSCRED | libc::SO_PASSSEC if !scm => return Err(Errno::EOPNOTSUPP),
         libc::SO_PASSCRED => from_bool(v.passcred),
         libc::SO_PEERCRED => socket.peer_credentials()?.as_bytes().to_vec(),
         libc::SO_PEERNAME => socket.peer_name()?,
@@ -283,7 +241,7 @@ pub fn get(socket: &dyn Socket, cx: &dyn Caller, name: i32) -> Result<Vec<u8>> {
         libc::SO_PASSSEC => from_bool(v.passsec),
         libc::SO_MARK => from_int(v.mark.cast_signed()),
         libc::SO_RXQ_OVFL => from_bool(v.rxq_ovfl),
-        libc::SO_PEEK_OFF => from_int(v.peek_off),
+        libc::SO_PEEK_OFF if socket.domain() == libc::AF_UNIX => from_int(v.peek_off),
         libc::SO_BINDTODEVICE => {
             let mut d = v.device;
             if !d.is_empty() {
@@ -291,41 +249,17 @@ pub fn get(socket: &dyn Socket, cx: &dyn Caller, name: i32) -> Result<Vec<u8>> {
             }
             d
         }
-        SO_BPF_EXTENSIONS => from_int(64),
-        SO_INCOMING_NAPI_ID => from_int(0),
-        SO_TXTIME => vec![0; 8],
-        SO_BINDTOIFINDEX => from_int(i32::from(!v.device.is_empty())),
-        libc::SO_ATTACH_FILTER => Vec::new(),
-        SO_MEMINFO => {
-            // struct sk_meminfo: nine counters, of which the limits are known.
-            let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-            let info = [0, size(v.rcvbuf), 0, size(v.sndbuf), 0, 0, 0, 0, 0];
-            info.as_bytes().to_vec()
+        libc::SO_LOCK_FILTER | libc::SO_BUSY_POLL | libc::SO_SELECT_ERR_QUEUE | libc::SO_NOFCS => {
+            from_int(0)
         }
-        SO_PASSPIDFD => return Err(Errno::EOPNOTSUPP),
+        libc::SO_INCOMING_CPU => from_int(-1),
         libc::SO_ZEROCOPY => from_bool(v.zerocopy),
         libc::SO_MAX_PACING_RATE => v.pacing.as_bytes().to_vec(),
         libc::SO_COOKIE => cookie(&socket.common().options).as_bytes().to_vec(),
-        // As for sockets of the first namespace.
-        SO_NETNS_COOKIE => return Err(Errno::EINVAL),
+        SO_NETNS_COOKIE => 1u64.as_bytes().to_vec(),
         SO_PEERGROUPS => return Err(Errno::ENODATA),
-        _ => match PLAIN.iter().find(|p| p.0 == name) {
-            Some(p) => {
-                let kept = v.plain.iter().find(|k| k.0 == name);
-                let mut value = from_int(kept.map_or(p.1, |k| k.1));
-                if matches!(name, libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW) {
-                    // struct so_timestamping has a clock as well.
-                    value.resize(8, 0);
-                }
-                value
-            }
-            None => return socket.option(cx, libc::SOL_SOCKET, name),
-        },
+        _ => return socket.option(cx, libc::SOL_SOCKET, name),
     })
-}
-
-fn is_on(v: &Values, name: i32) -> bool {
-    v.plain.contains(&(name, 1))
 }
 
 fn cookie(o: &Options) -> u64 {
@@ -390,16 +324,13 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
             });
             return Ok(());
         }
-        // struct sock_fprog.
-        libc::SO_ATTACH_FILTER if value.len() != 16 => return Err(Errno::EINVAL),
-        libc::SO_ATTACH_FILTER | libc::SO_ATTACH_REUSEPORT_CBPF => {
-            log::debug!("setsockopt: socket filters (option {name}) are not implemented");
+        libc::SO_ATTACH_FILTER
+        | libc::SO_ATTACH_BPF
+        | libc::SO_ATTACH_REUSEPORT_CBPF
+        | libc::SO_ATTACH_REUSEPORT_EBPF => {
+            log::warn!("setsockopt: socket filters (option {name}) are not implemented");
             return Err(Errno::EOPNOTSUPP);
         }
-        // No program can be loaded whose descriptor this would be.
-        libc::SO_ATTACH_BPF | libc::SO_ATTACH_REUSEPORT_EBPF => return Err(Errno::EPERM),
-        SO_DETACH_REUSEPORT_BPF => return Err(Errno::ENOENT),
-        SO_TXTIME => return Err(Errno::EINVAL),
         _ => {}
     }
     let n = int(value)?;
@@ -420,10 +351,7 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
             v.sndbuf = buffer_size(n, MAX_BUF, MIN_SNDBUF);
             v.sndbuf_set = true;
         }),
-        libc::SO_RCVBUF => options.with(|v| {
-            v.rcvbuf = buffer_size(n, MAX_BUF, MIN_RCVBUF);
-            v.rcvbuf_set = true;
-        }),
+        libc::SO_RCVBUF => options.with(|v| v.rcvbuf = buffer_size(n, MAX_BUF, MIN_RCVBUF)),
         libc::SO_SNDBUFFORCE | libc::SO_RCVBUFFORCE if !admin() => return Err(Errno::EPERM),
         libc::SO_SNDBUFFORCE => {
             options.with(|v| {
@@ -450,7 +378,6 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
             }
             options.with(|v| v.passcred = on);
         }
-        libc::SO_PASSSEC if socket.domain() != libc::AF_UNIX => return Err(Errno::EOPNOTSUPP),
         libc::SO_PASSSEC => options.with(|v| v.passsec = on),
         libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW => {
             options.with(|v| v.stamp = if on { Stamp::Micro } else { Stamp::None });
@@ -464,16 +391,7 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
                 0 => 1,
                 n => usize::try_from(n).unwrap_or(usize::MAX),
             };
-            options.with(|v| {
-                let cap = if socket.protocol() != libc::IPPROTO_TCP {
-                    i32::MAX as usize
-                } else if v.rcvbuf_set {
-                    v.rcvbuf / 2
-                } else {
-                    MAX_RCVLOWAT
-                };
-                v.rcvlowat = low.min(cap);
-            });
+            options.with(|v| v.rcvlowat = low.min(i32::MAX as usize));
         }
         libc::SO_MARK => {
             if !admin() && !cx.credentials().has(Caps::NET_RAW) {
@@ -482,20 +400,19 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
             options.with(|v| v.mark = n.cast_unsigned());
         }
         libc::SO_RXQ_OVFL => options.with(|v| v.rxq_ovfl = on),
-        libc::SO_PEEK_OFF => options.with(|v| v.peek_off = n),
-        SO_BINDTOIFINDEX => match n {
-            0 => options.with(|v| v.device.clear()),
-            1 => options.with(|v| v.device = b"lo".to_vec()),
-            i32::MIN..=-1 => return Err(Errno::EINVAL),
-            _ => return Err(Errno::ENODEV),
-        },
-        SO_PASSPIDFD => return Err(Errno::EOPNOTSUPP),
-        SO_CNX_ADVICE => {}
-        SO_BUSY_POLL_BUDGET if !(0..=65535).contains(&n) => return Err(Errno::EINVAL),
-        SO_BUSY_POLL_BUDGET => {}
+        libc::SO_PEEK_OFF if socket.domain() == libc::AF_UNIX => {
+            if n < -1 {
+                return Err(Errno::EINVAL);
+            }
+            options.with(|v| v.peek_off = n);
+        }
         libc::SO_DETACH_FILTER => return Err(Errno::ENOENT),
-        libc::SO_LOCK_FILTER if !on && is_on(&options.get(), name) => return Err(Errno::EPERM),
-        libc::SO_BUSY_POLL if n > 0 && !admin() => return Err(Errno::EPERM),
+        libc::SO_LOCK_FILTER
+        | libc::SO_SELECT_ERR_QUEUE
+        | libc::SO_NOFCS
+        | libc::SO_INCOMING_CPU => {}
+        libc::SO_BUSY_POLL if n != 0 && !admin() => return Err(Errno::EPERM),
+        libc::SO_BUSY_POLL => {}
         libc::SO_ZEROCOPY => {
             if socket.sock_type() != SockType::Stream && socket.sock_type() != SockType::Dgram
                 || socket.domain() == libc::AF_UNIX
@@ -510,23 +427,7 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
         libc::SO_MAX_PACING_RATE => {
             options.with(|v| v.pacing = u64::from(n.cast_unsigned()));
         }
-        _ => match PLAIN.iter().find(|p| p.0 == name) {
-            Some((_, _, min, max)) => {
-                if n < *min || n > *max {
-                    return Err(Errno::EINVAL);
-                }
-                let kept = if (*min, *max) == BOOL {
-                    i32::from(on)
-                } else {
-                    n
-                };
-                options.with(|v| {
-                    v.plain.retain(|p| p.0 != name);
-                    v.plain.push((name, kept));
-                });
-            }
-            None => return socket.set_option(cx, libc::SOL_SOCKET, name, value),
-        },
+        _ => return socket.set_option(cx, libc::SOL_SOCKET, name, value),
     }
     socket.options_changed();
     Ok(())

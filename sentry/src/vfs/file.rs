@@ -132,10 +132,6 @@ pub trait FileOps: Any + Send + Sync {
     fn seekable(&self) -> bool {
         false
     }
-    /// Whether lseek(2) succeeds without effect on a file without positions (`noop_llseek`: eventfds, epoll instances …).
-    fn ignores_seek(&self) -> bool {
-        false
-    }
     /// Whether the object keeps its position itself (a host descriptor whose offset host processes share). Calls without
     /// an explicit offset then pass [`OWN_POSITION`] and what they leave there is ignored: see [`File::with_position`].
     fn own_position(&self) -> bool {
@@ -347,9 +343,6 @@ impl File {
     }
     /// lseek(2): moves the position and returns it. ESPIPE if there is none.
     pub fn seek(&self, offset: i64, whence: Whence) -> Result<u64> {
-        if self.ops.ignores_seek() {
-            return Ok(0);
-        }
         if !self.ops.seekable() {
             return Err(Errno::ESPIPE);
         }

@@ -357,9 +357,6 @@ impl FileOps for EpollFile {
             Events::empty()
         }
     }
-    fn ignores_seek(&self) -> bool {
-        true
-    }
     fn wait_queue(&self) -> Option<Arc<WaitQueue>> {
         Some(self.0.queue.clone())
     }

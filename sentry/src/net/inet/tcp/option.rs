@@ -32,6 +32,7 @@ static PLAIN: &[(i32, i32, i32, i32)] = &[
     (libc::TCP_QUICKACK, 1, i32::MIN, i32::MAX),
     (libc::TCP_USER_TIMEOUT, 0, 0, i32::MAX),
     (libc::TCP_FASTOPEN, 0, 0, i32::MAX),
+    (libc::TCP_TIMESTAMP, 0, i32::MIN, i32::MAX),
     (libc::TCP_NOTSENT_LOWAT, -1, i32::MIN, i32::MAX),
     (libc::TCP_SAVE_SYN, 0, 0, 2),
     (libc::TCP_THIN_LINEAR_TIMEOUTS, 0, 0, 1),
@@ -48,26 +49,6 @@ pub(super) struct TcpOptions {
     values: HashMap<i32, i32>,
     maxseg: i32,
     congestion: Option<&'static str>,
-}
-
-/// TCP_DEFER_ACCEPT is kept as a number of retransmissions, one after 1, 2, 4 … 120 seconds.
-fn seconds_to_retries(seconds: i32) -> u8 {
-    let (mut retries, mut timeout, mut period) = (u8::from(seconds > 0), 1, 1);
-    while seconds > period && retries < u8::MAX {
-        retries += 1;
-        timeout = (timeout * 2).min(120);
-        period += timeout;
-    }
-    retries
-}
-
-fn retries_to_seconds(retries: u8) -> i32 {
-    let (mut timeout, mut period) = (1, 0);
-    for _ in 0..retries {
-        period += timeout;
-        timeout = (timeout * 2).min(120);
-    }
-    period
 }
 
 /// `net.ipv4.tcp_available_congestion_control`.
@@ -96,8 +77,8 @@ impl TcpSocket {
                 v
             }
             libc::TCP_INFO => self.info(connected, listening),
-            libc::TCP_CC_INFO | TCP_ULP | libc::TCP_SAVED_SYN => Vec::new(),
-            libc::TCP_TIMESTAMP => from_int((crate::time::Instant::now().0 / 1_000_000) as i32),
+            libc::TCP_CC_INFO | TCP_ULP => Vec::new(),
+            libc::TCP_SAVED_SYN => Vec::new(),
             libc::TCP_REPAIR => from_int(0),
             _ => {
                 let plain = PLAIN.iter().find(|p| p.0 == name);
@@ -131,8 +112,6 @@ impl TcpSocket {
                 self.options.lock().maxseg = n;
                 return Ok(());
             }
-            // Only a socket in repair may set it.
-            libc::TCP_TIMESTAMP => return Err(Errno::EPERM),
             libc::TCP_REPAIR | libc::TCP_REPAIR_QUEUE | libc::TCP_REPAIR_OPTIONS => {
                 return Err(if cx.credentials().has(Caps::NET_ADMIN) {
                     Errno::EOPNOTSUPP
@@ -156,12 +135,9 @@ impl TcpSocket {
             return Err(Errno::EINVAL);
         }
         let kept = match name {
-            libc::TCP_NODELAY | libc::TCP_CORK | libc::TCP_QUICKACK => i32::from(n != 0),
-            libc::TCP_DEFER_ACCEPT => retries_to_seconds(seconds_to_retries(n)),
-            libc::TCP_WINDOW_CLAMP if n != 0 => n.max(1152),
-            libc::TCP_FASTOPEN => n.min(4096),
-            // Obsolete: taken and forgotten.
-            libc::TCP_THIN_DUPACK => 0,
+            libc::TCP_NODELAY | libc::TCP_CORK | libc::TCP_QUICKACK | libc::TCP_TIMESTAMP => {
+                i32::from(n != 0)
+            }
             libc::TCP_LINGER2 if n < 0 => -1,
             libc::TCP_LINGER2 if n > 120 => 120,
             libc::TCP_LINGER2 if n == 0 => 60,

@@ -20,6 +20,8 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
+/// UDP_CORK.
+const UDP_CORK: i32 = 1;
 /// UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV.
 const COVERAGE: [i32; 2] = [10, 11];
 
@@ -256,12 +258,8 @@ impl Socket for UdpSocket {
         self.do_recv(msg)
     }
     fn option(&self, _cx: &dyn Caller, level: i32, name: i32) -> Result<Vec<u8>> {
-        if level == libc::IPPROTO_UDP && level == self.protocol {
-            // UDP_CORK, UDP_ENCAP, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX, UDP_SEGMENT.
-            return match name {
-                1 | 100..=103 => Ok(from_int(0)),
-                _ => Err(Errno::ENOPROTOOPT),
-            };
+        if (level, name) == (libc::IPPROTO_UDP, UDP_CORK) {
+            return Ok(from_int(0));
         }
         if level == libc::IPPROTO_UDPLITE && level == self.protocol {
             let which = COVERAGE.iter().position(|c| *c == name);
