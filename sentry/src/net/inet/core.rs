@@ -156,7 +156,15 @@ impl Core {
 
     /// getsockopt(2) at the IP levels.
     pub fn option(&self, level: i32, name: i32, connected: bool) -> Result<Vec<u8>> {
-        self.check_level(level)?;
+        self.check_level(level, Errno::EOPNOTSUPP)?;
+        // IP_PROTOCOL.
+        if (level, name) == (libc::IPPROTO_IP, 52) {
+            let p = match self.kind {
+                SockType::Stream => libc::IPPROTO_TCP,
+                _ => libc::IPPROTO_UDP,
+            };
+            return Ok(crate::net::options::from_int(p));
+        }
         self.with_options(|o| o.get(level, name, connected))
     }
 
@@ -169,19 +177,23 @@ impl Core {
         value: &[u8],
         bound: bool,
     ) -> Result<()> {
-        self.check_level(level)?;
+        self.check_level(level, Errno::ENOPROTOOPT)?;
         if (level, name) == (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) && bound {
             return Err(Errno::EINVAL);
         }
         let interfaces = &self.namespace.interfaces;
-        self.with_options(|o| o.set(cx, self.kind, interfaces, level, name, value))
+        let admin = cx.credentials().has(Caps::NET_ADMIN);
+        self.with_options(|o| o.set(admin, self.kind, interfaces, level, name, value))
     }
 
-    fn check_level(&self, level: i32) -> Result<()> {
+    fn check_level(&self, level: i32, wrong: Errno) -> Result<()> {
         match level {
             libc::IPPROTO_IP => Ok(()),
             libc::IPPROTO_IPV6 if self.family == libc::AF_INET6 => Ok(()),
-            _ => Err(Errno::ENOPROTOOPT),
+            _ if level == libc::SOL_SOCKET || self.family == libc::AF_INET6 => {
+                Err(Errno::ENOPROTOOPT)
+            }
+            _ => Err(wrong),
         }
     }
 }

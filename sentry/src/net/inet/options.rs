@@ -3,11 +3,9 @@
 //! Most only choose fields of packets, of which there are none here: they are kept and given back as Linux would.
 
 use crate::abi::{Errno, Result};
-use crate::auth::Caps;
 use crate::net::interface::Interfaces;
 use crate::net::options::{from_int, int};
 use crate::net::socket::SockType;
-use crate::vfs::Caller;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,77 +14,99 @@ const MAX_MEMBERSHIPS: usize = 20;
 
 const IP_RECVERR_RFC4884: i32 = 26;
 const IP_MULTICAST_ALL: i32 = 49;
+const IP_RECVFRAGSIZE: i32 = 25;
+const IPV6_FLOWINFO_SEND: i32 = 33;
 const IP_UNICAST_IF: i32 = 50;
 const IP_LOCAL_PORT_RANGE: i32 = 51;
 const IPV6_RECVERR_RFC4884: i32 = 31;
 const IPV6_MULTICAST_ALL: i32 = 29;
 const IPV6_ROUTER_ALERT_ISOLATE: i32 = 30;
 const IPV6_AUTOFLOWLABEL: i32 = 70;
-const IPV6_ADDR_PREFERENCES: i32 = 72;
 const IPV6_MINHOPCOUNT: i32 = 73;
 const IPV6_UNICAST_IF: i32 = 76;
 const IPV6_RECVFRAGSIZE: i32 = 77;
 const IPV6_FREEBIND: i32 = 78;
 
-/// A plain integer option: name, value of a new socket, least and greatest value.
-type Plain = (i32, i32, i32, i32);
+/// What an integer option may be, and how it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Anything, kept as 0 or 1.
+    Bool,
+    /// This range, kept as it is.
+    Range(i32, i32),
+    /// This range; -1 means the value of a new socket.
+    Default(i32, i32),
+    /// Cannot be set: this error.
+    Fixed(Errno),
+}
+use Shape::{Bool, Fixed, Range};
 
-const BOOL: (i32, i32) = (i32::MIN, i32::MAX);
+/// An integer option: name, value of a new socket, shape.
+type Plain = (i32, i32, Shape);
 
 /// IPPROTO_IP options that are integers and no more.
 static IP: &[Plain] = &[
-    (libc::IP_TOS, 0, i32::MIN, i32::MAX),
-    (libc::IP_TTL, 64, -1, 255),
-    (libc::IP_RECVOPTS, 0, BOOL.0, BOOL.1),
-    (libc::IP_RETOPTS, 0, BOOL.0, BOOL.1),
-    (libc::IP_PKTINFO, 0, BOOL.0, BOOL.1),
-    (libc::IP_MTU_DISCOVER, 1, 0, 5),
-    (libc::IP_RECVERR, 0, BOOL.0, BOOL.1),
-    (IP_RECVERR_RFC4884, 0, 0, 1),
-    (libc::IP_RECVTTL, 0, BOOL.0, BOOL.1),
-    (libc::IP_RECVTOS, 0, BOOL.0, BOOL.1),
-    (libc::IP_FREEBIND, 0, BOOL.0, BOOL.1),
-    (libc::IP_RECVORIGDSTADDR, 0, BOOL.0, BOOL.1),
-    (libc::IP_MINTTL, 0, 0, 255),
-    (libc::IP_BIND_ADDRESS_NO_PORT, 0, BOOL.0, BOOL.1),
-    (libc::IP_MULTICAST_TTL, 1, -1, 255),
-    (libc::IP_MULTICAST_LOOP, 1, BOOL.0, BOOL.1),
-    (IP_MULTICAST_ALL, 1, 0, 1),
-    (libc::IP_PASSSEC, 0, BOOL.0, BOOL.1),
-    (libc::IP_CHECKSUM, 0, BOOL.0, BOOL.1),
-    (IP_UNICAST_IF, 0, i32::MIN, i32::MAX),
-    (IP_LOCAL_PORT_RANGE, 0, i32::MIN, i32::MAX),
+    (libc::IP_TOS, 0, Range(i32::MIN, i32::MAX)),
+    (libc::IP_TTL, 64, Shape::Default(1, 255)),
+    (libc::IP_HDRINCL, 0, Fixed(Errno::ENOPROTOOPT)),
+    (libc::IP_ROUTER_ALERT, 0, Fixed(Errno::EINVAL)),
+    (libc::IP_RECVOPTS, 0, Bool),
+    (libc::IP_RETOPTS, 0, Bool),
+    (libc::IP_PKTINFO, 0, Bool),
+    (libc::IP_MTU_DISCOVER, 1, Range(0, 5)),
+    (libc::IP_RECVERR, 0, Bool),
+    (libc::IP_RECVTTL, 0, Bool),
+    (libc::IP_RECVTOS, 0, Bool),
+    (libc::IP_FREEBIND, 0, Bool),
+    (libc::IP_PASSSEC, 0, Bool),
+    (libc::IP_TRANSPARENT, 0, Bool),
+    (libc::IP_RECVORIGDSTADDR, 0, Bool),
+    (libc::IP_MINTTL, 0, Range(0, 255)),
+    (libc::IP_NODEFRAG, 0, Fixed(Errno::ENOPROTOOPT)),
+    (libc::IP_CHECKSUM, 0, Bool),
+    (libc::IP_BIND_ADDRESS_NO_PORT, 0, Bool),
+    (IP_RECVFRAGSIZE, 0, Fixed(Errno::EINVAL)),
+    (IP_RECVERR_RFC4884, 0, Range(0, 1)),
+    (libc::IP_MULTICAST_TTL, 1, Shape::Default(0, 255)),
+    (libc::IP_MULTICAST_LOOP, 1, Bool),
+    (IP_MULTICAST_ALL, 1, Range(0, 1)),
+    (IP_LOCAL_PORT_RANGE, 0, Range(i32::MIN, i32::MAX)),
 ];
 
 /// IPPROTO_IPV6 options likewise.
 static IPV6: &[Plain] = &[
-    (libc::IPV6_V6ONLY, 0, BOOL.0, BOOL.1),
-    (libc::IPV6_UNICAST_HOPS, 64, -1, 255),
-    (libc::IPV6_MULTICAST_HOPS, 1, -1, 255),
-    (libc::IPV6_MULTICAST_LOOP, 1, 0, 1),
-    (IPV6_MULTICAST_ALL, 1, 0, 1),
-    (IPV6_ROUTER_ALERT_ISOLATE, 0, 0, 1),
-    (libc::IPV6_MTU_DISCOVER, 1, 0, 5),
-    (libc::IPV6_RECVERR, 0, BOOL.0, BOOL.1),
-    (IPV6_RECVERR_RFC4884, 0, 0, 1),
-    (libc::IPV6_RECVPKTINFO, 0, BOOL.0, BOOL.1),
-    (libc::IPV6_RECVHOPLIMIT, 0, BOOL.0, BOOL.1),
-    (libc::IPV6_RECVRTHDR, 0, BOOL.0, BOOL.1),
-    (libc::IPV6_RECVHOPOPTS, 0, BOOL.0, BOOL.1),
-    (libc::IPV6_RECVDSTOPTS, 0, BOOL.0, BOOL.1),
-    (libc::IPV6_RECVPATHMTU, 0, BOOL.0, BOOL.1),
-    (libc::IPV6_DONTFRAG, 0, BOOL.0, BOOL.1),
-    (libc::IPV6_RECVTCLASS, 0, BOOL.0, BOOL.1),
-    (libc::IPV6_TCLASS, 0, -1, 255),
-    (libc::IPV6_FLOWINFO_SEND, 0, BOOL.0, BOOL.1),
-    (libc::IPV6_RECVORIGDSTADDR, 0, BOOL.0, BOOL.1),
-    (IPV6_AUTOFLOWLABEL, 1, BOOL.0, BOOL.1),
-    (IPV6_ADDR_PREFERENCES, 2, 0, 0xffff),
-    (IPV6_MINHOPCOUNT, 0, 0, 255),
-    (IPV6_UNICAST_IF, 0, i32::MIN, i32::MAX),
-    (IPV6_RECVFRAGSIZE, 0, 0, 1),
-    (IPV6_FREEBIND, 0, BOOL.0, BOOL.1),
-    (libc::IPV6_TRANSPARENT, 0, BOOL.0, BOOL.1),
+    (libc::IPV6_V6ONLY, 0, Bool),
+    (libc::IPV6_UNICAST_HOPS, 64, Shape::Default(0, 255)),
+    (libc::IPV6_MULTICAST_HOPS, 1, Shape::Default(0, 255)),
+    (libc::IPV6_MULTICAST_LOOP, 1, Range(0, 1)),
+    (IPV6_MULTICAST_ALL, 1, Bool),
+    (IPV6_ROUTER_ALERT_ISOLATE, 0, Bool),
+    (libc::IPV6_MTU_DISCOVER, 1, Range(0, 5)),
+    (libc::IPV6_RECVERR, 0, Bool),
+    (IPV6_RECVERR_RFC4884, 0, Range(0, 1)),
+    (IPV6_FLOWINFO_SEND, 0, Bool),
+    (libc::IPV6_RECVPKTINFO, 0, Bool),
+    (libc::IPV6_RECVHOPLIMIT, 0, Bool),
+    (libc::IPV6_RECVRTHDR, 0, Bool),
+    (libc::IPV6_RECVHOPOPTS, 0, Bool),
+    (libc::IPV6_RECVDSTOPTS, 0, Bool),
+    (libc::IPV6_RECVPATHMTU, 0, Bool),
+    (libc::IPV6_DONTFRAG, 0, Bool),
+    (libc::IPV6_RECVTCLASS, 0, Bool),
+    (libc::IPV6_TCLASS, 0, Shape::Default(0, 255)),
+    (IPV6_AUTOFLOWLABEL, 1, Bool),
+    (IPV6_MINHOPCOUNT, 0, Range(0, 255)),
+    (libc::IPV6_RECVORIGDSTADDR, 0, Bool),
+    (libc::IPV6_TRANSPARENT, 0, Bool),
+    (IPV6_RECVFRAGSIZE, 0, Bool),
+    (IPV6_FREEBIND, 0, Bool),
+    // The names of RFC 2292.
+    (2, 0, Bool),
+    (3, 0, Bool),
+    (4, 0, Bool),
+    (5, 0, Bool),
+    (8, 0, Bool),
+    (11, 0, Bool),
 ];
 
 fn plain(level: i32, name: i32) -> Option<&'static Plain> {
@@ -97,6 +117,12 @@ fn plain(level: i32, name: i32) -> Option<&'static Plain> {
     };
     table.iter().find(|p| p.0 == name)
 }
+
+/// Options that a stream does not have.
+const MULTICAST_ONLY: [(i32, i32); 2] = [
+    (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL),
+    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS),
+];
 
 /// IP options of one socket.
 #[derive(Clone, Debug, Default)]
@@ -154,8 +180,13 @@ impl IpOptions {
                     Err(Errno::ENOTCONN)
                 }
             }
-            (libc::IPPROTO_IP, libc::IP_OPTIONS) => Ok(Vec::new()),
-            (libc::IPPROTO_IP, libc::IP_TRANSPARENT | libc::IP_NODEFRAG) => Ok(from_int(0)),
+            (libc::IPPROTO_IP, libc::IP_OPTIONS | libc::IP_PKTOPTIONS) => Ok(Vec::new()),
+            // IPV6_2292PKTOPTIONS, IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR, IPV6_DSTOPTS.
+            (libc::IPPROTO_IPV6, 6 | 54 | 55 | 57 | 59) => Ok(Vec::new()),
+            (libc::IPPROTO_IP, IP_UNICAST_IF) | (libc::IPPROTO_IPV6, IPV6_UNICAST_IF) => {
+                Ok(from_int(self.value(level, name)))
+            }
+            (libc::IPPROTO_IPV6, 72) => Ok(from_int(0x500)),
             (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => Ok(self
                 .multicast_if
                 .1
@@ -175,7 +206,7 @@ impl IpOptions {
     /// EINVAL, EPERM, ENODEV, EADDRNOTAVAIL, EADDRINUSE, ENOBUFS, ENOPROTOOPT.
     pub fn set(
         &mut self,
-        cx: &dyn Caller,
+        admin: bool,
         kind: SockType,
         interfaces: &Interfaces,
         level: i32,
@@ -206,6 +237,12 @@ impl IpOptions {
                 }
                 return self.change_group(group.into(), index, name == libc::IPV6_ADD_MEMBERSHIP);
             }
+            (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) if kind == SockType::Stream => {
+                return Err(Errno::EINVAL);
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF) if kind == SockType::Stream => {
+                return Err(Errno::ENOPROTOOPT);
+            }
             (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => {
                 self.multicast_if = multicast_if(interfaces, value)?;
                 return Ok(());
@@ -218,38 +255,62 @@ impl IpOptions {
                 self.multicast_if6 = index;
                 return Ok(());
             }
-            (libc::IPPROTO_IP, libc::IP_TRANSPARENT | libc::IP_NODEFRAG) => {
-                if int(value)? != 0 && !cx.credentials().has(Caps::NET_ADMIN) {
-                    return Err(Errno::EPERM);
-                }
-                return Ok(());
+            (libc::IPPROTO_IP, libc::IP_TRANSPARENT)
+            | (libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT)
+                if int(value)? != 0 && !admin =>
+            {
+                return Err(Errno::EPERM);
             }
             (libc::IPPROTO_IP, libc::IP_OPTIONS) if value.is_empty() => return Ok(()),
+            (libc::IPPROTO_IP, libc::IP_OPTIONS | 17 | 37..=48)
+            | (libc::IPPROTO_IPV6, 27 | 28 | 32 | 35 | 42..=48 | 50 | 54 | 55 | 57 | 59) => {
+                return Err(Errno::EINVAL);
+            }
+            // IP_XFRM_POLICY, IPV6_XFRM_POLICY.
+            (libc::IPPROTO_IP, 16) | (libc::IPPROTO_IPV6, 34) => return Err(Errno::EOPNOTSUPP),
+            (libc::IPPROTO_IP, IP_UNICAST_IF) | (libc::IPPROTO_IPV6, IPV6_UNICAST_IF) => {
+                // In network byte order.
+                let index = int(value)?.cast_unsigned().swap_bytes();
+                if index != 0 && interfaces.by_index(index).is_none() {
+                    return Err(Errno::EADDRNOTAVAIL);
+                }
+                self.values
+                    .insert((level, name), index.swap_bytes().cast_signed());
+                return Ok(());
+            }
+            // IPV6_ADDR_PREFERENCES: there is one address.
+            (libc::IPPROTO_IPV6, 72) => return int(value).map(drop),
             _ => {}
         }
-        let Some((_, default, min, max)) = plain(level, name) else {
-            return Err(Errno::ENOPROTOOPT);
-        };
+        let (_, default, shape) = plain(level, name).ok_or(Errno::ENOPROTOOPT)?;
+        if kind == SockType::Stream && MULTICAST_ONLY.contains(&(level, name)) {
+            return Err(if level == libc::IPPROTO_IP {
+                Errno::EINVAL
+            } else {
+                Errno::ENOPROTOOPT
+            });
+        }
         // IPPROTO_IP options also take a single byte.
         let n = match value {
             [b] | [b, _] | [b, _, _] if level == libc::IPPROTO_IP => i32::from(*b),
             _ => int(value)?,
         };
-        if n < *min || n > *max {
-            return Err(Errno::EINVAL);
-        }
-        let n = match (level, name) {
-            (libc::IPPROTO_IP, libc::IP_TTL) if n == 0 => return Err(Errno::EINVAL),
-            (libc::IPPROTO_IP, libc::IP_TOS) => n & 0xff,
-            (libc::IPPROTO_IP, libc::IP_TTL | libc::IP_MULTICAST_TTL)
-            | (
-                libc::IPPROTO_IPV6,
-                libc::IPV6_UNICAST_HOPS | libc::IPV6_MULTICAST_HOPS | libc::IPV6_TCLASS,
-            ) if n == -1 => *default,
-            _ if (*min, *max) == BOOL && name != IP_UNICAST_IF => i32::from(n != 0),
-            _ => n,
+        let kept = match *shape {
+            Bool => i32::from(n != 0),
+            Range(min, max) if (min..=max).contains(&n) => n,
+            Shape::Default(min, max) if (min..=max).contains(&n) => n,
+            Shape::Default(..) if n == -1 => *default,
+            Range(..) | Shape::Default(..) => return Err(Errno::EINVAL),
+            Fixed(e) => return Err(e),
         };
-        self.values.insert((level, name), n);
+        let kept = match (level, name) {
+            // A stream's congestion bits are its own business.
+            (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                kept & if kind == SockType::Stream { 0xfc } else { 0xff }
+            }
+            _ => kept,
+        };
+        self.values.insert((level, name), kept);
         Ok(())
     }
 
