@@ -1,3 +1,5 @@
+//! Tests of the line discipline: bytes in, bytes and echo out.
+
 use super::*;
 use crate::fs::tty::termios::Output;
 
