@@ -114,8 +114,10 @@ int main(void)
     SHOW(connect(client, (void *)&a, 1));
     int datagram = MUST(socket(AF_UNIX, SOCK_DGRAM, 0));
     SHOW(connect(datagram, (void *)&a, sizeof a));
-    struct sockaddr_un abstract = {.sun_family = AF_UNIX, .sun_path = "\0cofferdam-test"};
-    socklen_t abstract_length = offsetof(struct sockaddr_un, sun_path) + 15;
+    /* Abstract names are of the network namespace: natively several runs of this test share it. */
+    struct sockaddr_un abstract = {.sun_family = AF_UNIX};
+    socklen_t abstract_length = offsetof(struct sockaddr_un, sun_path) + 1;
+    abstract_length += sprintf(abstract.sun_path + 1, "cofferdam-test-%010d", (int)getpid());
     SHOW(bind(datagram, (void *)&abstract, abstract_length));
     int sender = MUST(socket(AF_UNIX, SOCK_DGRAM, 0));
     SHOW(sendto(sender, "datagram", 8, 0, (void *)&abstract, abstract_length));
