@@ -60,6 +60,29 @@ fn measure(kind: Kind) {
         );
         regs = thread.registers().unwrap();
     });
+    if let Some(gate) = p.gate() {
+        let back = CODE + 0x1000 + 24;
+        let mut code = vec![0x49, 0xbb]; // mov r11, back
+        code.extend(back.to_le_bytes());
+        code.extend([0xff, 0x25, 0, 0, 0, 0]); // jmp [rip]
+        code.extend(gate.to_le_bytes());
+        code.extend([0xeb, 0xe6]); // back: jmp to the start
+        assert_eq!(space.write(CODE + 0x1000, &code), code.len());
+        regs.rip = CODE + 0x1000;
+        regs.rax = 500;
+        let mut n = 0u64;
+        let mut call = || {
+            thread.resume(&regs).unwrap();
+            assert_eq!(
+                p.next_event().unwrap(),
+                Event::Trap(Token(1), Trap::Syscall)
+            );
+            regs = thread.registers().unwrap();
+            regs.rax = 500;
+            n += 1;
+        };
+        time("system call by the gate", 200_000, &mut call);
+    }
     time("execute, 1 operation", 1000, || {
         thread.execute(&map).unwrap()
     });

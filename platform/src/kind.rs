@@ -13,10 +13,12 @@ pub enum Kind {
     Ptrace,
     /// Seccomp user notifications.
     Notify,
+    /// Rewritten call sites and mailboxes; what is not rewritten as `Notify`.
+    Inline,
 }
 
 /// All backends, the fastest first: the order in which [`launch`] tries them.
-pub const KINDS: &[Kind] = &[Kind::Notify, Kind::Ptrace];
+pub const KINDS: &[Kind] = &[Kind::Inline, Kind::Notify, Kind::Ptrace];
 
 impl Kind {
     /// As [`Platform::name`] says it.
@@ -24,6 +26,7 @@ impl Kind {
         match self {
             Kind::Ptrace => "ptrace",
             Kind::Notify => "notify",
+            Kind::Inline => "inline",
         }
     }
 
@@ -31,7 +34,7 @@ impl Kind {
     pub const fn sentry_syscalls(self) -> &'static [(i64, &'static str)] {
         match self {
             Kind::Ptrace => ptrace::SENTRY_SYSCALLS,
-            Kind::Notify => notify::SENTRY_SYSCALLS,
+            Kind::Notify | Kind::Inline => notify::SENTRY_SYSCALLS,
         }
     }
 
@@ -39,6 +42,7 @@ impl Kind {
         Ok(match self {
             Kind::Ptrace => Arc::new(PtracePlatform::launch()?),
             Kind::Notify => Arc::new(NotifyPlatform::launch()?),
+            Kind::Inline => Arc::new(NotifyPlatform::launch_inline()?),
         })
     }
 }

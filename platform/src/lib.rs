@@ -240,6 +240,11 @@ pub trait Thread: Send + Sync {
 pub trait Platform: Send + Sync {
     /// `ptrace`, `notify` or `inline`.
     fn name(&self) -> &'static str;
+    /// Where rewritten call sites jump to instead of executing `syscall`: r11 holds the address behind the `syscall` instruction, every other
+    /// register is as at the instruction (rcx is free, flags are preserved by the gate). `None`: this backend takes no rewritten sites.
+    fn gate(&self) -> Option<u64> {
+        None
+    }
     /// How many worker threads may call `next_event` at once.
     fn max_workers(&self) -> usize;
     /// An empty address space (nothing mapped in the guest range) with one stopped thread, from the pool

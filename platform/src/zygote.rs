@@ -39,7 +39,8 @@ struct Report {
 struct Plan {
     layout: Layout,
     moves: Vec<Move>,
-    text: &'static [u8],
+    /// What lies at the stub's base: instructions and tables.
+    image: Vec<u8>,
     /// The descriptor of the mailboxes and the address of the signal handler, if nobody traces.
     free: Option<(c_int, u64)>,
     header: sock_fprog,
@@ -108,9 +109,9 @@ fn fork(layout: Layout, moves: Vec<Move>, mailboxes: Option<BorrowedFd<'_>>) -> 
     let plan = Plan {
         layout,
         moves,
-        text: match mailboxes {
-            None => stub::text(),
-            Some(_) => free::text(),
+        image: match mailboxes {
+            None => stub::text().to_vec(),
+            Some(_) => free::image(&layout),
         },
         free: mailboxes.map(|fd| (fd.as_raw_fd(), layout.base + free::handler())),
         header: filter::header(&mut code),
@@ -429,12 +430,10 @@ unsafe fn child(plan: &Plan) -> ! {
         let rx = (libc::PROT_READ | libc::PROT_EXEC) as u64;
         let fixed = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
         let base = plan.layout.base;
-        must(call(
-            libc::SYS_mmap,
-            [base, stub::PAGE, rw, fixed, u64::MAX, 0],
-        ));
-        std::ptr::copy_nonoverlapping(plan.text.as_ptr(), base as *mut u8, plan.text.len());
-        must(call(libc::SYS_mprotect, [base, stub::PAGE, rx, 0, 0, 0]));
+        let len = (plan.image.len() as u64).next_multiple_of(stub::PAGE);
+        must(call(libc::SYS_mmap, [base, len, rw, fixed, u64::MAX, 0]));
+        std::ptr::copy_nonoverlapping(plan.image.as_ptr(), base as *mut u8, plan.image.len());
+        must(call(libc::SYS_mprotect, [base, len, rx, 0, 0, 0]));
 
         next(); // move the vDSO
         for m in &plan.moves {
@@ -445,7 +444,7 @@ unsafe fn child(plan: &Plan) -> ! {
             ));
             call(libc::SYS_mseal, [m.to, m.len, 0, 0, 0, 0]);
         }
-        call(libc::SYS_mseal, [base, stub::PAGE, 0, 0, 0, 0]); // Linux 6.10; else only the sentry's care protects it
+        call(libc::SYS_mseal, [base, len, 0, 0, 0, 0]); // Linux 6.10; else only the sentry's care protects it
 
         next(); // drop capabilities
         call(

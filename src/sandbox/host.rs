@@ -9,7 +9,7 @@ use std::fs;
 const OLDEST_KERNEL: (u32, u32) = (5, 19);
 
 /// Names of the platforms; the first is the default.
-pub const PLATFORMS: &[&str] = &["ptrace", "notify"];
+pub const PLATFORMS: &[&str] = &["ptrace", "notify", "inline"];
 
 /// Whether this machine can run sandboxes on a platform, as far as can be told without starting one.
 ///

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)] // volatile access to memory that another process writes
 use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::AtomicU32;
 
 use parking_lot::Mutex;
 
@@ -196,12 +197,65 @@ impl Mailboxes {
         self.set_words(slot, offset, &words);
     }
 
+    /// The word at `offset` in a slot, for atomic access; `None` if it is not inside it.
+    pub fn atomic(&self, slot: usize, offset: usize) -> Option<&AtomicU32> {
+        // SAFETY: inside the slot by the check, which also aligns it; the mapping lives as long as `self`; everybody accesses these words by atomic
+        // operations (the guest's accesses are another process's, which atomics must bear).
+        self.inside(slot, offset, 8).then(|| unsafe {
+            AtomicU32::from_ptr(self.map.add(slot * self.shape.0 + offset).cast())
+        })
+    }
+
+    /// Copies bytes at `offset` in a slot to `buf`; false if they are not inside it.
+    pub fn copy_out(&self, slot: usize, offset: usize, buf: &mut [u8]) -> bool {
+        let (start, skip) = (offset & !7, offset & 7);
+        if !self.inside(slot, start, skip + buf.len()) {
+            return false;
+        }
+        // SAFETY: inside the slot by the check above; `buf` is memory of ours, so the two do not overlap. The guest may write meanwhile: any
+        // mixture of bytes is as good as another, and this copy does not look at them.
+        unsafe {
+            let from = self.map.add(slot * self.shape.0 + offset);
+            racy_copy(from, buf.as_mut_ptr(), buf.len());
+        }
+        true
+    }
+
+    /// Copies `bytes` to `offset` in a slot; false if that is not inside it.
+    pub fn copy_in(&self, slot: usize, offset: usize, bytes: &[u8]) -> bool {
+        let (start, skip) = (offset & !7, offset & 7);
+        if !self.inside(slot, start, skip + bytes.len()) {
+            return false;
+        }
+        // SAFETY: as in `copy_out`.
+        unsafe {
+            let to = self.map.add(slot * self.shape.0 + offset);
+            racy_copy(bytes.as_ptr(), to, bytes.len());
+        }
+        true
+    }
+
     fn inside(&self, slot: usize, offset: usize, len: usize) -> bool {
         slot < self.shape.1
             && offset.is_multiple_of(8)
             && offset
                 .checked_add(len)
                 .is_some_and(|end| end <= self.shape.0)
+    }
+}
+
+/// Copies bytes one side of which another process may be writing: by an instruction that the compiler does not look into.
+///
+/// # Safety
+/// As `copy_nonoverlapping`, but for such writes.
+unsafe fn racy_copy(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: the caller's; the direction flag is clear by the ABI.
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") len => _, inout("rsi") from => _, inout("rdi") to => _,
+            options(nostack, preserves_flags)
+        );
     }
 }
 

@@ -3,12 +3,13 @@
 //! [`asm`] holds the code, [`mailbox`] the memory through which work is handed over, [`filter`] the system
 //! calls the stub may make. The layout above [`GUEST_END`] is chosen once per sandbox:
 //! ```text
-//! base             text, one page (r-x)
+//! base             text, one page (r-x); behind it the table of eager copies
 //! base + 1 MiB     host [vvar…] and [vdso]
-//! base + 16 MiB    mailboxes, one per thread (rw-, shared with the sentry, not inherited by fork)
+//! base + 128 MiB   mailboxes, one per thread (rw-, shared with the sentry, not inherited by fork)
 //! ```
 #![allow(unsafe_code)] // names the symbols of the assembly in asm.rs
 mod asm;
+pub(crate) mod eager;
 pub(crate) mod filter;
 pub(crate) mod free;
 pub(crate) mod mailbox;
@@ -22,10 +23,10 @@ pub(crate) const PAGE: u64 = 4096;
 /// One past the last user address of the host.
 pub(crate) const TASK_END: u64 = 0x7fff_ffff_f000;
 /// Length of the whole region, and distance between possible bases, in bytes.
-const SPAN: u64 = 128 << 20;
-const STEP: u64 = 64 << 20;
+const SPAN: u64 = 256 << 20;
+const STEP: u64 = 128 << 20;
 const VDSO_OFFSET: u64 = 1 << 20;
-pub(crate) const MAILBOX_OFFSET: u64 = 16 << 20;
+pub(crate) const MAILBOX_OFFSET: u64 = 128 << 20;
 
 unsafe extern "C" {
     static cofferdam_stub_start: u8;

@@ -2,14 +2,28 @@
 //!
 //! ```text
 //! 0       list of host system calls      ops, 64 bytes each
-//! 0xc00   control words                  registers, vector register pointer, arguments of orders, results
+//! 0xc00   control words                  registers, vector register pointer, arguments of orders, results, hot exchange
 //! 0x1000  vector registers (XSAVE)       when they are not in a signal frame
-//! 0x2000  alternate signal stack         to the end of the slot
+//! 0x2000  bounce buffer, in              guest memory that the stub copied for the sentry
+//! 0x3000  bounce buffer, out             what the stub copies to guest memory on the way back
+//! 0x4000  alternate signal stack         to the end of the slot
+//! ```
+//!
+//! # The hot exchange
+//! While the sentry watches a slot ([`HOT`] is not 0), the stub says what it has to say by [`MESSAGE`] and [`STATE`] instead of ringing, and
+//! spins a moment for [`REPLY`]. Each change of [`STATE`] is atomic, and only these happen:
+//! ```text
+//! IDLE     ──stub──▶ POSTED     a message waits
+//! POSTED   ──sentry▶ CLAIMED    the sentry has it
+//! CLAIMED  ──sentry▶ ANSWERED   the reply is there;  ──stub──▶ IDLE
+//! POSTED   ──stub──▶ ASLEEP     nobody came: the stub rings the message
+//! CLAIMED  ──stub──▶ ASLEEP     it takes long: the stub rings WAIT for the reply
+//! ASLEEP   ──stub──▶ IDLE       the ring was answered
 //! ```
 use super::mailbox::Op;
 
 /// Length of a slot in bytes: a power of two, so that the stack pointer tells where it begins.
-pub(crate) const SLOT: usize = 32 << 10;
+pub(crate) const SLOT: usize = 64 << 10;
 /// How many threads a process may have.
 pub(crate) const SLOTS: usize = 2048;
 /// Length of all slots of a process in bytes.
@@ -30,13 +44,78 @@ pub(crate) const RESULT: usize = 0xe00;
 pub(crate) const FP_AREA: usize = 0x1000;
 /// Length of [`FP_AREA`] in bytes.
 pub(crate) const FP_LEN: usize = 0x1000;
-/// The alternate signal stack.
-pub(crate) const STACK_START: usize = 0x2000;
+/// The alternate signal stack: room for a frame of every signal that has a handler, since all may come at once from outside.
+pub(crate) const STACK_START: usize = 0x4000;
+/// What the stub answers itself, as value plus 1, 0 if it must ask: see [`answer`].
+pub(crate) const ANSWERS: usize = 0xd40;
+/// An interrupt met the stub since its last message: it says so before it runs the guest.
+pub(crate) const PENDING: usize = 0xd98;
+/// Where the stub and the sentry are with each other: see [`state`]. A line of its own.
+pub(crate) const STATE: usize = 0xf00;
+/// 0: ring. Else the sentry watches [`STATE`] from the processor with this number less 1. Written by the sentry alone.
+pub(crate) const HOT: usize = 0xf40;
+/// How often the stub looks for a reply before it falls asleep. Written by the sentry alone.
+pub(crate) const SPIN: usize = 0xf48;
+/// What the stub says: the five words of a ring.
+pub(crate) const MESSAGE: usize = 0xf80;
+/// The sentry's order.
+pub(crate) const REPLY: usize = 0xfa8;
+/// Guest memory that was copied to [`IN`]: address, length in bytes (with [`IN_STRING`] if it ends with a NUL).
+pub(crate) const IN_WINDOW: usize = 0xfb0;
+/// Guest memory that takes [`OUT`] on the way back: address, length in bytes that was found writable.
+pub(crate) const OUT_WINDOW: usize = 0xfc0;
+/// How many bytes of [`OUT`] go there.
+pub(crate) const OUT_LEN: usize = 0xfd0;
+/// Bounce buffer from the guest.
+pub(crate) const IN: usize = 0x2000;
+/// Bounce buffer to the guest.
+pub(crate) const OUT: usize = 0x3000;
+/// Length of each in bytes.
+pub(crate) const BOUNCE: usize = 0x1000;
+/// Flag in the length of [`IN_WINDOW`].
+pub(crate) const IN_STRING: u64 = 1 << 32;
+/// The longest string that is copied, in bytes with its NUL.
+pub(crate) const STRING: usize = 512;
 /// Low half of the XSAVE components that the stub stores: all but AMX tiles, for which no program here has leave.
 pub(crate) const FP_MASK_LOW: i32 = !(3 << 17);
 
 const _: () = assert!(MAX_OPS * size_of::<Op>() <= REGS);
 const _: () = assert!(REGS + size_of::<crate::Registers>() <= FP);
+const _: () = assert!(RESULT + 256 <= STATE);
+// The stub tells by the upper bits of %gs whether it points into the window.
+const _: () = assert!(WINDOW == 1 << WINDOW_SHIFT && super::MAILBOX_OFFSET as usize == WINDOW);
+/// Binary logarithm of [`WINDOW`].
+pub(crate) const WINDOW_SHIFT: u32 = 27;
+
+/// Values of [`STATE`].
+pub(crate) mod state {
+    /// Nothing is under way.
+    pub const IDLE: u32 = 0;
+    /// A message waits for the sentry.
+    pub const POSTED: u32 = 1;
+    /// The sentry has the message.
+    pub const CLAIMED: u32 = 2;
+    /// The reply waits for the stub.
+    pub const ANSWERED: u32 = 3;
+    /// The stub rings or is about to.
+    pub const ASLEEP: u32 = 4;
+}
+
+/// Words of [`ANSWERS`], by the call they answer.
+pub(crate) mod answer {
+    /// getpid(2).
+    pub const PID: usize = 0;
+    /// gettid(2).
+    pub const TID: usize = 1;
+    /// getuid(2).
+    pub const UID: usize = 2;
+    /// getgid(2).
+    pub const GID: usize = 3;
+    /// geteuid(2).
+    pub const EUID: usize = 4;
+    /// getegid(2).
+    pub const EGID: usize = 5;
+}
 
 /// What a ring says, in its first argument.
 pub(crate) mod kind {
@@ -50,6 +129,10 @@ pub(crate) mod kind {
     pub const HELLO: u64 = 4;
     /// A new task waits for orders: nonce.
     pub const READY: u64 = 5;
+    /// The guest made a system call at a rewritten site: its registers are in the slot.
+    pub const CALL: u64 = 6;
+    /// The sentry has the message, the stub waits for the reply.
+    pub const WAIT: u64 = 7;
 }
 
 /// What the sentry answers, in the low byte.
@@ -66,4 +149,6 @@ pub(crate) mod order {
     pub const SAVE_FP: u64 = 5;
     /// End this thread.
     pub const EXIT: u64 = 6;
+    /// Run guest code behind the call it made at a rewritten site: only its result has changed.
+    pub const RETURN: u64 = 7;
 }

@@ -22,13 +22,14 @@ use std::time::{Duration, Instant};
 use cofferdam_platform::{NotifyPlatform, Platform, PtracePlatform};
 use identity::Identity;
 
-const BACKENDS: &[&str] = &["ptrace", "notify"];
+const BACKENDS: &[&str] = &["ptrace", "notify", "inline"];
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn launch(backend: &str) -> Box<dyn Platform> {
     match backend {
         "ptrace" => Box::new(PtracePlatform::launch().unwrap()),
         "notify" => Box::new(NotifyPlatform::launch().unwrap()),
+        "inline" => Box::new(NotifyPlatform::launch_inline().unwrap()),
         other => panic!("no backend {other}"),
     }
 }

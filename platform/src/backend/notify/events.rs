@@ -3,9 +3,11 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::{Inner, POOL, Phase, Process, Task};
+use super::exchange::IN_SLOT;
+use super::{Inner, POOL, Phase, Process, Task, Waits};
 use crate::bell::{self, Ring};
 use crate::stub::filter::DOORBELL;
+use crate::stub::free;
 use crate::stub::slot::{REGS, kind, order};
 use crate::{Error, Event, Registers, Result, Trap, mem, sys, wake};
 
@@ -51,6 +53,17 @@ fn trap(args: [u64; 6], regs: &mut Registers) -> Option<Trap> {
     }
 }
 
+/// Makes of the registers of a gate those that a guest has behind its `syscall` instruction.
+fn as_call(regs: &mut Registers) {
+    // Nothing else was saved.
+    regs.cs = 0x33;
+    regs.ss = 0x2b;
+    regs.orig_rax = u64::from(regs.rax as u32);
+    regs.set_return(ENOSYS);
+    regs.rcx = regs.rip;
+    regs.r11 = regs.eflags;
+}
+
 /// uretprobe(2) and uprobe(2) pass every seccomp filter (Linux 6.11, 6.18); called from anywhere but the kernel's own trampolines they raise
 /// SIGILL and lose their number. The guest sees an unknown system call.
 fn unfiltered(task: &Task, trap: Trap, regs: &mut Registers) -> Trap {
@@ -77,6 +90,7 @@ fn unfiltered(task: &Task, trap: Trap, regs: &mut Registers) -> Trap {
 impl Inner {
     /// The loop behind [`crate::Platform::next_event`].
     pub(super) fn next_event(&self) -> Result<Event> {
+        self.close_bounce();
         loop {
             let dropped = std::mem::take(&mut *self.dropped.lock());
             for task in dropped {
@@ -88,6 +102,9 @@ impl Inner {
                 return Ok(Event::Woken);
             }
             if let Some(event) = self.queued() {
+                return Ok(event);
+            }
+            if let Some(event) = self.watch()? {
                 return Ok(event);
             }
             let busy = self.pool.lock().len() < POOL
@@ -107,7 +124,7 @@ impl Inner {
     }
 
     /// The oldest event that was received while something else was waited for.
-    fn queued(&self) -> Option<Event> {
+    pub(super) fn queued(&self) -> Option<Event> {
         while let Some((task, trap)) = self.next_queued() {
             let state = task.state.lock();
             if !state.terminated {
@@ -123,7 +140,7 @@ impl Inner {
 
     /// Handles what there is, waiting for it at most this many milliseconds (`None`: as long as it takes). Whether
     /// there was anything.
-    fn pump(&self, timeout: Option<i32>) -> Result<bool> {
+    pub(super) fn pump(&self, timeout: Option<i32>) -> Result<bool> {
         match self.next_ring(timeout)? {
             Some(ring) => {
                 self.rang(ring);
@@ -179,24 +196,19 @@ impl Inner {
         let mut state = task.state.lock();
         match state.phase {
             Phase::Running | Phase::Doomed
-                if ring.number == DOORBELL && ring.args.first() == Some(&kind::TRAP) =>
+                if ring.number == DOORBELL
+                    && matches!(ring.args.first(), Some(&(kind::TRAP | kind::CALL))) =>
             {
-                let mut regs = Registers::from_words(task.process.mailboxes.words(task.slot, REGS));
-                let trap = trap(ring.args, &mut regs);
-                let Some(trap) = trap.map(|trap| unfiltered(&task, trap, &mut regs)) else {
-                    drop(state);
-                    return self.misbehaved(&task, "said nonsense");
-                };
-                state.ring = ring.id;
-                if state.phase == Phase::Doomed {
-                    drop(state);
-                    return self.finish(&task);
-                }
-                state.phase = Phase::Stopped;
-                state.regs = regs;
                 drop(state);
-                self.stops();
-                self.events.lock().push_back((task, trap));
+                self.trapped(&task, ring.id, ring.args);
+            }
+            Phase::Running | Phase::Doomed | Phase::Stopped
+                if ring.number == DOORBELL && ring.args.first() == Some(&kind::WAIT) =>
+            {
+                drop(state);
+                if !self.pay(&task, &ring).unwrap_or(true) {
+                    self.misbehaved(&task, "waits for nothing");
+                }
             }
             Phase::Exiting if ring.number == libc::SYS_exit => {
                 state.phase = Phase::Dead;
@@ -210,6 +222,81 @@ impl Inner {
                 drop(state);
                 self.misbehaved(&task, "rang unasked");
             }
+        }
+    }
+
+    /// A stub that fell asleep in a hot exchange waits at the doorbell for its answer: gives it if it is known. False if the ring
+    /// is something else.
+    pub(super) fn pay(&self, task: &Task, ring: &Ring) -> Result<bool> {
+        if ring.number != DOORBELL || ring.args.first() != Some(&kind::WAIT) {
+            return Ok(false);
+        }
+        let mut state = task.state.lock();
+        match state.waits {
+            Waits::Owed(order) => {
+                state.waits = Waits::Slot;
+                self.answer_ring(task, ring.id, order)?;
+            }
+            Waits::Slot => state.waits = Waits::Ring(ring.id),
+            Waits::Ring(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// A running thread trapped, and says so in `args`: by this ring, or in its slot.
+    pub(super) fn trapped(&self, task: &Arc<Task>, ring: u64, args: [u64; 6]) {
+        let mut regs = Registers::from_words(task.process.mailboxes.words(task.slot, REGS));
+        // The gate's own: the guest has set none.
+        if regs.gs_base == self.slot_address(task.slot) {
+            regs.gs_base = 0;
+        }
+        let [kind, ..] = args;
+        let call = self.inline && kind == kind::CALL;
+        let trap = if call {
+            as_call(&mut regs);
+            Some(Trap::Syscall)
+        } else {
+            trap(args, &mut regs).map(|trap| self.slow_gate(trap, &mut regs))
+        };
+        let Some(trap) = trap.map(|trap| unfiltered(task, trap, &mut regs)) else {
+            return self.misbehaved(task, "said nonsense");
+        };
+        let mut state = task.state.lock();
+        state.waits = match ring {
+            IN_SLOT => Waits::Slot,
+            id => Waits::Ring(id),
+        };
+        if state.phase == Phase::Doomed {
+            drop(state);
+            return self.finish(task);
+        }
+        state.phase = Phase::Stopped;
+        state.regs = regs;
+        state.light = call;
+        drop(state);
+        self.stops();
+        if trap == Trap::Syscall {
+            self.pace(task);
+        }
+        if call {
+            self.open_bounce(task);
+        }
+        self.events.lock().push_back((Arc::clone(task), trap));
+    }
+
+    /// A gate that did not find its slot traps: it was a call.
+    fn slow_gate(&self, trap: Trap, regs: &mut Registers) -> Trap {
+        let gate = self.layout.base + free::slow();
+        match trap {
+            Trap::Fault {
+                signo: libc::SIGTRAP,
+                ..
+            } if self.inline && regs.rip == gate => {
+                regs.rip = regs.rcx;
+                as_call(regs);
+                Trap::Syscall
+            }
+            other => other,
         }
     }
 
@@ -254,6 +341,7 @@ impl Inner {
             .lock()
             .retain(|task| !Arc::ptr_eq(&task.process, process));
         for task in members {
+            self.unwatch(&task);
             let before = std::mem::replace(&mut task.state.lock().phase, Phase::Dead);
             if before == Phase::Running {
                 self.stops();
@@ -263,17 +351,25 @@ impl Inner {
         self.zombies.lock().push(process.inner_pid);
     }
 
-    /// A guest thread is about to run.
-    pub(super) fn starts(&self) {
+    /// A guest thread is about to run, whose stub waits at the doorbell or in its slot.
+    pub(super) fn starts(&self, task: &Arc<Task>, waits: Waits) {
         let others = self.running.fetch_add(1, SeqCst);
-        if others > 0 {
+        self.set_watch(task, others + 1);
+        let alone = if others > 0 {
             self.alone.store(0, SeqCst);
-            if self.sync.swap(false, SeqCst) {
-                let _ = bell::set_sync(self.listener.as_fd(), false);
-            }
-        } else if !self.sync.load(SeqCst) && self.alone.fetch_add(1, SeqCst) >= ALONE {
-            self.sync.store(true, SeqCst);
-            let _ = bell::set_sync(self.listener.as_fd(), true);
+            false
+        } else {
+            self.sync.load(SeqCst) || self.alone.fetch_add(1, SeqCst) >= ALONE
+        };
+        // Whoever is watched must get to another processor than the worker's.
+        if matches!(waits, Waits::Ring(_)) {
+            self.set_sync(alone && !task.is_hot());
+        }
+    }
+
+    fn set_sync(&self, sync: bool) {
+        if self.sync.load(SeqCst) != sync && bell::set_sync(self.listener.as_fd(), sync).is_ok() {
+            self.sync.store(sync, SeqCst);
         }
     }
 
@@ -355,7 +451,11 @@ impl Inner {
         }
         state.phase = Phase::Exiting;
         // Fails only if it is dead already.
-        let _ = bell::answer(self.listener.as_fd(), state.ring, order::EXIT);
+        let waits = state.waits;
+        drop(state);
+        self.unwatch(task);
+        debug_assert!(!matches!(waits, Waits::Owed(_)));
+        let _ = self.order(task, order::EXIT);
     }
 
     /// Sends the interrupt signal to a thread, once per resume.

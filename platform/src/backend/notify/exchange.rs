@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use libc::pid_t;
 
-use super::{Inner, Phase, Task};
+use super::hot::Answered;
+use super::{Inner, Phase, Task, Waits};
 use crate::bell::{self, Ring};
 use crate::stub::filter::{self, DOORBELL};
 use crate::stub::mailbox::Op;
@@ -32,23 +33,65 @@ pub(super) struct Child {
     pub ring: u64,
 }
 
+/// Id of what was not rung but said in the slot.
+pub(super) const IN_SLOT: u64 = 0;
+
+/// How the sender of this waits for its answer.
+pub(super) fn waits(ring: &Ring) -> Waits {
+    match ring.id {
+        IN_SLOT => Waits::Slot,
+        id => Waits::Ring(id),
+    }
+}
+
 /// Watches over one exchange.
 struct Watch {
     user: Option<u64>,
 }
 
 impl Inner {
-    /// Answers the ring of a stopped task.
-    fn order(&self, task: &Task, order: u64) -> Result<()> {
-        let ring = task.state.lock().ring;
+    /// Answers a stopped task.
+    pub(super) fn order(&self, task: &Task, order: u64) -> Result<()> {
+        let mut state = task.state.lock();
+        match state.waits {
+            Waits::Ring(ring) => self.answer_ring(task, ring, order),
+            Waits::Slot => {
+                if self.answer_slot(task, order)? == Answered::Asleep {
+                    state.waits = Waits::Owed(order);
+                }
+                Ok(())
+            }
+            Waits::Owed(_) => Err(Error::Gone),
+        }
+    }
+
+    /// Answers a ring of the task; the stub is at the doorbell, so nobody else changes the state of its slot.
+    pub(super) fn answer_ring(&self, task: &Task, ring: u64, order: u64) -> Result<()> {
+        if self.inline {
+            task.set_idle();
+        }
         bell::answer(self.listener.as_fd(), ring, order).map_err(|_| Error::Gone)
     }
 
     /// The next ring of `task`, or of a task that nobody knows if `strangers`.
     fn ring_of(&self, task: &Task, strangers: bool, watch: &mut Watch) -> Result<Ring> {
         loop {
+            if let Some(args) = self.await_slot(task) {
+                return Ok(Ring {
+                    id: IN_SLOT,
+                    tid: task.tid,
+                    number: DOORBELL,
+                    args,
+                });
+            }
             if let Some(ring) = self.next_ring(Some(TICK))? {
-                if ring.tid == task.tid || strangers && self.is_newborn(&ring) {
+                if ring.tid == task.tid {
+                    if self.pay(task, &ring)? {
+                        continue;
+                    }
+                    return Ok(ring);
+                }
+                if strangers && self.is_newborn(&ring) {
                     return Ok(ring);
                 }
                 self.rang(ring);
@@ -90,10 +133,10 @@ impl Inner {
             let [kind, first, second, ..] = ring.args;
             match (ring.number, kind) {
                 (DOORBELL, kind::DONE) => {
-                    task.state.lock().ring = ring.id;
+                    task.state.lock().waits = waits(&ring);
                     return Ok((first, second));
                 }
-                (DOORBELL, kind::WANT_FD) => {
+                (DOORBELL, kind::WANT_FD) if ring.id != IN_SLOT => {
                     let Some(fd) = fds.next() else {
                         return self.give_up(task, "asked for a descriptor");
                     };
@@ -120,7 +163,7 @@ impl Inner {
         if ring.args.first() != Some(&kind::READY) {
             return Err(Error::Host("the zygote did not find its stub".into()));
         }
-        task.state.lock().ring = ring.id;
+        task.state.lock().waits = waits(&ring);
         Ok(())
     }
 
@@ -151,7 +194,7 @@ impl Inner {
                         let _ = bell::let_pass(self.listener.as_fd(), ring.id);
                     }
                     (DOORBELL, kind::DONE) if passed => {
-                        parent.state.lock().ring = ring.id;
+                        parent.state.lock().waits = waits(&ring);
                         result(second.cast_signed())?;
                         inner_pid = Some(second);
                     }
@@ -302,20 +345,30 @@ impl Inner {
 
     /// The vector registers of a stopped task; as at process start if the guest made a mess of them.
     pub(super) fn vector_registers(&self, task: &Task) -> Result<Vec<u8>> {
-        let mailboxes = &task.process.mailboxes;
-        let [mut at] = mailboxes.words(task.slot, FP);
-        if at == 0 {
-            self.order(task, order::SAVE_FP)?;
-            self.done(task, &[])?;
-            at = self.slot_address(task.slot) + FP_AREA as u64;
+        if let Some(image) = self.stored_vector_registers(task) {
+            return Ok(image);
         }
+        self.order(task, order::SAVE_FP)?;
+        self.done(task, &[])?;
+        let at = self.slot_address(task.slot) + FP_AREA as u64;
+        Ok(self.vector_registers_at(task, at))
+    }
+
+    /// The same if they are in the slot; `None` if they are in the processor.
+    pub(super) fn stored_vector_registers(&self, task: &Task) -> Option<Vec<u8>> {
+        let [at] = task.process.mailboxes.words(task.slot, FP);
+        (at != 0).then(|| self.vector_registers_at(task, at))
+    }
+
+    fn vector_registers_at(&self, task: &Task, at: u64) -> Vec<u8> {
+        let mailboxes = &task.process.mailboxes;
         let image = at
             .checked_sub(self.slot_address(task.slot))
             .filter(|offset| *offset < SLOT as u64)
             .and_then(|offset| mailboxes.bytes(task.slot, offset as usize, self.shape.len))
             .map(|image| self.shape.export(image))
             .filter(|image| self.shape.is_valid(image));
-        Ok(image.unwrap_or_else(|| self.shape.initial()))
+        image.unwrap_or_else(|| self.shape.initial())
     }
 
     /// Replaces them.

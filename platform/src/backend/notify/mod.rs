@@ -7,10 +7,16 @@
 //! One worker thread, the one that launched the platform, receives and answers. `events` receives, `exchange` gives orders,
 //! `thread` is the guest thread.
 //!
+//! The `inline` backend is the same with a gate, to which rewritten call sites jump instead of trapping, and with the hot
+//! exchange (`hot`): while a guest thread makes one call after the other, the worker watches its slot instead of
+//! waiting for a ring. `bounce` is the guest memory that the stub copies along.
+//!
 //! Lock order: a task's `state`, then its process's `dead`; the tables of [`Inner`] are never held with another lock.
+mod bounce;
 mod events;
 mod exchange;
 mod fp;
+mod hot;
 mod thread;
 
 use std::collections::{HashMap, VecDeque};
@@ -24,7 +30,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::stub::mailbox::{Mailboxes, Op};
 use crate::stub::slot::{FP, FP_AREA, FP_LEN, SLOT, SLOTS, STACK, STACK_START};
-use crate::stub::{Layout, TASK_END, filter, parse_maps};
+use crate::stub::{Layout, TASK_END, filter, free, parse_maps};
 use crate::{
     AddressSpace, Error, Event, Platform, Registers, Result, Thread, Token, Trap, Vdso, bell, mem,
     sys, zygote,
@@ -44,6 +50,11 @@ pub struct NotifyPlatform {
 #[derive(Debug)]
 struct Inner {
     layout: Layout,
+    /// With a gate and hot exchanges.
+    inline: bool,
+    hot: hot::Hot,
+    /// The task whose bounce buffer holds something, of the event that the worker handles.
+    bounced: Mutex<Option<Arc<Task>>>,
     listener: OwnedFd,
     /// Pidfds of all processes; readable when one died.
     deaths: OwnedFd,
@@ -94,6 +105,7 @@ struct Process {
     /// Was sent SIGKILL.
     killed: AtomicBool,
     mailboxes: Mailboxes,
+    bounce: bounce::Bounce,
     /// Guest threads that were not terminated.
     threads: AtomicUsize,
     /// Host threads that may run guest code.
@@ -109,6 +121,7 @@ struct Task {
     process: Arc<Process>,
     slot: usize,
     state: Mutex<State>,
+    pace: hot::Pace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,14 +146,27 @@ struct State {
     token: Token,
     /// The guest's registers at the last trap.
     regs: Registers,
-    /// The ring that waits for an answer.
-    ring: u64,
+    /// How the stub waits for an answer.
+    waits: Waits,
+    /// The registers in the slot are those of `regs` but for what a system call changes: the stub may return by itself.
+    light: bool,
     /// Counts resumes.
     generation: u64,
     /// An interrupt is on its way since the last resume.
     kicked: bool,
     /// Its handle is gone: no more events.
     terminated: bool,
+}
+
+/// How a stopped stub waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// For the answer to this ring.
+    Ring(u64),
+    /// For a change of its slot; it may fall asleep, and ring.
+    Slot,
+    /// It got its answer in the slot, but fell asleep before: its ring is to be answered with this order.
+    Owed(u64),
 }
 
 /// A thread that must stop soon.
@@ -165,6 +191,9 @@ impl Process {
 
 impl AddressSpace for Process {
     fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+        if let Some(n) = self.bounced_read(addr, buf) {
+            return n;
+        }
         let dead = self.dead.read();
         if *dead {
             0
@@ -174,6 +203,9 @@ impl AddressSpace for Process {
     }
 
     fn write(&self, addr: u64, buf: &[u8]) -> usize {
+        if let Some(n) = self.bounced_write(addr, buf) {
+            return n;
+        }
         let dead = self.dead.read();
         if *dead {
             0
@@ -243,6 +275,23 @@ impl NotifyPlatform {
     /// # Errors
     /// [`Error::Host`] says what the host lacks and what to do.
     pub fn launch() -> Result<NotifyPlatform> {
+        NotifyPlatform::start(false)
+    }
+
+    /// The `inline` backend: [`NotifyPlatform::launch`] with a gate and hot exchanges.
+    ///
+    /// # Errors
+    /// [`Error::Host`] says what the host lacks and what to do.
+    pub fn launch_inline() -> Result<NotifyPlatform> {
+        if !std::arch::is_x86_feature_detected!("bmi2") {
+            return Err(Error::Host(
+                "this processor lacks instructions (BMI2) that the inline platform needs: use notify".into(),
+            ));
+        }
+        NotifyPlatform::start(true)
+    }
+
+    fn start(inline: bool) -> Result<NotifyPlatform> {
         let host = |what: &str, e: std::io::Error| Error::Host(format!("cannot {what}: {e}"));
         let shape = Shape::detect();
         if shape.len == 0 || shape.len > FP_LEN {
@@ -283,15 +332,20 @@ impl NotifyPlatform {
                 dead: RwLock::new(false),
                 killed: AtomicBool::new(false),
                 mailboxes,
+                bounce: bounce::Bounce::default(),
                 threads: AtomicUsize::new(1),
                 hosts: AtomicUsize::new(1),
                 final_time: Mutex::default(),
             }),
             slot: 0,
             state: Mutex::new(State::new(Token(0), Registers::default(), 0)),
+            pace: hot::Pace::default(),
         });
         let inner = Inner {
             layout,
+            inline,
+            hot: hot::Hot::new(),
+            bounced: Mutex::default(),
             listener: started.listener,
             deaths,
             bell,
@@ -364,7 +418,8 @@ impl State {
             phase: Phase::Stopped,
             token,
             regs,
-            ring,
+            waits: Waits::Ring(ring),
+            light: false,
             generation: 0,
             kicked: false,
             terminated: false,
@@ -380,7 +435,17 @@ impl Drop for NotifyPlatform {
 
 impl Platform for NotifyPlatform {
     fn name(&self) -> &'static str {
-        "notify"
+        if self.inner.inline {
+            "inline"
+        } else {
+            "notify"
+        }
+    }
+
+    fn gate(&self) -> Option<u64> {
+        self.inner
+            .inline
+            .then(|| self.inner.layout.base + free::gate())
     }
 
     fn max_workers(&self) -> usize {
@@ -487,7 +552,7 @@ impl Inner {
             filter::STUB_FLAGS,
             Registers::default(),
             Token(0),
-            &image,
+            Some(&image),
         )
         .map_err(|e| match e {
             Error::Gone => Error::Host("the zygote died: no new guest process can be made".into()),
@@ -502,7 +567,7 @@ impl Inner {
         flags: u64,
         regs: Registers,
         token: Token,
-        vector: &[u8],
+        vector: Option<&[u8]>,
     ) -> Result<Arc<Task>> {
         let (mailboxes, fd) = Mailboxes::with_shape(SLOT, SLOTS)?;
         // The child inherits the address of its alternate stack, hence the slot's number.
@@ -522,6 +587,7 @@ impl Inner {
             dead: RwLock::new(false),
             killed: AtomicBool::new(false),
             mailboxes,
+            bounce: bounce::Bounce::default(),
             threads: AtomicUsize::new(1),
             hosts: AtomicUsize::new(1),
             final_time: Mutex::default(),
@@ -536,7 +602,7 @@ impl Inner {
 
     /// A new thread in the process of `task`, stopped.
     fn spawn(&self, task: &Task, regs: Registers, token: Token) -> Result<Arc<Task>> {
-        let vector = self.vector_registers(task)?;
+        let vector = self.stored_vector_registers(task);
         let process = &task.process;
         let Some(slot) = process.mailboxes.take() else {
             return Err(Error::Op {
@@ -544,7 +610,7 @@ impl Inner {
                 errno: libc::EAGAIN,
             });
         };
-        self.prepare_slot(&process.mailboxes, slot, &vector);
+        self.prepare_slot(&process.mailboxes, slot, vector.as_deref());
         match self.clone_task(task, filter::THREAD_FLAGS, slot, None) {
             Ok(child) => {
                 process.threads.fetch_add(1, SeqCst);
@@ -560,12 +626,18 @@ impl Inner {
     }
 
     /// What a new task finds in its slot.
-    fn prepare_slot(&self, mailboxes: &Mailboxes, slot: usize, vector: &[u8]) {
+    fn prepare_slot(&self, mailboxes: &Mailboxes, slot: usize, vector: Option<&[u8]>) {
         let address = self.slot_address(slot);
         let stack = [address + STACK_START as u64, 0, (SLOT - STACK_START) as u64];
         mailboxes.set_words(slot, STACK, &stack);
-        mailboxes.set_bytes(slot, FP_AREA, vector);
-        mailboxes.set_words(slot, FP, &[address + FP_AREA as u64]);
+        match vector {
+            Some(vector) => {
+                mailboxes.set_bytes(slot, FP_AREA, vector);
+                mailboxes.set_words(slot, FP, &[address + FP_AREA as u64]);
+            }
+            // The child is born with those of its parent.
+            None => mailboxes.set_words(slot, FP, &[0]),
+        }
     }
 
     fn register(
@@ -582,6 +654,7 @@ impl Inner {
             process,
             slot,
             state: Mutex::new(State::new(token, regs, ring)),
+            pace: hot::Pace::default(),
         });
         self.tasks.lock().insert(tid, Arc::clone(&task));
         task

@@ -1,12 +1,24 @@
 //! A guest thread: the [`Thread`] of this backend.
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::{Inner, Phase, Task};
 use crate::stub::filter;
 use crate::stub::slot::{REGS, order};
-use crate::{AddressSpace, Error, MemOp, Registers, Result, Thread, Token, bell};
+use crate::{AddressSpace, Error, MemOp, Registers, Result, Thread, Token};
+
+/// Offset of `rax` in [`Registers`].
+const RAX: usize = 80;
+
+/// Whether only the result of a call has changed.
+fn returns(before: &Registers, after: &Registers) -> bool {
+    let result = Registers {
+        rax: after.rax,
+        orig_rax: after.orig_rax,
+        ..*before
+    };
+    result == *after
+}
 
 /// Handle of a guest thread; dropping it ends the thread.
 #[derive(Debug)]
@@ -29,21 +41,42 @@ impl FreeThread {
 
 impl Thread for FreeThread {
     fn resume(&self, regs: &Registers) -> Result<()> {
-        self.stopped()?;
+        self.inner.on_worker()?;
         let task = &self.task;
-        let words = regs.sanitized().to_words();
-        task.process.mailboxes.set_words(task.slot, REGS, &words);
-        self.inner.starts();
+        let inner = &self.inner;
         let mut state = task.state.lock();
+        match state.phase {
+            Phase::Stopped => {}
+            Phase::Running => return Err(Error::Host("the guest thread runs".into())),
+            _ => return Err(Error::Gone),
+        }
+        let waits = state.waits;
+        let order = if state.light && returns(&state.regs, regs) {
+            let mailboxes = &task.process.mailboxes;
+            mailboxes.set_words(task.slot, REGS + RAX, &[regs.rax]);
+            inner.leave_bounce_to_stub(task);
+            order::RETURN
+        } else {
+            inner.close_bounce();
+            let mut regs = regs.sanitized();
+            if inner.inline && regs.gs_base == 0 {
+                // The gate's way to the slot.
+                regs.gs_base = inner.slot_address(task.slot);
+            }
+            task.process
+                .mailboxes
+                .set_words(task.slot, REGS, &regs.to_words());
+            order::RESUME
+        };
         // Running before it runs: an interrupt from here on is not lost.
         state.phase = Phase::Running;
         state.generation += 1;
         state.kicked = false;
-        let ring = state.ring;
         drop(state);
-        if bell::answer(self.inner.listener.as_fd(), ring, order::RESUME).is_err() {
-            self.task.state.lock().phase = Phase::Stopped;
-            self.inner.stops();
+        inner.starts(task, waits);
+        if inner.order(task, order).is_err() {
+            task.state.lock().phase = Phase::Stopped;
+            inner.stops();
             return Err(Error::Gone);
         }
         Ok(())
@@ -78,31 +111,40 @@ impl Thread for FreeThread {
             });
         }
         self.inner.set_vector_registers(&self.task, state);
+        self.task.state.lock().light = false;
         Ok(())
     }
 
     fn execute(&self, ops: &[MemOp<'_>]) -> Result<()> {
         self.stopped()?;
+        self.inner.close_bounce();
         self.inner.execute(&self.task, ops)
     }
 
     fn compare_exchange(&self, addr: u64, old: u32, new: u32) -> Result<Option<u32>> {
         self.stopped()?;
+        self.inner.close_bounce();
         self.inner.compare_exchange(&self.task, addr, old, new)
     }
 
     fn spawn(&self, token: Token) -> Result<Box<dyn Thread>> {
         let regs = self.stopped()?;
+        self.inner.close_bounce();
         let task = self.inner.spawn(&self.task, regs, token)?;
         Ok(Box::new(FreeThread::new(Arc::clone(&self.inner), task)))
     }
 
     fn fork(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)> {
         let regs = self.stopped()?;
-        let vector = self.inner.vector_registers(&self.task)?;
-        let task = self
-            .inner
-            .new_process(&self.task, filter::FORK_FLAGS, regs, token, &vector)?;
+        self.inner.close_bounce();
+        let vector = self.inner.stored_vector_registers(&self.task);
+        let task = self.inner.new_process(
+            &self.task,
+            filter::FORK_FLAGS,
+            regs,
+            token,
+            vector.as_deref(),
+        )?;
         let process = Arc::clone(&task.process);
         Ok((
             process,

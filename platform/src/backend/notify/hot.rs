@@ -1,0 +1,305 @@
+//! The hot exchange: while a guest thread makes one call after the other, the worker watches its slot instead of waiting for a ring.
+//!
+//! Two processors that look at the same cache line exchange a call in a tenth of what a ring costs, but the worker takes a processor for it. So it does so
+//! only while calls come fast ([`STREAK`] in a row, each within [`SOON`]), while there is a processor to spare, and for [`LINGER`] after the last call.
+//! A spinner that was not run for [`STALL`] has met other work, and leaves the processor to it: the next tries come later and later.
+//!
+//! What may happen between the two is in [`crate::stub::slot`]. No wake-up is lost: the stub posts and then looks whether it is watched; the worker
+//! ceases to watch and then looks whether something was posted.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, fence};
+
+use parking_lot::Mutex;
+
+use super::{Inner, Phase, Task};
+use crate::stub::slot::{HOT, MESSAGE, REPLY, SPIN, STATE, state};
+use crate::{Error, Event, Result, sys};
+
+/// How many slots are watched at most.
+const WATCHED: usize = 8;
+/// How many calls in a row must come soon before a slot is watched.
+const STREAK: u32 = 3;
+/// What is soon, in processor cycles since the thread was let run.
+const SOON: u64 = 80_000;
+/// How long the worker watches without a message, in processor cycles.
+const LINGER: u64 = 150_000;
+/// A pause of the worker in which it cannot have run, in processor cycles.
+const STALL: u64 = 400_000;
+/// How often it looks at the slots between two looks at everything else.
+const LOOKS: u32 = 400;
+/// How often the stub looks for a reply before it falls asleep.
+const STUB_LOOKS: u64 = 400;
+/// Fewest calls that make a watch worth its while.
+const WORTH: u64 = 16;
+/// First time without watches after a bad one, in processor cycles; it doubles up to 2¹⁰ times this.
+const PENALTY: u64 = 1_000_000;
+
+/// What the worker knows of its watches.
+#[derive(Debug)]
+pub(super) struct Hot {
+    watched: Mutex<Vec<Arc<Task>>>,
+    /// Whether `watched` is not empty.
+    any: AtomicBool,
+    /// Processors that the worker may use.
+    processors: usize,
+    /// When the last message came, in cycles.
+    last: AtomicU64,
+    /// Messages since the watch began.
+    messages: AtomicU64,
+    /// No watch before this, in cycles; and binary logarithm of the next penalty's factor.
+    not_before: AtomicU64,
+    penalty: AtomicU32,
+}
+
+/// How fast a thread makes calls.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// When it was let run, in cycles.
+    resumed: AtomicU64,
+    /// Calls in a row that came soon.
+    streak: AtomicU32,
+    /// What its slot says in [`HOT`].
+    hot: AtomicUsize,
+}
+
+/// Whether a stub that was answered in its slot looks there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    Awake,
+    Asleep,
+}
+
+impl Hot {
+    pub(super) fn new() -> Hot {
+        Hot {
+            watched: Mutex::default(),
+            any: AtomicBool::new(false),
+            processors: sys::processors(),
+            last: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
+            not_before: AtomicU64::new(0),
+            penalty: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Task {
+    fn slot_word(&self, offset: usize) -> Option<&AtomicU32> {
+        self.process.mailboxes.atomic(self.slot, offset)
+    }
+
+    /// The stub is at the doorbell: whatever it said in its slot before is over.
+    pub(super) fn set_idle(&self) {
+        if let Some(word) = self.slot_word(STATE) {
+            word.store(state::IDLE, Release);
+        }
+    }
+
+    /// Takes a message that waits in the slot: the words of a ring.
+    fn claim(&self) -> Option<[u64; 6]> {
+        let word = self.slot_word(STATE)?;
+        if word.load(Relaxed) != state::POSTED
+            || word
+                .compare_exchange(state::POSTED, state::CLAIMED, AcqRel, Relaxed)
+                .is_err()
+        {
+            return None;
+        }
+        let [a, b, c, d, e] = self.process.mailboxes.words(self.slot, MESSAGE);
+        Some([a, b, c, d, e, 0])
+    }
+
+    /// Tells the stub from which processor its slot is watched (number plus 1), or that it is not (0).
+    fn set_hot(&self, value: usize) {
+        if self.pace.hot.swap(value, Relaxed) != value
+            && let Some(word) = self.slot_word(HOT)
+        {
+            word.store(value as u32, SeqCst);
+        }
+    }
+
+    pub(super) fn is_hot(&self) -> bool {
+        self.pace.hot.load(Relaxed) != 0
+    }
+}
+
+impl Inner {
+    /// Puts an order into the slot of a stub that waits there.
+    pub(super) fn answer_slot(&self, task: &Task, order: u64) -> Result<Answered> {
+        task.process.mailboxes.set_words(task.slot, REPLY, &[order]);
+        let word = task.slot_word(STATE).ok_or(Error::Gone)?;
+        match word.swap(state::ANSWERED, AcqRel) {
+            state::CLAIMED => Ok(Answered::Awake),
+            state::ASLEEP => Ok(Answered::Asleep),
+            _ => {
+                self.misbehaved(task, "left a hot exchange");
+                Err(Error::Gone)
+            }
+        }
+    }
+
+    /// A call came from this thread; whether it makes them fast.
+    pub(super) fn pace(&self, task: &Task) {
+        if !self.inline {
+            return;
+        }
+        let soon = sys::cycles().wrapping_sub(task.pace.resumed.load(Relaxed)) < SOON;
+        let streak = if soon {
+            task.pace.streak.load(Relaxed).saturating_add(1)
+        } else {
+            0
+        };
+        task.pace.streak.store(streak, Relaxed);
+    }
+
+    /// The thread is about to run, one of `running`: shall its slot be watched? Tells the stub.
+    pub(super) fn set_watch(&self, task: &Arc<Task>, running: usize) {
+        if !self.inline {
+            return;
+        }
+        let now = sys::cycles();
+        task.pace.resumed.store(now, Relaxed);
+        let hot = &self.hot;
+        let spare = running < hot.processors;
+        if !spare {
+            if hot.any.load(Relaxed) {
+                self.cool();
+            }
+            return;
+        }
+        if task.is_hot() {
+            task.set_hot(sys::processor() + 1);
+            return;
+        }
+        if task.pace.streak.load(Relaxed) < STREAK || now < hot.not_before.load(Relaxed) {
+            return;
+        }
+        let mut watched = hot.watched.lock();
+        if watched.len() >= WATCHED {
+            return;
+        }
+        watched.push(Arc::clone(task));
+        drop(watched);
+        task.process
+            .mailboxes
+            .set_words(task.slot, SPIN, &[STUB_LOOKS]);
+        task.set_hot(sys::processor() + 1);
+        if !hot.any.swap(true, Relaxed) {
+            hot.messages.store(0, Relaxed);
+        }
+        // A fresh watch: the thread may need long to get to its processor.
+        hot.last.store(now + LINGER, Relaxed);
+    }
+
+    /// Watches the slots until something is said there (the event), or nothing was for a while, or something else is to be done.
+    pub(super) fn watch(&self) -> Result<Option<Event>> {
+        let hot = &self.hot;
+        if !hot.any.load(Relaxed) {
+            return Ok(None);
+        }
+        let mut before = sys::cycles();
+        loop {
+            for _ in 0..LOOKS {
+                if let Some(event) = self.look() {
+                    return Ok(Some(event));
+                }
+                if self.woken.load(Relaxed) || !hot.any.load(Relaxed) {
+                    return Ok(None);
+                }
+                std::hint::spin_loop();
+            }
+            let now = sys::cycles();
+            let stalled = now.wrapping_sub(before) > STALL;
+            if stalled
+                || now.saturating_sub(hot.last.load(Relaxed)) > LINGER
+                    && now > hot.last.load(Relaxed)
+            {
+                if stalled || hot.messages.load(Relaxed) < WORTH {
+                    let factor = hot.penalty.fetch_add(1, Relaxed).min(10);
+                    hot.not_before.store(now + (PENALTY << factor), Relaxed);
+                } else {
+                    hot.penalty.store(0, Relaxed);
+                }
+                self.cool();
+                return Ok(self.queued());
+            }
+            before = now;
+            // Rings of others, deaths, and what other threads want.
+            if self.pump(Some(0))? {
+                return Ok(self.queued());
+            }
+        }
+    }
+
+    /// A message in a watched slot, as an event.
+    fn look(&self) -> Option<Event> {
+        let watched = self.hot.watched.lock();
+        for task in watched.iter() {
+            if let Some(args) = task.claim() {
+                let task = Arc::clone(task);
+                drop(watched);
+                self.hot.messages.fetch_add(1, Relaxed);
+                self.hot.last.store(sys::cycles(), Relaxed);
+                self.said(&task, args);
+                return self.queued();
+            }
+        }
+        None
+    }
+
+    /// Ceases to watch.
+    fn cool(&self) {
+        let watched = std::mem::take(&mut *self.hot.watched.lock());
+        self.hot.any.store(false, Relaxed);
+        for task in &watched {
+            task.set_hot(0);
+        }
+        fence(SeqCst);
+        for task in &watched {
+            if let Some(args) = task.claim() {
+                self.said(task, args);
+            }
+        }
+    }
+
+    /// What a watched thread said.
+    fn said(&self, task: &Arc<Task>, args: [u64; 6]) {
+        let running = matches!(task.state.lock().phase, Phase::Running | Phase::Doomed);
+        if running {
+            self.trapped(task, super::exchange::IN_SLOT, args);
+        } else {
+            self.misbehaved(task, "spoke unasked");
+        }
+    }
+
+    /// Forgets a thread that is gone.
+    pub(super) fn unwatch(&self, task: &Task) {
+        if !self.inline || !task.is_hot() {
+            return;
+        }
+        let mut watched = self.hot.watched.lock();
+        watched.retain(|t| !std::ptr::eq(&**t, task));
+        self.hot.any.store(!watched.is_empty(), Relaxed);
+        drop(watched);
+        task.set_hot(0);
+    }
+
+    /// Waits a moment for a message in the slot of a thread that carries out an order.
+    pub(super) fn await_slot(&self, task: &Task) -> Option<[u64; 6]> {
+        if !task.is_hot() {
+            return None;
+        }
+        let start = sys::cycles();
+        loop {
+            for _ in 0..64 {
+                if let Some(args) = task.claim() {
+                    return Some(args);
+                }
+                std::hint::spin_loop();
+            }
+            if sys::cycles().wrapping_sub(start) > LINGER {
+                return None;
+            }
+        }
+    }
+}
