@@ -90,6 +90,7 @@ global_asm!(
     "  mov [r15 + {regs} + 176], rax",
     "  mov rax, [rdx + 224]",
     "  mov [r15 + {fp}], rax",
+    "  mov [r15 + {frame}], rsp",
     "  cmp edi, {interrupt}",
     "  je 11f",
     "  cmp dword ptr [rsi + 8], 0", // si_code: from outside, not for the guest
@@ -100,6 +101,8 @@ global_asm!(
     "  movsxd rdx, dword ptr [rsi + 8]",
     "  mov esi, edi",
     "  mov edi, {trap}",
+    // Only the frame that holds the vector registers is needed: else a thread interrupted on its way to the guest each time would fill the stack.
+    "  mov rsp, [r15 + {frame}]",
     // ring: rdi, rsi, rdx, r10, r8 say what happened.
     "20:",
     "  mov dword ptr [r15 + {pending}], 0",
@@ -518,6 +521,7 @@ global_asm!(
     "31:",
     "  mov rcx, [rdx + 224]",
     "  mov [r15 + {fp}], rcx",
+    "  mov [r15 + {frame}], rsp",
     "  jmp 11b",
     // From outside, or an interrupt.
     "32:",
@@ -581,6 +585,7 @@ global_asm!(
     "35:",
     "  mov rcx, [rdx + 224]",
     "  mov [r15 + {fp}], rcx",
+    "  mov [r15 + {frame}], rsp",
     "  jmp 11b",
     "37:", // said on the way to the guest, unless the sentry hears of something else first
     "  mov dword ptr [r15 + {pending}], 1",
@@ -810,6 +815,7 @@ global_asm!(
     answer_gid = const slot::ANSWERS + 8 * slot::answer::GID,
     answer_egid = const slot::ANSWERS + 8 * slot::answer::EGID,
     pending = const slot::PENDING,
+    frame = const slot::FRAME,
     state = const slot::STATE,
     hot = const slot::HOT,
     spin = const slot::SPIN,

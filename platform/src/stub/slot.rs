@@ -50,6 +50,8 @@ pub(crate) const STACK_START: usize = 0x4000;
 pub(crate) const ANSWERS: usize = 0xd40;
 /// An interrupt met the stub since its last message: it says so before it runs the guest.
 pub(crate) const PENDING: usize = 0xd98;
+/// Stack pointer of the handler whose signal frame holds the vector registers, or of the stack's top.
+pub(crate) const FRAME: usize = 0xda0;
 /// Where the stub and the sentry are with each other: see [`state`]. A line of its own.
 pub(crate) const STATE: usize = 0xf00;
 /// 0: ring. Else the sentry watches [`STATE`] from the processor with this number less 1. Written by the sentry alone.

@@ -13,7 +13,7 @@ use crate::guest::*;
 fn region(p: &dyn Platform) -> Option<(u64, u64)> {
     let base = p.vdso()?.vvar.0 - (1 << 20);
     assert!(base > GUEST_END && base.is_multiple_of(PAGE));
-    Some((base, base + (16 << 20)))
+    Some((base, base + (128 << 20)))
 }
 
 /// The next event, while the thread is interrupted again and again.
@@ -77,13 +77,13 @@ pub fn calls_of_the_stub(p: Box<dyn Platform>) {
         [435, DATA, 88, 0, 0],
         // The stub and the mailboxes, unmapped, remapped, made writable, replaced.
         [11, base, PAGE, 0, 0],
-        [11, window, 64 << 20, 0, 0],
+        [11, window, 128 << 20, 0, 0],
         [11, 0, 0x7fff_ffff_f000, 0, 0],
         [10, base, PAGE, 7, 0],
         [9, base, PAGE, 7, fixed],
-        [9, window, 64 << 20, 3, fixed],
-        [25, window, 64 << 20, 64 << 20, 3],
-        [28, window, 64 << 20, libc::MADV_DOFORK as u64, 0],
+        [9, window, 128 << 20, 3, fixed],
+        [25, window, 128 << 20, 64 << 20, 3],
+        [28, window, 128 << 20, libc::MADV_DOFORK as u64, 0],
         // Signals: another stack, a forged frame, a blocked interrupt, another handler.
         [131, DATA, 0, 0, 0],
         [131, window + 0xd08, 0, 0, 0],
