@@ -89,8 +89,8 @@ pub(super) struct AsUser {
 }
 
 impl Caller for AsUser {
-    fn credentials(&self) -> Arc<Credentials> {
-        self.creds.clone()
+    fn credentials(&self) -> &Arc<Credentials> {
+        &self.creds
     }
     fn memory(&self) -> &dyn GuestMemory {
         &crate::vfs::caller::NoMemory
@@ -109,9 +109,6 @@ impl Caller for AsUser {
     }
     fn file_size_limit(&self) -> u64 {
         u64::MAX
-    }
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
     }
 }
 

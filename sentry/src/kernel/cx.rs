@@ -1,5 +1,6 @@
 //! A task while a worker runs it: what a system call handler works with.
 
+use super::task::Own;
 use super::{FdTable, Kernel, Task, TaskLocal, ThreadGroup};
 use crate::abi::Result;
 use crate::auth::Credentials;
@@ -33,42 +34,52 @@ pub struct Cx<'a> {
     pub task: &'a Arc<Task>,
     /// State only the running task touches.
     pub local: &'a mut TaskLocal,
-    /// Its memory, cached for the duration of one run.
-    pub mm: Arc<MemoryManager>,
+    /// Its memory.
+    pub mm: &'a Arc<MemoryManager>,
+    /// What it had when this run began; a change (execve, unshare, setuid) counts from the next run on.
+    pub(super) own: &'a Own,
 }
 
-impl Cx<'_> {
+impl<'a> Cx<'a> {
+    pub(super) fn new(task: &'a Arc<Task>, local: &'a mut TaskLocal, own: &'a Own) -> Cx<'a> {
+        Cx {
+            task,
+            local,
+            mm: &own.mm,
+            own,
+        }
+    }
     /// The sandbox.
-    pub fn kernel(&self) -> &Arc<Kernel> {
+    pub fn kernel(&self) -> &'a Arc<Kernel> {
         self.task.kernel()
     }
     /// The process.
-    pub fn group(&self) -> &Arc<ThreadGroup> {
+    pub fn group(&self) -> &'a Arc<ThreadGroup> {
         self.task.group()
     }
     /// Guest memory.
-    pub fn mem(&self) -> &dyn GuestMemory {
-        &*self.mm
+    pub fn mem(&self) -> &'a dyn GuestMemory {
+        &**self.mm
     }
     /// Identity.
-    pub fn creds(&self) -> Arc<Credentials> {
-        self.task.creds()
+    pub fn creds(&self) -> &'a Arc<Credentials> {
+        &self.own.creds
     }
     /// Descriptor table.
-    pub fn fds(&self) -> Arc<FdTable> {
-        self.task.fds()
+    pub fn fds(&self) -> &'a Arc<FdTable> {
+        &self.own.fds
     }
     /// Root, working directory, umask.
-    pub fn fs(&self) -> Arc<FsContext> {
-        self.task.fs()
+    pub fn fs(&self) -> &'a Arc<FsContext> {
+        &self.own.fs
     }
     /// File of a descriptor argument; EBADF (O_PATH descriptors included).
     pub fn file(&self, fd: crate::syscalls::Fd) -> Result<Arc<File>> {
-        self.task.fds().get(fd.0)
+        self.own.fds.get(fd.0)
     }
     /// File of a descriptor argument, O_PATH ones too.
     pub fn file_any(&self, fd: crate::syscalls::Fd) -> Result<Arc<File>> {
-        self.task.fds().get_any(fd.0)
+        self.own.fds.get_any(fd.0)
     }
     /// Installs a new descriptor at the lowest free number.
     pub fn install_fd(&self, file: Arc<File>, cloexec: bool) -> Result<i32> {
@@ -82,7 +93,7 @@ impl Cx<'_> {
     /// The process's limits on memory.
     pub fn mm_limits(&self) -> crate::mm::MmLimits {
         let creds = self.creds();
-        self.group().limits().lock().memory(&creds)
+        self.group().limits().lock().memory(creds)
     }
     /// What earlier runs of this call recorded.
     pub fn progress(&mut self) -> &mut Progress {
@@ -107,36 +118,40 @@ impl Cx<'_> {
             .is_some_and(|d| d <= Instant::now())
     }
     /// The host thread, for memory operations.
-    pub fn thread(&self) -> Result<Arc<dyn cofferdam_platform::Thread>> {
-        self.task.thread().ok_or(crate::abi::Errno::ESRCH)
+    pub fn thread(&self) -> Result<&'a dyn cofferdam_platform::Thread> {
+        self.own.thread.as_deref().ok_or(crate::abi::Errno::ESRCH)
     }
 }
 
 /// The calling task as files see it.
-pub struct TaskCaller {
-    /// The task; terminals and procfs reach the kernel through it.
-    pub task: Arc<Task>,
-    mm: Arc<MemoryManager>,
+pub struct TaskCaller<'a> {
+    task: &'a Arc<Task>,
+    own: &'a Own,
     waiting_since: Option<Instant>,
 }
 
-impl Cx<'_> {
+impl<'a> Cx<'a> {
     /// The caller argument for VFS and file operations.
-    pub fn caller(&self) -> TaskCaller {
+    pub fn caller(&self) -> TaskCaller<'a> {
         TaskCaller {
-            task: self.task.clone(),
-            mm: self.mm.clone(),
+            task: self.task,
+            own: self.own,
             waiting_since: self.local.progress.waiting_since,
         }
     }
 }
 
-impl Caller for TaskCaller {
-    fn credentials(&self) -> Arc<Credentials> {
-        self.task.creds()
+/// The task behind a caller, if it is one: terminals and procfs reach the kernel through it.
+pub fn task_of(caller: &dyn Caller) -> Option<&Arc<Task>> {
+    caller.task()?.downcast_ref()
+}
+
+impl Caller for TaskCaller<'_> {
+    fn credentials(&self) -> &Arc<Credentials> {
+        &self.own.creds
     }
     fn memory(&self) -> &dyn GuestMemory {
-        &*self.mm
+        &*self.own.mm
     }
     fn tgid(&self) -> i32 {
         self.task.group().pid()
@@ -148,7 +163,7 @@ impl Caller for TaskCaller {
         self.task.group().sid()
     }
     fn umask(&self) -> u32 {
-        self.task.fs().umask()
+        self.own.fs.umask()
     }
     fn file_size_limit(&self) -> u64 {
         self.task.group().limit(libc::RLIMIT_FSIZE)
@@ -163,7 +178,7 @@ impl Caller for TaskCaller {
         drop(old);
     }
     fn ignores_signal(&self, signal: i32) -> bool {
-        super::signal::is_ignored(&self.task, signal)
+        super::signal::is_ignored(self.task, signal)
     }
     fn waiting_since(&self) -> Option<Instant> {
         self.waiting_since
@@ -171,7 +186,7 @@ impl Caller for TaskCaller {
     fn restart_after_signal(&self) {
         self.task.restart.store(true, Ordering::Relaxed);
     }
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
+    fn task(&self) -> Option<&dyn std::any::Any> {
+        Some(self.task)
     }
 }

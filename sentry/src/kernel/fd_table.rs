@@ -4,6 +4,7 @@ use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// One descriptor.
 #[derive(Clone)]
@@ -18,10 +19,12 @@ pub struct FdEntry {
 pub struct FdTable {
     /// Names the owner of POSIX record locks.
     id: u64,
+    /// Tasks that have it.
+    users: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
-static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Default, Clone)]
 struct Inner {
@@ -43,13 +46,26 @@ fn index(fd: i32) -> Result<usize> {
 impl FdTable {
     fn with(inner: Inner) -> FdTable {
         FdTable {
-            id: NEXT_ID.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            users: AtomicUsize::new(0),
             inner: Mutex::new(Rank::FD_TABLE, inner),
         }
     }
     /// Its number, unlike that of any other table: the owner of POSIX record locks.
     pub fn id(&self) -> u64 {
         self.id
+    }
+    /// A task gets this table.
+    pub(super) fn enter(&self) {
+        self.users.fetch_add(1, Ordering::AcqRel);
+    }
+    /// A task gives it up; whether it was the last one.
+    pub(super) fn leave(&self) -> bool {
+        self.users.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+    /// Whether more than one task has it.
+    pub fn is_shared(&self) -> bool {
+        self.users.load(Ordering::Acquire) > 1
     }
     /// The file behind `fd`, whatever it was opened for (O_PATH included).
     pub fn get_any(&self, fd: i32) -> Result<Arc<File>> {

@@ -76,7 +76,7 @@ pub fn prctl(cx: &mut Cx<'_>, option: i32, a: &Args) -> SysResult {
             }
             let new = Credentials {
                 no_new_privs: true,
-                ..(*creds).clone()
+                ..(**creds).clone()
             };
             commit(cx, new);
             Ok(0)

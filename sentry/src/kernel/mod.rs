@@ -20,7 +20,7 @@ pub mod timers;
 mod tree;
 pub mod worker;
 
-pub use cx::{Cx, Progress, TaskCaller};
+pub use cx::{Cx, Progress, TaskCaller, task_of};
 pub use fd_table::{FdEntry, FdTable, MAX_FDS};
 pub use limits::Limits;
 pub use task::{Task, TaskLocal};
@@ -31,7 +31,7 @@ use crate::time::{Instant, TimerQueue};
 use cofferdam_platform::Platform;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 /// Most tasks in one sandbox (`kernel.pid_max` of the guest).
 pub const PID_MAX: i32 = 32768;
@@ -48,10 +48,14 @@ pub struct Kernel {
     pub uts: Mutex<UtsNames>,
     tree: Mutex<tree::TaskTree>,
     run_queue: Mutex<VecDeque<Arc<Task>>>,
+    /// Length of `run_queue`.
+    queued: AtomicUsize,
     next_token: AtomicU64,
     memory_limit: AtomicU64,
     cpu_mask: u64,
     by_token: Mutex<HashMap<u64, Arc<Task>>>,
+    /// How many times a task has left `by_token`.
+    departures: AtomicU64,
     /// Set once init has exited.
     stopping: AtomicBool,
     /// How init ended.
@@ -172,10 +176,12 @@ impl Kernel {
             ),
             tree: Mutex::new(Rank::TASKS, tree::TaskTree::default()),
             run_queue: Mutex::new(Rank::RUN_QUEUE, VecDeque::new()),
+            queued: AtomicUsize::new(0),
             next_token: AtomicU64::new(1),
             memory_limit: AtomicU64::new(DEFAULT_MEMORY),
             cpu_mask: host_cpus(),
             by_token: Mutex::new(Rank::LEAF, HashMap::new()),
+            departures: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             init_status: Mutex::new(Rank::LEAF, None),
             missing: Mutex::new(Rank::LEAF, Default::default()),

@@ -32,6 +32,8 @@ pub struct ThreadGroup {
     /// Real uid of the thread that ended last (a zombie has no task to ask).
     pub(super) last_uid: AtomicU32,
     pid: i32,
+    /// As the tree says, for those who only ask.
+    parent: AtomicI32,
     pgid: AtomicI32,
     sid: AtomicI32,
     limits: Mutex<Limits>,
@@ -89,6 +91,7 @@ impl ThreadGroup {
             kernel: Arc::downgrade(kernel),
             last_uid: AtomicU32::new(0),
             pid,
+            parent: AtomicI32::new(0),
             pgid: AtomicI32::new(pgid),
             sid: AtomicI32::new(sid),
             limits: Mutex::new(Rank::LEAF, limits),
@@ -125,11 +128,7 @@ impl ThreadGroup {
     }
     /// The parent's pid, 0 for init.
     pub fn parent_pid(&self) -> i32 {
-        let Some(kernel) = self.kernel() else {
-            return 0;
-        };
-        let tree = kernel.tree.lock();
-        tree.nodes.get(&self.pid).map_or(0, |n| n.parent)
+        self.parent.load(Ordering::Relaxed)
     }
     /// How it ended, if it is a zombie.
     pub fn zombie_status(&self) -> Option<ExitStatus> {
@@ -189,6 +188,7 @@ pub(super) enum Life {
 /// What the tree knows of a process.
 pub(super) struct Node {
     pub group: Arc<ThreadGroup>,
+    /// Set by [`Node::set_parent`].
     pub parent: i32,
     pub children: Vec<i32>,
     pub threads: Vec<Arc<Task>>,
@@ -201,6 +201,14 @@ pub(super) struct Node {
     pub execed: bool,
     /// Given to an init that need not wait for strangers ([`TaskTree::reap_orphans`]): nobody sees it end.
     pub adopted: bool,
+}
+
+impl Node {
+    /// Gives the process a parent.
+    pub fn set_parent(&mut self, parent: i32) {
+        self.parent = parent;
+        self.group.parent.store(parent, Ordering::Relaxed);
+    }
 }
 
 /// All processes of the sandbox (guarded by one lock, as Linux's `tasklist_lock`).

@@ -14,7 +14,7 @@ use crate::abi::{Errno, sysno};
 use crate::sync::{Events, Notify};
 use crate::syscalls::{self, Args, Block, OnSignal, SysErr};
 use crate::time::Instant;
-use cofferdam_platform::{Event, Trap};
+use cofferdam_platform::{Event, Thread, Token, Trap};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -81,7 +81,11 @@ impl Notify for TaskWaker {
 
 impl Kernel {
     fn enqueue(&self, task: Arc<Task>) {
-        self.run_queue.lock().push_back(task);
+        {
+            let mut queue = self.run_queue.lock();
+            queue.push_back(task);
+            self.queued.store(queue.len(), Ordering::Relaxed);
+        }
         if !IS_WORKER.get() {
             self.platform.wake();
         }
@@ -93,9 +97,9 @@ impl Kernel {
     /// The platform failed; the sandbox must end.
     pub fn work(self: &Arc<Self>) -> cofferdam_platform::Result<()> {
         IS_WORKER.set(true);
-        while !self.stopping.load(Ordering::SeqCst) {
-            let next = self.run_queue.lock().pop_front();
-            if let Some(task) = next {
+        let mut known = Known::default();
+        while !self.stopping.load(Ordering::Relaxed) {
+            if let Some(task) = self.dequeue() {
                 task.run_state.store(PARKING, Ordering::SeqCst);
                 step(&task, None);
                 continue;
@@ -103,15 +107,27 @@ impl Kernel {
             match self.platform.next_event()? {
                 Event::Woken => {}
                 Event::Trap(token, trap) => {
-                    let task = self.by_token.lock().get(&token.0).cloned();
-                    if let Some(task) = task {
-                        task.run_state.store(RUNNING, Ordering::SeqCst);
-                        step(&task, Some(trap));
+                    if let Some(task) = known.task(self, token) {
+                        // Whoever still sees GUEST interrupts a thread that is stopped, which is harmless.
+                        task.run_state.store(RUNNING, Ordering::Relaxed);
+                        step(task, Some(trap));
                     }
+                    known.refresh(self);
                 }
             }
         }
         Ok(())
+    }
+
+    /// The next woken task. Looks without the lock first: who enqueues from elsewhere wakes the platform afterwards.
+    fn dequeue(&self) -> Option<Arc<Task>> {
+        if self.queued.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut queue = self.run_queue.lock();
+        let task = queue.pop_front();
+        self.queued.store(queue.len(), Ordering::Relaxed);
+        task
     }
 
     /// Starts a task that has never run: its host thread is stopped and its registers are set.
@@ -121,33 +137,69 @@ impl Kernel {
     }
 }
 
+/// Tasks that this worker served lately. Forgotten when any task lets go of its thread, so it keeps no dead one alive for long.
+#[derive(Default)]
+struct Known {
+    /// [`Kernel::departures`] when the entries were made.
+    departures: u64,
+    tasks: [Option<(Token, Arc<Task>)>; 8],
+}
+
+impl Known {
+    /// The task with this token.
+    fn task(&mut self, kernel: &Kernel, token: Token) -> Option<&Arc<Task>> {
+        self.refresh(kernel);
+        let slot = self.tasks.get_mut((token.0 % 8) as usize)?;
+        if slot.as_ref().is_none_or(|(t, _)| *t != token) {
+            let task = kernel.by_token.lock().get(&token.0).cloned();
+            *slot = task.map(|t| (token, t));
+        }
+        slot.as_ref().map(|(_, task)| task)
+    }
+    fn refresh(&mut self, kernel: &Kernel) {
+        let now = kernel.departures.load(Ordering::Acquire);
+        if now != self.departures {
+            *self = Known {
+                departures: now,
+                ..Known::default()
+            };
+        }
+    }
+}
+
 /// Runs a task until it is in the guest again, parked or gone. `trap` is `None` for a woken task.
 fn step(task: &Arc<Task>, trap: Option<Trap>) {
-    let mut local = task.lock_local();
-    let mut cx = Cx {
-        task,
-        local: &mut local,
-        mm: task.mm(),
-    };
-    let go_on = match trap {
-        None => cx.local.call.is_none() || cx.local.interrupted.is_some() || run_call(&mut cx),
+    let mut guard = task.lock_local();
+    let local = &mut *guard;
+    let mut own = task.take_own(local);
+    if run(&mut Cx::new(task, local, &own), trap) {
+        if !task.is_current(&own) {
+            own = task.own();
+        }
+        resume(&mut Cx::new(task, local, &own));
+    }
+    task.keep_own(local, own);
+}
+
+/// Deals with the trap, or goes on with the call of a woken task. False: the task is parked or gone.
+fn run(cx: &mut Cx<'_>, trap: Option<Trap>) -> bool {
+    let task = cx.task;
+    match trap {
+        None => cx.local.call.is_none() || cx.local.interrupted.is_some() || run_call(cx),
         Some(Trap::Gone) => {
             exit::group_exit(task.group(), ExitStatus::Signaled(libc::SIGKILL, false));
             true
         }
-        Some(t) => match task.thread().map(|t| t.registers()) {
+        Some(t) => match cx.thread().ok().map(Thread::registers) {
             Some(Ok(regs)) => {
                 cx.local.regs = regs;
-                trapped(&mut cx, t)
+                trapped(cx, t)
             }
             _ => {
                 exit::group_exit(task.group(), ExitStatus::Signaled(libc::SIGKILL, false));
                 true
             }
         },
-    };
-    if go_on {
-        resume(&mut cx);
     }
 }
 
@@ -185,9 +237,8 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
         Trap::Fault { signo, code, addr } => {
             let grown = matches!(signo, libc::SIGSEGV)
                 && cx
-                    .task
                     .thread()
-                    .is_some_and(|t| cx.mm.handle_fault(&*t, addr, &cx.mm_limits()));
+                    .is_ok_and(|t| cx.mm.handle_fault(t, addr, &cx.mm_limits()));
             if !grown {
                 signal::force_fault(cx, signo, code, addr);
             }
@@ -283,6 +334,10 @@ fn interrupt(cx: &mut Cx<'_>, nr: u64, args: &[u64; 6], how: OnSignal) {
 }
 
 fn unregister(cx: &mut Cx<'_>) {
+    // Most calls never waited.
+    if !cx.local.registered && cx.local.waits.is_empty() {
+        return;
+    }
     cx.task.run_state.store(RUNNING, Ordering::SeqCst);
     for (queue, key) in cx.local.waits.drain(..) {
         queue.unregister(key);
@@ -332,6 +387,13 @@ fn park(cx: &mut Cx<'_>, b: &Block) -> bool {
 /// Delivers signals and lets the guest run, unless the task is stopped or exits.
 fn resume(cx: &mut Cx<'_>) {
     let task = cx.task;
+    if cx.local.interrupted.is_none()
+        && cx.local.saved_mask.is_none()
+        && !signal::interrupts(task)
+        && enter_guest(cx)
+    {
+        return;
+    }
     loop {
         // State first, signals second: a signal sent in between kicks.
         task.run_state.store(PARKING, Ordering::SeqCst);
@@ -353,20 +415,26 @@ fn resume(cx: &mut Cx<'_>) {
                 return;
             }
         }
-        task.run_state.store(GUEST, Ordering::SeqCst);
-        if signal::interrupts(task) && swap_if(&task.run_state, GUEST, RUNNING) {
-            continue;
-        }
-        let resumed = match task.thread() {
-            Some(t) => t.resume(&cx.local.regs).is_ok(),
-            None => false,
-        };
-        if resumed {
+        if enter_guest(cx) {
             return;
         }
-        task.run_state.store(RUNNING, Ordering::SeqCst);
-        exit::group_exit(task.group(), ExitStatus::Signaled(libc::SIGKILL, false));
     }
+}
+
+/// Lets the guest run. False: there are signals to look at (again).
+fn enter_guest(cx: &mut Cx<'_>) -> bool {
+    let task = cx.task;
+    // State first, signals second, as above.
+    task.run_state.store(GUEST, Ordering::SeqCst);
+    if signal::interrupts(task) && swap_if(&task.run_state, GUEST, RUNNING) {
+        return false;
+    }
+    if cx.thread().is_ok_and(|t| t.resume(&cx.local.regs).is_ok()) {
+        return true;
+    }
+    task.run_state.store(RUNNING, Ordering::SeqCst);
+    exit::group_exit(task.group(), ExitStatus::Signaled(libc::SIGKILL, false));
+    false
 }
 
 impl Kernel {

@@ -3,7 +3,7 @@
 use super::{Proc, net, pid, sys, system, sysvipc};
 use crate::abi::{Errno, Result};
 use crate::fs::pseudo::{Attr, Child, Directory, PseudoDir, PseudoLink, StaticDir};
-use crate::kernel::cx::TaskCaller;
+pub(super) use crate::kernel::task_of;
 use crate::vfs::{Caller, FileType, InodeRef};
 
 /// Listing keys of processes lie above those of the static files.
@@ -12,11 +12,6 @@ const PID_KEYS: u64 = 256;
 struct Root {
     proc: Proc,
     fixed: StaticDir,
-}
-
-/// The task behind a caller.
-pub(super) fn task_of(cx: &dyn Caller) -> Option<&TaskCaller> {
-    cx.as_any().downcast_ref()
 }
 
 pub(super) fn make(proc: &Proc) -> InodeRef {
@@ -28,7 +23,6 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
         link(|cx| {
             Ok(task_of(cx)
                 .ok_or(Errno::ENOENT)?
-                .task
                 .group()
                 .pid()
                 .to_string()
@@ -38,7 +32,7 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
     fixed.add(
         "thread-self",
         link(|cx| {
-            let t = &task_of(cx).ok_or(Errno::ENOENT)?.task;
+            let t = task_of(cx).ok_or(Errno::ENOENT)?;
             Ok(format!("{}/task/{}", t.group().pid(), t.tid()).into_bytes())
         }),
     );

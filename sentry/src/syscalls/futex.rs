@@ -135,7 +135,7 @@ fn futex(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let n = wake_op(
                 &table(cx),
                 cx.mem(),
-                &*cx.thread()?,
+                cx.thread()?,
                 (first, at_least_one(value.cast_signed())),
                 (second, addr2, at_least_one(count2)),
                 value3,

@@ -5,12 +5,12 @@ use crate::auth::Credentials;
 use crate::time::Instant;
 use crate::usermem::GuestMemory;
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The calling task as files see it. The kernel implements it for tasks; [`KernelCaller`] stands for the sentry itself.
 pub trait Caller {
     /// Identity for permission checks and ownership of new files.
-    fn credentials(&self) -> Arc<Credentials>;
+    fn credentials(&self) -> &Arc<Credentials>;
     /// The caller's memory, for ioctl arguments.
     fn memory(&self) -> &dyn GuestMemory;
     /// Thread-group id in the caller's pid namespace.
@@ -39,8 +39,10 @@ pub trait Caller {
     }
     /// A signal was sent that stops or ends the current call: whatever error it returns now, treat it as ERESTARTSYS.
     fn restart_after_signal(&self) {}
-    /// For objects that need more of the kernel (see `kernel::Task`).
-    fn as_any(&self) -> &dyn Any;
+    /// The calling task (`Arc<kernel::Task>`), for objects that need more of the kernel.
+    fn task(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 /// The sentry acting for itself: root, no guest memory.
@@ -58,8 +60,9 @@ impl GuestMemory for NoMemory {
 }
 
 impl Caller for KernelCaller {
-    fn credentials(&self) -> Arc<Credentials> {
-        Arc::new(Credentials::root())
+    fn credentials(&self) -> &Arc<Credentials> {
+        static ROOT: LazyLock<Arc<Credentials>> = LazyLock::new(|| Arc::new(Credentials::root()));
+        &ROOT
     }
     fn memory(&self) -> &dyn GuestMemory {
         &NoMemory
@@ -78,9 +81,6 @@ impl Caller for KernelCaller {
     }
     fn file_size_limit(&self) -> u64 {
         u64::MAX
-    }
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
     }
 }
 

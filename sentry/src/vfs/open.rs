@@ -160,7 +160,7 @@ pub fn open_path(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<
         let kept = flags & (OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW);
         let path = Some(place.clone());
         let file = File::new(Box::new(PathOnly), inode.clone(), path, kept);
-        file.set_opener(cx.credentials());
+        file.set_opener(cx.credentials().clone());
         return Ok(file);
     }
     let mut flags = flags;
@@ -219,7 +219,7 @@ fn finish_open(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<Fi
     let ops = inode.clone().open(cx, flags)?;
     let path = (!place.dentry.is_anonymous()).then(|| place.clone());
     let file = File::new(ops, inode.clone(), path, flags);
-    file.set_opener(cx.credentials());
+    file.set_opener(cx.credentials().clone());
     if flags.writable() && inode.file_type() == FileType::Regular {
         file.hold_writer(Writer::new(inode)?);
     }

@@ -81,7 +81,7 @@ impl Last {
 /// One path walk.
 pub struct Walk<'a> {
     cx: &'a dyn Caller,
-    creds: Arc<Credentials>,
+    creds: &'a Credentials,
     flags: WalkFlags,
     root: Path,
     at: Path,
@@ -192,7 +192,7 @@ impl<'a> Walk<'a> {
             if !self.at.is_dir() {
                 return Err(Errno::ENOTDIR);
             }
-            permission::check_as(self.cx, &self.creds, self.at.inode(), EXEC)?;
+            permission::check_as(self.cx, self.creds, self.at.inode(), EXEC)?;
             match name.as_slice() {
                 b"." if last => return Ok(Last::Dot),
                 b".." if last => return Ok(Last::DotDot),

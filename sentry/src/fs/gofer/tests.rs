@@ -8,7 +8,6 @@ use crate::vfs::*;
 use cofferdam_gofer::host::ProcFds;
 use cofferdam_gofer::server::{Export, ExportOptions, Session, serve};
 use cofferdam_gofer::transport::{SeqPacket, Transport};
-use std::any::Any;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
@@ -26,13 +25,14 @@ impl GuestMemory for NoMemory {
     }
 }
 impl Caller for Root {
-    fn credentials(&self) -> Arc<Credentials> {
+    fn credentials(&self) -> &Arc<Credentials> {
         // The files belong to whoever runs the test.
         let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
-        Arc::new(Credentials {
+        // Lives as long as the test program.
+        Box::leak(Box::new(Arc::new(Credentials {
             effective: Caps::all(),
             ..Credentials::new(uid.as_raw(), gid.as_raw(), &[], Caps::all())
-        })
+        })))
     }
     fn memory(&self) -> &dyn GuestMemory {
         &NoMemory
@@ -51,9 +51,6 @@ impl Caller for Root {
     }
     fn file_size_limit(&self) -> u64 {
         1 << 40
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 const ROOT: Root = Root;

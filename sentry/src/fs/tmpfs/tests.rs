@@ -5,7 +5,6 @@ use crate::auth::{Caps, Credentials};
 use crate::usermem::{GuestMemory, KernelSink, KernelSource};
 use crate::vfs::names;
 use crate::vfs::*;
-use std::any::Any;
 
 /// Someone other than root.
 struct User(u32);
@@ -19,8 +18,14 @@ impl GuestMemory for NoMemory {
     }
 }
 impl Caller for User {
-    fn credentials(&self) -> Arc<Credentials> {
-        Arc::new(Credentials::new(self.0, self.0, &[], Caps::all()))
+    fn credentials(&self) -> &Arc<Credentials> {
+        // Lives as long as the test program.
+        Box::leak(Box::new(Arc::new(Credentials::new(
+            self.0,
+            self.0,
+            &[],
+            Caps::all(),
+        ))))
     }
     fn memory(&self) -> &dyn GuestMemory {
         &NoMemory
@@ -39,9 +44,6 @@ impl Caller for User {
     }
     fn file_size_limit(&self) -> u64 {
         u64::MAX
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 const ROOT: User = User(0);

@@ -9,7 +9,6 @@ use crate::sync::Events;
 use crate::time::{Instant, TimerQueue};
 use crate::usermem::{GuestMemory, KernelSink, KernelSource};
 use crate::vfs::{Caller, File, Inode, OpenFlags};
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
@@ -99,8 +98,14 @@ impl Process {
 }
 
 impl Caller for Process {
-    fn credentials(&self) -> Arc<Credentials> {
-        Arc::new(Credentials::new(1000, 1000, &[], Default::default()))
+    fn credentials(&self) -> &Arc<Credentials> {
+        // Lives as long as the test program.
+        Box::leak(Box::new(Arc::new(Credentials::new(
+            1000,
+            1000,
+            &[],
+            Default::default(),
+        ))))
     }
     fn memory(&self) -> &dyn GuestMemory {
         &self.memory
@@ -134,9 +139,6 @@ impl Caller for Process {
     }
     fn restart_after_signal(&self) {
         self.restarted.set(true);
-    }
-    fn as_any(&self) -> &dyn Any {
-        panic!("not asked for")
     }
 }
 

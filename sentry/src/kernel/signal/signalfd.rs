@@ -5,7 +5,7 @@ use super::own::take;
 use super::set::{SigSet, Signal};
 use crate::abi::{Errno, Result};
 use crate::fs::anon::{AnonKind, anon_file};
-use crate::kernel::cx::TaskCaller;
+use crate::kernel::task_of;
 use crate::kernel::{Task, ThreadGroup};
 use crate::sync::{Charge, Events, Mutex, Quota, Rank, WaitQueue};
 use crate::usermem::{Sink, put_all};
@@ -167,8 +167,7 @@ impl FileOps for SignalFd {
         if dst.remaining() < size_of::<Record>() {
             return Err(Errno::EINVAL);
         }
-        let caller: &TaskCaller = cx.as_any().downcast_ref().ok_or(Errno::EINVAL)?;
-        let task = &caller.task;
+        let task = task_of(cx).ok_or(Errno::EINVAL)?;
         let mask = {
             let mut i = self.inner.lock();
             i.task = Arc::downgrade(task);

@@ -141,7 +141,7 @@ fn make(
 ) -> Result<Arc<Task>, SysErr> {
     let kernel = cx.kernel().clone();
     let has = |f| a.flags & f != 0;
-    let creds = cx.creds();
+    let creds = cx.creds().clone();
     let thread = cx.thread()?;
     if kernel.task_count() as u64 >= cx.limit(libc::RLIMIT_NPROC).min(PID_MAX as u64 / 2) {
         return Err(Errno::EAGAIN.into());
@@ -174,12 +174,12 @@ fn make(
         ..TaskLocal::default()
     };
     let fs = if has(FS) {
-        cx.fs()
+        cx.fs().clone()
     } else {
         Arc::new(cx.fs().duplicate())
     };
     let fds = if has(FILES) {
-        cx.fds()
+        cx.fds().clone()
     } else {
         Arc::new(cx.fds().duplicate())
     };
@@ -252,9 +252,9 @@ fn make(
         } else {
             a.exit_signal
         };
-        let node = Node {
+        let mut node = Node {
             group,
-            parent,
+            parent: 0,
             children: Vec::new(),
             threads: vec![task.clone()],
             life: Life::Alive,
@@ -263,6 +263,7 @@ fn make(
             execed: false,
             adopted: false,
         };
+        node.set_parent(parent);
         tree.nodes.insert(pid, node);
         if let Some(p) = tree.nodes.get_mut(&parent) {
             p.children.push(pid);

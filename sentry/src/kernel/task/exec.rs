@@ -243,7 +243,6 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     }
     let old_thread = task.replace_thread(p.token, Some(thread.into()));
     task.set_mm(p.mm.clone());
-    cx.mm = p.mm.clone();
     if let Some(t) = old_thread {
         t.terminate();
     }
@@ -285,8 +284,7 @@ fn become_leader(cx: &Cx<'_>) {
 
 fn close_on_exec(cx: &Cx<'_>) {
     let mut fds = cx.task.fds();
-    // One reference is the task's, one is `fds`.
-    if Arc::strong_count(&fds) > 2 {
+    if fds.is_shared() {
         fds = Arc::new(fds.duplicate());
         cx.task.set_fds(fds.clone());
     }

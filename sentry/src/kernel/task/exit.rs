@@ -51,8 +51,8 @@ pub fn exit_task(cx: &mut Cx<'_>, status: ExitStatus) {
 
 /// Drops the task's descriptors, as its last user closing them.
 fn release_fds(task: &Arc<Task>) {
-    let old = task.set_fds(Arc::default());
-    if Arc::strong_count(&old) == 1 {
+    let (old, last) = task.set_fds(Arc::default());
+    if last {
         let tgid = task.group().pid();
         for e in old.remove_where(|_, _| true) {
             e.file.closed(old.id(), tgid);
@@ -184,7 +184,7 @@ fn process_ended(
     for child in &children {
         let mut zombie = None;
         if let Some(n) = tree.nodes.get_mut(child) {
-            n.parent = heir;
+            n.set_parent(heir);
             n.adopted |= unseen;
             n.exit_signal = libc::SIGCHLD;
             news.parent_died.extend(n.threads.iter().cloned());

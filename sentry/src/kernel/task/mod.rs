@@ -10,7 +10,7 @@ use crate::vfs::FsContext;
 use cofferdam_platform::{Registers, Thread, Token};
 use std::sync::Arc;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 pub mod clone;
 pub mod exec;
@@ -42,6 +42,8 @@ pub struct Task {
     group: Arc<ThreadGroup>,
     tid: AtomicI32,
     token: AtomicU64,
+    /// Counts changes of `shared` and `thread`.
+    generation: AtomicU32,
     /// What other tasks may look at.
     shared: Mutex<Shared>,
     /// The host thread that runs it; `None` once it has exited.
@@ -149,9 +151,22 @@ struct Shared {
     fds: Arc<FdTable>,
 }
 
+/// What a task has of [`Shared`] and its host thread, held by its worker so that a call need not lock and count.
+pub(super) struct Own {
+    /// [`Task::generation`] when it was taken.
+    generation: u32,
+    pub creds: Arc<Credentials>,
+    pub mm: Arc<MemoryManager>,
+    pub fs: Arc<FsContext>,
+    pub fds: Arc<FdTable>,
+    pub thread: Option<Arc<dyn Thread>>,
+}
+
 /// State only the running task (its worker) touches.
 #[derive(Default)]
 pub struct TaskLocal {
+    /// As the last run left it, while it counts.
+    own: Option<Own>,
     /// Guest registers at the last trap, or to resume with.
     pub regs: Registers,
     /// Progress of the system call in flight.
@@ -187,12 +202,14 @@ pub struct TaskLocal {
 
 impl Task {
     pub(super) fn new(kernel: &Arc<Kernel>, parts: TaskParts) -> Arc<Task> {
+        parts.fds.enter();
         let task = Arc::new_cyclic(|me| Task {
             me: me.clone(),
             kernel: kernel.clone(),
             group: parts.group,
             tid: AtomicI32::new(parts.tid),
             token: AtomicU64::new(parts.token.0),
+            generation: AtomicU32::new(0),
             shared: Mutex::new(
                 Rank::TASK,
                 Shared {
@@ -234,16 +251,56 @@ impl Task {
     ) -> Option<Arc<dyn Thread>> {
         let mut by_token = self.kernel.by_token.lock();
         by_token.remove(&self.token.load(Ordering::Relaxed));
+        self.kernel.departures.fetch_add(1, Ordering::Release);
         if new.is_some() {
             self.token.store(token.0, Ordering::Relaxed);
             by_token.extend(self.me.upgrade().map(|me| (token.0, me)));
         }
         drop(by_token);
-        std::mem::replace(&mut *self.thread.lock(), new)
+        let old = std::mem::replace(&mut *self.thread.lock(), new);
+        self.changed();
+        old
     }
     pub(super) fn set_mm(&self, mm: Arc<MemoryManager>) -> Arc<MemoryManager> {
         self.group.cpu.enter(Some(mm.space()));
-        std::mem::replace(&mut self.shared.lock().mm, mm)
+        self.change(|s| std::mem::replace(&mut s.mm, mm))
+    }
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+    fn change<T>(&self, f: impl FnOnce(&mut Shared) -> T) -> T {
+        let result = f(&mut self.shared.lock());
+        self.changed();
+        result
+    }
+    /// Takes what the task has: from `local` if it is still right.
+    pub(super) fn take_own(&self, local: &mut TaskLocal) -> Own {
+        match local.own.take() {
+            Some(own) if self.is_current(&own) => own,
+            _ => self.own(),
+        }
+    }
+    /// Keeps it for the next run unless it has changed.
+    pub(super) fn keep_own(&self, local: &mut TaskLocal, own: Own) {
+        if self.is_current(&own) {
+            local.own = Some(own);
+        }
+    }
+    pub(super) fn is_current(&self, own: &Own) -> bool {
+        own.generation == self.generation.load(Ordering::Acquire)
+    }
+    pub(super) fn own(&self) -> Own {
+        let generation = self.generation.load(Ordering::Acquire);
+        let thread = self.thread();
+        let s = self.shared.lock();
+        Own {
+            generation,
+            creds: s.creds.clone(),
+            mm: s.mm.clone(),
+            fs: s.fs.clone(),
+            fds: s.fds.clone(),
+            thread,
+        }
     }
     pub(super) fn set_tid(&self, tid: i32) {
         self.tid.store(tid, Ordering::Relaxed);
@@ -278,7 +335,7 @@ impl Task {
     }
     /// Replaces the identity. Only the task itself does this.
     pub fn set_creds(&self, creds: Credentials) {
-        self.shared.lock().creds = Arc::new(creds);
+        self.change(|s| s.creds = Arc::new(creds));
     }
     /// comm (PR_GET_NAME), at most 15 bytes.
     pub fn name(&self) -> Vec<u8> {
@@ -302,11 +359,14 @@ impl Task {
     }
     /// Gives the task its own or another file-system context (unshare, clone).
     pub fn set_fs(&self, fs: Arc<FsContext>) {
-        self.shared.lock().fs = fs;
+        drop(self.change(|s| std::mem::replace(&mut s.fs, fs)));
     }
-    /// Gives the task its own or another descriptor table.
-    pub fn set_fds(&self, fds: Arc<FdTable>) -> Arc<FdTable> {
-        std::mem::replace(&mut self.shared.lock().fds, fds)
+    /// Gives the task its own or another descriptor table. The old one, and whether the task was its last user.
+    pub fn set_fds(&self, fds: Arc<FdTable>) -> (Arc<FdTable>, bool) {
+        fds.enter();
+        let old = self.change(|s| std::mem::replace(&mut s.fds, fds));
+        let last = old.leave();
+        (old, last)
     }
     /// Whether it runs guest code or a worker runs its handler (procfs's R).
     pub fn is_running(&self) -> bool {

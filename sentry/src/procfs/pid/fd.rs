@@ -103,7 +103,7 @@ impl LinkTarget for FdLink {
             .may_inspect(cx)?;
         let file = entry(&self.subject, self.fd)?.file;
         Ok(match super::task_of(cx) {
-            Some(c) => file.display(&c.task.fs().root()),
+            Some(c) => file.display(&c.fs().root()),
             None => file.inode().describe(),
         })
     }

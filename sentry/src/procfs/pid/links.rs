@@ -36,8 +36,7 @@ impl PlaceLink {
 impl LinkTarget for PlaceLink {
     fn text(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
         let path = self.path(cx)?;
-        let root =
-            super::task_of(cx).map_or_else(|| path.mount.root_path(), |c| c.task.fs().root());
+        let root = super::task_of(cx).map_or_else(|| path.mount.root_path(), |c| c.fs().root());
         Ok(path.display(&root))
     }
     fn magic(&self, cx: &dyn Caller) -> Option<Result<MagicTarget>> {

@@ -92,7 +92,7 @@ impl Live {
         let Some(task) = &self.task else {
             return Ok(());
         };
-        if task_of(cx).is_some_and(|c| Arc::ptr_eq(c.task.group(), &self.group)) {
+        if task_of(cx).is_some_and(|c| Arc::ptr_eq(c.group(), &self.group)) {
             return Ok(());
         }
         let (me, it) = (cx.credentials(), task.creds());

@@ -53,7 +53,7 @@ pub(super) fn capget(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let creds = match header.pid {
-        0 => cx.creds(),
+        0 => cx.creds().clone(),
         pid => cx.kernel().task(pid).ok_or(Errno::ESRCH)?.creds(),
     };
     let part = |caps: Caps, word: usize| (caps.bits() >> (32 * word)) as u32;

@@ -1,14 +1,14 @@
 //! dup, dup2, dup3, close, close_range, lseek.
 
 use crate::abi::{Errno, Result};
-use crate::kernel::FdEntry;
+use crate::kernel::{FdEntry, FdTable};
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::vfs::{OpenFlags, Whence};
 use std::sync::Arc;
 
 /// Ends descriptors that were taken out of the table.
-fn finish_close(cx: &Cx<'_>, entries: impl IntoIterator<Item = FdEntry>) {
-    let table = cx.fds().id();
+fn finish_close(cx: &Cx<'_>, table: &FdTable, entries: impl IntoIterator<Item = FdEntry>) {
+    let table = table.id();
     let tgid = cx.group().pid();
     for e in entries {
         e.file.closed(table, tgid);
@@ -27,7 +27,7 @@ fn replace(cx: &Cx<'_>, old: Fd, new: Fd, cloexec: bool) -> Result<i64> {
     }
     let file = cx.file_any(old)?;
     let before = cx.fds().install_at(new.0, file, cloexec, limit)?;
-    finish_close(cx, before);
+    finish_close(cx, cx.fds(), before);
     Ok(new.0.into())
 }
 
@@ -52,7 +52,7 @@ pub(super) fn dup3(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 pub(super) fn close(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let fd: Fd = args.get(0);
     let entry = cx.fds().remove(fd.0)?;
-    finish_close(cx, [entry]);
+    finish_close(cx, cx.fds(), [entry]);
     Ok(0)
 }
 
@@ -66,16 +66,17 @@ pub(super) fn close_range(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if flags & !(UNSHARE | CLOEXEC) != 0 || first > last {
         return Err(Errno::EINVAL.into());
     }
+    let mut fds = cx.fds().clone();
     if flags & UNSHARE != 0 {
-        let own = Arc::new(cx.fds().duplicate());
-        drop(cx.task.set_fds(own));
+        fds = Arc::new(fds.duplicate());
+        cx.task.set_fds(fds.clone());
     }
     let within = |fd: i32| u32::try_from(fd).is_ok_and(|n| (first..=last).contains(&n));
     if flags & CLOEXEC != 0 {
-        cx.fds().for_each(|fd, e| e.cloexec |= within(fd));
+        fds.for_each(|fd, e| e.cloexec |= within(fd));
     } else {
-        let gone = cx.fds().remove_where(|fd, _| within(fd));
-        finish_close(cx, gone);
+        let gone = fds.remove_where(|fd, _| within(fd));
+        finish_close(cx, &fds, gone);
     }
     Ok(0)
 }

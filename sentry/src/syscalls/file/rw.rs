@@ -95,8 +95,8 @@ fn do_read(
     place: Place,
     flags: RwFlags,
 ) -> SysResult {
-    let mm = cx.mm.clone();
-    let mut dst = buffers.open(&*mm)?;
+    let mm = cx.mm;
+    let mut dst = buffers.open(&**mm)?;
     let caller = cx.caller();
     let outcome = match place {
         Place::Current => file.with_position(|pos| file.ops().read(file, &caller, &mut dst, pos)),
@@ -121,8 +121,11 @@ pub(super) fn within_file_limit(
     append: bool,
     len: usize,
 ) -> Result<usize> {
+    if file.inode().file_type() != FileType::Regular {
+        return Ok(len);
+    }
     let limit = cx.limit(libc::RLIMIT_FSIZE);
-    if limit == INFINITY || file.inode().file_type() != FileType::Regular {
+    if limit == INFINITY {
         return Ok(len);
     }
     let pos = if append {
@@ -146,14 +149,14 @@ fn do_write(
     place: Place,
     flags: RwFlags,
 ) -> SysResult {
-    let mm = cx.mm.clone();
-    let mut src = buffers.open(&*mm)?;
+    let mm = cx.mm;
+    let mut src = buffers.open(&**mm)?;
     let caller = cx.caller();
     let mut append = file.flags().contains(OpenFlags::APPEND);
     append |= flags.contains(RwFlags::APPEND);
     append &= !flags.contains(RwFlags::NOAPPEND);
     let nonblock = file.nonblocking() || flags.contains(RwFlags::NOWAIT);
-    let stream = !file.ops().seekable() && file.ops().wait_queue().is_some();
+    let stream = || !file.ops().seekable() && file.ops().wait_queue().is_some();
     let mut done = cx.progress().done;
     src.skip(done);
     loop {
@@ -174,7 +177,7 @@ fn do_write(
                 done = done.saturating_add(n);
                 cx.progress().done = done;
                 // Streams that were full in the middle are asked once more, to wait for the rest.
-                if !stream || n == 0 || src.remaining() == 0 {
+                if n == 0 || src.remaining() == 0 || !stream() {
                     break;
                 }
             }

@@ -444,8 +444,8 @@ pub(super) fn vmsplice(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     }
     let file = cx.file(args.get(0))?;
     let pipe = pipe_of(&file).cloned().ok_or(Errno::EBADF)?;
-    let mm = cx.mm.clone();
-    let mut iov = IoVecs::read(&*mm, args.get(1), args.get(2))?;
+    let mm = cx.mm;
+    let mut iov = IoVecs::read(&**mm, args.get(1), args.get(2))?;
     if Sink::remaining(&iov) == 0 {
         return Ok(0);
     }

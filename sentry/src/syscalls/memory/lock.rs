@@ -7,7 +7,7 @@ use crate::syscalls::{Args, Cx, SysResult};
 pub fn mlock(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let limits = cx.mm_limits();
     cx.mm
-        .mlock(&*cx.thread()?, a.get(0), a.get(1), false, &limits)?;
+        .mlock(cx.thread()?, a.get(0), a.get(1), false, &limits)?;
     Ok(0)
 }
 
@@ -20,7 +20,7 @@ pub fn mlock2(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     }
     let limits = cx.mm_limits();
     cx.mm
-        .mlock(&*cx.thread()?, a.get(0), a.get(1), flags != 0, &limits)?;
+        .mlock(cx.thread()?, a.get(0), a.get(1), flags != 0, &limits)?;
     Ok(0)
 }
 

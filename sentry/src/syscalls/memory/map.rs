@@ -49,12 +49,12 @@ pub fn mmap(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         what,
     };
     let limits = cx.mm_limits();
-    Ok(address(cx.mm.mmap(&*cx.thread()?, &request, &limits)?))
+    Ok(address(cx.mm.mmap(cx.thread()?, &request, &limits)?))
 }
 
 /// munmap(2).
 pub fn munmap(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    cx.mm.munmap(&*cx.thread()?, a.get(0), a.get(1))?;
+    cx.mm.munmap(cx.thread()?, a.get(0), a.get(1))?;
     Ok(0)
 }
 
@@ -84,7 +84,7 @@ pub fn mprotect(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     }
     let limits = cx.mm_limits();
     cx.mm.mprotect(
-        &*cx.thread()?,
+        cx.thread()?,
         addr,
         len,
         prot_of(raw),
@@ -108,7 +108,7 @@ pub fn mremap(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         new_addr: a.get(4),
     };
     let limits = cx.mm_limits();
-    Ok(address(cx.mm.mremap(&*cx.thread()?, &request, &limits)?))
+    Ok(address(cx.mm.mremap(cx.thread()?, &request, &limits)?))
 }
 
 /// madvise(2).
@@ -119,14 +119,14 @@ pub fn madvise(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     if matches!(advice, HWPOISON | SOFT_OFFLINE) {
         return Err(Errno::EPERM.into());
     }
-    cx.mm.madvise(&*cx.thread()?, a.get(0), a.get(1), advice)?;
+    cx.mm.madvise(cx.thread()?, a.get(0), a.get(1), advice)?;
     Ok(0)
 }
 
 /// brk(2).
 pub fn brk(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let limits = cx.mm_limits();
-    Ok(address(cx.mm.brk(&*cx.thread()?, a.get(0), &limits)?))
+    Ok(address(cx.mm.brk(cx.thread()?, a.get(0), &limits)?))
 }
 
 /// msync(2).

@@ -37,7 +37,7 @@ pub fn remap_file_pages(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         offset,
     };
     let limits = cx.mm_limits();
-    cx.mm.mmap(&*cx.thread()?, &request, &limits)?;
+    cx.mm.mmap(cx.thread()?, &request, &limits)?;
     Ok(0)
 }
 
@@ -94,6 +94,6 @@ pub fn membarrier(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         REGISTER_SYNC_CORE => (true, true),
         _ => return Err(Errno::EINVAL.into()),
     };
-    cx.mm.membarrier(&*cx.thread()?, sync_core, register)?;
+    cx.mm.membarrier(cx.thread()?, sync_core, register)?;
     Ok(0)
 }

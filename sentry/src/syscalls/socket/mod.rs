@@ -16,7 +16,7 @@ use crate::abi::{Errno, Result};
 use crate::kernel::Cx;
 use crate::net::socket::{Socket, socket_of};
 use crate::net::{NetNamespace, SockCx};
-use crate::vfs::{File, FsContext};
+use crate::vfs::File;
 use ArgKind::{Hex, InBuf, Int, OutBuf, Ptr, SockAddr, Uint};
 use std::sync::Arc;
 
@@ -119,9 +119,8 @@ fn socket(cx: &Cx<'_>, fd: Fd) -> Result<(Arc<File>, Arc<dyn Socket>)> {
 /// Runs `f` with the caller as sockets see it.
 fn with_caller<R>(cx: &Cx<'_>, f: impl FnOnce(&SockCx<'_>) -> R) -> R {
     let caller = cx.caller();
-    let fs: Arc<FsContext> = cx.fs();
     f(&SockCx {
         caller: &caller,
-        fs: Some(&fs),
+        fs: Some(cx.fs()),
     })
 }

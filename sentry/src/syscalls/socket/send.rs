@@ -22,8 +22,8 @@ pub(super) fn sendto(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     };
     let flags = MsgFlags::from_bits_retain(args.get(3));
     let (buf, len): (u64, usize) = (args.get(1), args.get(2));
-    let mm = cx.mm.clone();
-    let src = IoVecs::single(&*mm, buf, len);
+    let mm = cx.mm;
+    let src = IoVecs::single(&**mm, buf, len);
     transmit(cx, &file, &*socket, src, to, Vec::new(), flags)
 }
 
@@ -36,10 +36,10 @@ fn send_one(cx: &mut Cx<'_>, fd: Fd, ptr: UserPtr<MsgHdr>, flags: MsgFlags) -> S
     let (file, socket) = socket(cx, fd)?;
     let hdr = MsgHdr::read(cx, ptr)?;
     let to = hdr.destination(cx)?;
-    let mm = cx.mm.clone();
+    let mm = cx.mm;
     let src = {
         let n = usize::try_from(hdr.iov_count()).map_err(|_| Errno::EMSGSIZE)?;
-        IoVecs::read(&*mm, hdr.iov_addr(), n)?
+        IoVecs::read(&**mm, hdr.iov_addr(), n)?
     };
     let len = usize::try_from(hdr.control_len).unwrap_or(usize::MAX);
     let cmsgs = if hdr.control == 0 || len == 0 {

@@ -79,7 +79,7 @@ pub fn shmat(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let limits = cx.mm_limits();
     let at = cx
         .mm
-        .mmap(&*cx.thread()?, &request, &limits)
+        .mmap(cx.thread()?, &request, &limits)
         .map_err(|e| match SysErr::from(e) {
             SysErr::Errno(Errno::EEXIST) => Errno::EINVAL.into(),
             e => e,
@@ -92,7 +92,7 @@ pub fn shmat(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 
 /// shmdt(2).
 pub fn shmdt(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    let mem = cx.mm.detach(&*cx.thread()?, a.get(0))?;
+    let mem = cx.mm.detach(cx.thread()?, a.get(0))?;
     let ns = namespace(cx);
     for o in ns.shm.all() {
         let mut s = o.state.lock();
