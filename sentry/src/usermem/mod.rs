@@ -11,6 +11,11 @@ pub use io::{IoVecs, KernelSink, KernelSource, MAX_RW_COUNT, Sink, Source, UIO_M
 use crate::abi::{Errno, Result};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
+/// Bytes of a string that need no allocation.
+const TEXT_INLINE: usize = 256;
+/// A string of the guest's; short ones without allocation.
+pub type PathText = smallvec::SmallVec<[u8; TEXT_INLINE]>;
+
 /// Guest memory of one address space. Copies honour protections and stop at the first byte that cannot be accessed.
 pub trait GuestMemory: Send + Sync {
     /// Copies from the guest; returns how many leading bytes could be read.
@@ -79,35 +84,36 @@ impl dyn GuestMemory + '_ {
     /// # Errors
     /// EFAULT; ENAMETOOLONG if there is no NUL within `max` bytes.
     pub fn read_cstr(&self, s: UserStr, max: usize) -> Result<Vec<u8>> {
-        let mut out = Vec::new();
+        self.read_text(s, max).map(PathText::into_vec)
+    }
+    /// Reads a path: at most PATH_MAX (4096) bytes with its NUL.
+    pub fn read_path(&self, s: UserStr) -> Result<PathText> {
+        self.read_text(s, 4096)
+    }
+    fn read_text(&self, s: UserStr, max: usize) -> Result<PathText> {
+        let mut out = PathText::new();
         let mut addr = s.addr();
         while out.len() < max {
             // Up to the end of the page, so that a string that ends before an unmapped page is read whole.
             let room = 4096 - usize::try_from(addr % 4096).unwrap_or(0);
-            let mut chunk = [0u8; 4096];
+            let old = out.len();
             let want = room
-                .min(max - out.len())
-                .min(if out.is_empty() { 256 } else { 4096 });
-            let Some(buf) = chunk.get_mut(..want) else {
-                return Err(Errno::EFAULT);
-            };
-            let got = self.read_partial(addr, buf);
-            let bytes = buf.get(..got).unwrap_or(&[]);
+                .min(max - old)
+                .min(if old == 0 { TEXT_INLINE } else { 4096 });
+            out.resize(old + want, 0);
+            let fresh = out.get_mut(old..).unwrap_or_default();
+            let got = self.read_partial(addr, fresh).min(want);
+            let bytes = fresh.get(..got).unwrap_or_default();
             if let Some(nul) = bytes.iter().position(|b| *b == 0) {
-                out.extend_from_slice(bytes.get(..nul).unwrap_or(&[]));
+                out.truncate(old + nul);
                 return Ok(out);
             }
             if got < want {
                 return Err(Errno::EFAULT);
             }
-            out.extend_from_slice(bytes);
             addr = addr.checked_add(got as u64).ok_or(Errno::EFAULT)?;
         }
         Err(Errno::ENAMETOOLONG)
-    }
-    /// Reads a path: at most PATH_MAX (4096) bytes with its NUL.
-    pub fn read_path(&self, s: UserStr) -> Result<Vec<u8>> {
-        self.read_cstr(s, 4096)
     }
 }
 

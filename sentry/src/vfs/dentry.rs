@@ -37,7 +37,8 @@ struct Place {
 
 #[derive(Default)]
 struct Cache {
-    children: HashMap<Name, Child>,
+    /// Names come from guests, who must not be able to make them collide: the hash is keyed.
+    children: HashMap<Name, Child, ahash::RandomState>,
     /// Changes of the directory's names that have finished.
     changes: u64,
     /// Whether the pruning ring knows this directory.

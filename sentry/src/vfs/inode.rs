@@ -5,6 +5,7 @@ use super::file::{FileOps, OpenFlags};
 use crate::abi::{Errno, Result};
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A shared inode.
 pub type InodeRef = Arc<dyn Inode>;
@@ -63,6 +64,14 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// Now to within a few milliseconds, in half the time.
+    pub fn coarse() -> Timestamp {
+        let ns = crate::time::Clock::RealtimeCoarse.now();
+        Timestamp {
+            sec: (ns / 1_000_000_000) as i64,
+            nsec: (ns % 1_000_000_000) as u32,
+        }
+    }
     /// Now on CLOCK_REALTIME.
     pub fn now() -> Timestamp {
         let ns = crate::time::realtime_ns();
@@ -100,6 +109,14 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// What decides on access.
+    pub fn permissions(&self) -> Permissions {
+        Permissions {
+            perm: self.perm,
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
     /// `st_mode`.
     pub fn mode(&self) -> u32 {
         self.file_type.mode_bits() | self.perm
@@ -158,28 +175,44 @@ bitflags::bitflags! {
 pub struct InodeMeta {
     /// Slots that VFS layers fill on first use, keyed by type.
     extensions: parking_lot::Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
+    /// Whether there is any.
+    used: AtomicBool,
 }
 
 impl InodeMeta {
     /// The extension of type `T`, made on first use.
     pub fn extension<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         let mut v = self.extensions.lock();
-        for e in v.iter() {
-            if let Ok(t) = e.clone().downcast::<T>() {
-                return t;
-            }
+        if let Some(t) = find(&v) {
+            return t;
         }
         let t = Arc::new(T::default());
         v.push(t.clone());
+        self.used.store(true, Ordering::Release);
         t
     }
     /// The extension of type `T` if it was ever used.
     pub fn existing<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.extensions
-            .lock()
-            .iter()
-            .find_map(|e| e.clone().downcast::<T>().ok())
+        if !self.used.load(Ordering::Acquire) {
+            return None;
+        }
+        find(&self.extensions.lock())
     }
+}
+
+fn find<T: Any + Send + Sync>(extensions: &[Arc<dyn Any + Send + Sync>]) -> Option<Arc<T>> {
+    let found = extensions.iter().find(|e| (***e).is::<T>())?;
+    found.clone().downcast().ok()
+}
+
+/// What decides on access to an inode.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Permissions {
+    /// Permission bits, 0o7777.
+    pub perm: u32,
+    pub uid: u32,
+    pub gid: u32,
 }
 
 /// One file system object. The VFS has resolved paths and checked permissions (search, write, sticky) before it calls;
@@ -192,6 +225,10 @@ pub trait Inode: Any + Send + Sync {
     fn file_type(&self) -> FileType;
     /// Attributes now.
     fn stat(&self) -> Result<Stat>;
+    /// Of the attributes those that decide on access: asked for each directory of a path.
+    fn permissions(&self) -> Result<Permissions> {
+        self.stat().map(|s| s.permissions())
+    }
     /// Changes attributes; ctime follows by itself. ENOSPC, EROFS, EPERM, EFBIG.
     fn set_attr(&self, cx: &dyn Caller, changes: &SetAttr) -> Result<()>;
     /// Of the file system that this inode is in.

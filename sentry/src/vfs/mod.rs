@@ -29,7 +29,8 @@ pub use file::{
     DirEntry, File, FileOps, MagicTarget, MapSource, OWN_POSITION, OpenFlags, Readdir, Whence,
 };
 pub use inode::{
-    FileType, Inode, InodeMeta, InodeRef, RenameFlags, SetAttr, SetTime, Stat, StatFs, Timestamp,
+    FileType, Inode, InodeMeta, InodeRef, Permissions, RenameFlags, SetAttr, SetTime, Stat, StatFs,
+    Timestamp,
 };
 pub use mount::{Mount, MountFlags, MountNamespace, SuperBlock};
 pub use open::{OpenHow, open, open_exec, open_path};

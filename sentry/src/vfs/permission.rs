@@ -1,7 +1,7 @@
 //! Who may do what: mode bits, ownership, capabilities, sticky directories (path_resolution(7), inode(7)).
 
 use super::caller::Caller;
-use super::inode::{FileType, Inode, InodeRef, Stat};
+use super::inode::{FileType, Inode, InodeRef, Permissions, Stat};
 use super::mount::MountFlags;
 use super::path::Path;
 use crate::abi::{Errno, Result};
@@ -39,11 +39,11 @@ pub fn check_as(cx: &dyn Caller, creds: &Credentials, inode: &InodeRef, mask: u3
     {
         return Ok(());
     }
-    check_mode(creds, &inode.stat()?, mask)
+    check_mode(creds, inode.file_type(), inode.permissions()?, mask)
 }
 
 /// The decision by attributes alone.
-pub fn check_mode(creds: &Credentials, st: &Stat, mask: u32) -> Result<()> {
+pub fn check_mode(creds: &Credentials, kind: FileType, st: Permissions, mask: u32) -> Result<()> {
     let bits = if creds.fsuid == st.uid {
         st.perm >> 6
     } else if creds.in_group(st.gid) {
@@ -54,7 +54,7 @@ pub fn check_mode(creds: &Credentials, st: &Stat, mask: u32) -> Result<()> {
     if bits & mask == mask {
         return Ok(());
     }
-    let dir = st.file_type == FileType::Directory;
+    let dir = kind == FileType::Directory;
     if dir {
         if mask & WRITE == 0 && creds.has(Caps::DAC_READ_SEARCH) {
             return Ok(());
@@ -159,11 +159,11 @@ pub fn written(cx: &dyn Caller, inode: &dyn Inode) -> Result<()> {
     if inode.file_type() != FileType::Regular {
         return Ok(());
     }
-    let st = inode.stat()?;
+    let st = inode.permissions()?;
     if st.perm & (SETUID | SETGID) == 0 || cx.credentials().has(Caps::FSETID) {
         return Ok(());
     }
-    let perm = without_setid(st.file_type, st.perm);
+    let perm = without_setid(FileType::Regular, st.perm);
     if perm == st.perm {
         return Ok(());
     }

@@ -13,6 +13,8 @@ use super::path::{PATH_MAX, Path};
 use super::permission::{self, EXEC};
 use crate::abi::{Errno, Result};
 use crate::auth::Credentials;
+use smallvec::{SmallVec, smallvec};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Most symbolic links in one walk.
@@ -83,10 +85,12 @@ pub struct Walk<'a> {
     cx: &'a dyn Caller,
     creds: &'a Credentials,
     flags: WalkFlags,
-    root: Path,
+    fs: &'a FsContext,
+    /// The start of absolute paths, once it was needed.
+    root: Option<Path>,
     at: Path,
     /// Texts still to walk, innermost last, each with the position reached.
-    rest: Vec<(Vec<u8>, usize)>,
+    rest: SmallVec<[(Cow<'a, [u8]>, usize); 2]>,
     links: u32,
     renames: u64,
     /// The last step was a magic link: its target is taken as it is.
@@ -100,9 +104,9 @@ impl<'a> Walk<'a> {
     /// ENOENT for an empty path without EMPTY_PATH; ENAMETOOLONG; EXDEV for an absolute path with BENEATH.
     pub fn new(
         cx: &'a dyn Caller,
-        fs: &FsContext,
+        fs: &'a FsContext,
         start: &At,
-        path: &[u8],
+        path: &'a [u8],
         flags: WalkFlags,
     ) -> Result<Walk<'a>> {
         if path.is_empty() && !flags.contains(WalkFlags::EMPTY_PATH) {
@@ -122,12 +126,11 @@ impl<'a> Walk<'a> {
         };
         let (root, at) = if confined {
             let p = from(start);
-            (p.clone(), p)
+            (Some(p.clone()), p)
         } else if absolute {
-            let r = fs.root();
-            (r.clone(), r)
+            (None, fs.root())
         } else {
-            (fs.root(), from(start))
+            (None, from(start))
         };
         if !absolute && !path.is_empty() && !at.is_dir() {
             return Err(Errno::ENOTDIR);
@@ -136,13 +139,18 @@ impl<'a> Walk<'a> {
             creds: cx.credentials(),
             cx,
             flags,
+            fs,
             root,
             at,
-            rest: vec![(path.to_vec(), 0)],
+            rest: smallvec![(Cow::Borrowed(path), 0)],
             links: 0,
             renames: rename_count(),
             jumped: false,
         })
+    }
+
+    fn root(&mut self) -> &Path {
+        self.root.get_or_insert_with(|| self.fs.root())
     }
 
     /// Where the walk is.
@@ -200,15 +208,29 @@ impl<'a> Walk<'a> {
                 b".." => self.up()?,
                 _ if last => return Ok(Last::Name(name, slashes)),
                 _ => {
-                    let child = self.child(&name)?.ok_or(Errno::ENOENT)?;
-                    if child.inode().file_type() == FileType::Symlink {
-                        self.follow(&child)?;
-                    } else {
-                        self.at = child;
+                    if let Some(link) = self.step(&name)? {
+                        self.follow(&link)?;
                     }
                 }
             }
         }
+    }
+
+    /// Goes to the child `name`; stays and returns it if it is a symbolic link.
+    fn step(&mut self, name: &[u8]) -> Result<Option<Path>> {
+        if name.len() > NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let dentry = self.at.dentry.lookup(name)?.ok_or(Errno::ENOENT)?;
+        if dentry.is_mountpoint() {
+            self.at = self.child(name)?.ok_or(Errno::ENOENT)?;
+        } else if dentry.inode().file_type() == FileType::Symlink {
+            let mount = self.at.mount.clone();
+            return Ok(Some(Path { mount, dentry }));
+        } else {
+            self.at.dentry = dentry;
+        }
+        Ok(None)
     }
 
     /// What `name` is here, across mounts; `None` if it does not exist. Links are not followed.
@@ -287,20 +309,21 @@ impl<'a> Walk<'a> {
             if self.flags.contains(WalkFlags::BENEATH) {
                 return Err(Errno::EXDEV);
             }
-            if self.flags.contains(WalkFlags::NO_XDEV)
-                && !Arc::ptr_eq(&self.at.mount, &self.root.mount)
+            let root = self.root().clone();
+            if self.flags.contains(WalkFlags::NO_XDEV) && !Arc::ptr_eq(&self.at.mount, &root.mount)
             {
                 return Err(Errno::EXDEV);
             }
-            self.at = self.root.clone();
+            self.at = root;
         }
-        self.rest.push((text, 0));
+        self.rest.push((Cow::Owned(text), 0));
         Ok(())
     }
 
     /// "..".
     pub(super) fn up(&mut self) -> Result<()> {
-        if self.at == self.root {
+        let root = self.root().clone();
+        if self.at == root {
             return if self.flags.contains(WalkFlags::BENEATH) {
                 Err(Errno::EXDEV)
             } else {
@@ -309,7 +332,7 @@ impl<'a> Walk<'a> {
         }
         let mut at = self.at.clone();
         while Arc::ptr_eq(&at.dentry, at.mount.root()) {
-            if at == self.root {
+            if at == root {
                 return Ok(());
             }
             match at.mount.mountpoint() {
@@ -322,7 +345,7 @@ impl<'a> Walk<'a> {
                 None => return Ok(()),
             }
         }
-        if at == self.root {
+        if at == root {
             self.at = at;
             return Ok(());
         }
@@ -356,16 +379,17 @@ impl<'a> Walk<'a> {
                 Last::DotDot => self.up()?,
                 Last::Name(name, slashes) => {
                     directory |= slashes;
-                    let child = self.child(&name)?.ok_or(Errno::ENOENT)?;
-                    let is_link = child.inode().file_type() == FileType::Symlink;
-                    if is_link && (follow_last || slashes) {
-                        self.follow(&child)?;
+                    if let Some(link) = self.step(&name)? {
+                        if !follow_last && !slashes {
+                            self.at = link;
+                            break;
+                        }
+                        self.follow(&link)?;
                         if self.jumped {
                             break;
                         }
                         continue;
                     }
-                    self.at = child;
                 }
             }
             break;

@@ -8,8 +8,8 @@ use super::{GoferFs, Key, errno};
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::{
-    Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, RenameFlags, SetAttr, Stat,
-    StatFs, permission,
+    Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, Permissions, RenameFlags,
+    SetAttr, Stat, StatFs, permission,
 };
 use cofferdam_gofer::client::{Created, Handle, NodeRef};
 use cofferdam_gofer::protocol::{self, Access, Attr, Owner};
@@ -372,6 +372,14 @@ impl Inode for GoferInode {
     }
     fn stat(&self) -> Result<Stat> {
         Ok(attr::to_stat(&self.fs, &self.attr()?))
+    }
+    fn permissions(&self) -> Result<Permissions> {
+        let a = self.attr()?;
+        Ok(Permissions {
+            perm: a.mode & 0o7777,
+            uid: a.uid,
+            gid: a.gid,
+        })
     }
     fn set_attr(&self, _: &dyn Caller, changes: &SetAttr) -> Result<()> {
         self.fs.want_write()?;

@@ -205,7 +205,11 @@ impl OverlayDirectory {
                 if is_whiteout(&u) || self.is_copy_in_place(&u, &e.name) != lower_part {
                     return None;
                 }
-                let (_, ino) = self.inode.fs.identity(Some(&u), origin(&u).as_ref()).ok()?;
+                let lower = origin(&u).map(|l| l.stat()).transpose().ok()?;
+                let upper = u.stat().ok()?;
+                let (_, ino) = (self.inode.fs)
+                    .identity(Some(&upper), lower.as_ref())
+                    .ok()?;
                 Some((ino, u.file_type()))
             }
             (None, true) => Some((e.ino, e.file_type)),

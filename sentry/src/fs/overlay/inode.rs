@@ -6,8 +6,8 @@ use super::{MAGIC, Overlay};
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::{
-    Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, RenameFlags, SetAttr, Stat,
-    StatFs,
+    Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, Permissions, RenameFlags,
+    SetAttr, Stat, StatFs,
 };
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -119,9 +119,16 @@ impl Inode for OverlayInode {
         let l = self.lower.as_ref().map(|i| i.stat()).transpose()?;
         let nlink = self.nlink(u.as_ref(), l.as_ref());
         let mut st = u.or(l).ok_or(Errno::EIO)?;
-        (st.dev, st.ino) = self.fs.identity(upper.as_ref(), self.lower.as_ref())?;
+        (st.dev, st.ino) = self.fs.identity(u.as_ref(), l.as_ref())?;
         st.nlink = nlink;
         Ok(st)
+    }
+    fn permissions(&self) -> Result<Permissions> {
+        match &*self.state.lock() {
+            State { upper: Some(u), .. } => return u.permissions(),
+            State { upper: None, .. } => {}
+        }
+        self.lower.as_ref().ok_or(Errno::EIO)?.permissions()
     }
     fn set_attr(&self, cx: &dyn Caller, changes: &SetAttr) -> Result<()> {
         // What is cut to nothing need not be copied.

@@ -5,7 +5,7 @@ use super::{Overlay, UPPER_INO};
 use crate::abi::{Errno, Result};
 use crate::fs::tmpfs::TmpfsInode;
 use crate::sync::{Mutex, Rank};
-use crate::vfs::{Inode, InodeRef};
+use crate::vfs::{Inode, InodeRef, Stat};
 use std::sync::{Arc, Weak};
 
 /// With an upper inode.
@@ -140,11 +140,10 @@ impl Overlay {
     /// Device and inode number of an object with these layers.
     pub(super) fn identity(
         &self,
-        upper: Option<&InodeRef>,
-        lower: Option<&InodeRef>,
+        upper: Option<&Stat>,
+        lower: Option<&Stat>,
     ) -> Result<(u64, u64)> {
-        if let Some(l) = lower {
-            let st = l.stat()?;
+        if let Some(st) = lower {
             let dev = if st.dev == self.lower_dev {
                 self.dev
             } else {
@@ -152,7 +151,7 @@ impl Overlay {
             };
             return Ok((dev, st.ino));
         }
-        let ino = upper.ok_or(Errno::EIO)?.stat()?.ino;
+        let ino = upper.ok_or(Errno::EIO)?.ino;
         Ok((self.dev, ino.saturating_add(UPPER_INO)))
     }
 }

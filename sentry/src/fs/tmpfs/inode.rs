@@ -8,8 +8,8 @@ use super::{PAGE, Tmpfs, TmpfsOptions, is_special};
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::{
-    Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, RenameFlags, SetAttr,
-    SetTime, Stat, StatFs, Timestamp, permission,
+    Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, Permissions, RenameFlags,
+    SetAttr, SetTime, Stat, StatFs, Timestamp, permission,
 };
 use std::any::Any;
 use std::sync::Arc;
@@ -185,10 +185,10 @@ impl TmpfsInode {
     }
     /// The contents were read: atime, by the rules of relatime.
     pub(super) fn accessed(&self) {
-        let now = Timestamp::now();
         let mut a = self.attr.lock();
-        if a.atime <= a.mtime || a.atime <= a.ctime || a.atime.sec < now.sec.saturating_sub(86400) {
-            a.atime = now;
+        let day_old = || a.atime.sec < Timestamp::coarse().sec.saturating_sub(86400);
+        if a.atime <= a.mtime || a.atime <= a.ctime || day_old() {
+            a.atime = Timestamp::now();
         }
     }
     /// Size and 512-byte blocks.
@@ -262,6 +262,14 @@ impl Inode for TmpfsInode {
             mtime: a.mtime,
             ctime: a.ctime,
             btime: a.btime,
+        })
+    }
+    fn permissions(&self) -> Result<Permissions> {
+        let a = self.attr.lock();
+        Ok(Permissions {
+            perm: a.perm,
+            uid: a.uid,
+            gid: a.gid,
         })
     }
     fn set_attr(&self, _cx: &dyn Caller, c: &SetAttr) -> Result<()> {

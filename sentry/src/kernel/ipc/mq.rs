@@ -207,7 +207,12 @@ impl MqNamespace {
                     2 => 6,
                     _ => return Err(Errno::EINVAL),
                 };
-                crate::vfs::permission::check_mode(&creds, &q.stat()?, wanted)?;
+                crate::vfs::permission::check_mode(
+                    creds,
+                    FileType::Regular,
+                    q.permissions()?,
+                    wanted,
+                )?;
                 q.clone()
             }
             None => {

@@ -73,7 +73,7 @@ fn prepare(
     envp: u64,
     flags: i32,
 ) -> Result<Prepared> {
-    let name = cx.mem().read_path(path)?;
+    let name = cx.mem().read_path(path)?.into_vec();
     if flags & !(libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW) != 0 {
         return Err(Errno::EINVAL);
     }

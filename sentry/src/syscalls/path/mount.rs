@@ -24,7 +24,7 @@ fn optional(cx: &Cx<'_>, s: UserStr) -> Result<Vec<u8>> {
     if s.is_null() {
         return Ok(Vec::new());
     }
-    cx.mem().read_path(s)
+    Ok(cx.mem().read_path(s)?.into_vec())
 }
 
 fn mount_flags(bits: u64) -> MountFlags {

@@ -5,11 +5,11 @@ use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::fs::devices::makedev;
 use crate::syscalls::{Args, Cx, Fd, SysResult};
-use crate::usermem::UserStr;
+use crate::usermem::{PathText, UserStr};
 use crate::vfs::{At, FileType, RenameFlags, names};
 
 /// Reads a path and finds where it starts.
-fn read(cx: &Cx<'_>, fd: Fd, path: UserStr) -> Result<(At, Vec<u8>)> {
+fn read(cx: &Cx<'_>, fd: Fd, path: UserStr) -> Result<(At, PathText)> {
     let path = cx.mem().read_path(path)?;
     Ok((start(cx, fd, &path)?, path))
 }

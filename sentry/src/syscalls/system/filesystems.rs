@@ -11,7 +11,7 @@ pub(super) fn sysfs(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     match args.get::<i32>(0) {
         1 => {
             let name = cx.mem().read_path(UserStr(args.get(1)))?;
-            let index = filesystem_names().position(|n| n.as_bytes() == name);
+            let index = filesystem_names().position(|n| n.as_bytes() == &*name);
             let index = index.and_then(|i| i64::try_from(i).ok());
             Ok(index.ok_or(Errno::EINVAL)?)
         }
