@@ -133,6 +133,10 @@ static void attack(u64 seed, int root, int depth)
     struct rlimit limit = {200, 200}, files = {512, 512};
     prlimit(0, RLIMIT_NPROC, &limit, NULL);
     prlimit(0, RLIMIT_NOFILE, &files, NULL);
+    /* The host's memory is not what is attacked. */
+    struct rlimit size = {16 << 20, 16 << 20}, space = {1 << 30, 1 << 30};
+    prlimit(0, RLIMIT_FSIZE, &size, NULL);
+    prlimit(0, RLIMIT_AS, &space, NULL);
     if (!root) {
         raw(SYS_setresgid, 1000, 1000, 1000, 0, 0, 0);
         raw(SYS_setresuid, 1000, 1000, 1000, 0, 0, 0);

@@ -1,7 +1,7 @@
 //! Descriptor tables (`struct files_struct`).
 
 use crate::abi::{Errno, Result};
-use crate::sync::{Mutex, Rank};
+use crate::sync::{Charge, Mutex, Quota, Rank};
 use crate::vfs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,9 +26,13 @@ pub struct FdTable {
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-#[derive(Default, Clone)]
+/// Slots of all tables of the sandbox: a table may have a million of them, and every fork copies it.
+static SLOTS: Quota = Quota::new(8 << 20);
+
+#[derive(Default)]
 struct Inner {
     slots: Vec<Option<FdEntry>>,
+    charge: Option<Charge>,
     /// No free slot below this index.
     first_free: usize,
 }
@@ -36,6 +40,31 @@ struct Inner {
 impl Default for FdTable {
     fn default() -> Self {
         FdTable::with(Inner::default())
+    }
+}
+
+impl Inner {
+    /// Makes slots up to `at`.
+    ///
+    /// # Errors
+    /// ENFILE if the sandbox has too many.
+    fn reach(&mut self, at: usize) -> Result<()> {
+        let len = at + 1;
+        if len <= self.slots.len() {
+            return Ok(());
+        }
+        let taken = match &mut self.charge {
+            Some(c) => c.resize(len),
+            none => {
+                *none = SLOTS.charge(len);
+                none.is_some()
+            }
+        };
+        if !taken {
+            return Err(Errno::ENFILE);
+        }
+        self.slots.resize(len, None);
+        Ok(())
     }
 }
 
@@ -92,7 +121,7 @@ impl FdTable {
     /// Lowest free descriptor that is at least `min` and below `limit` (RLIMIT_NOFILE).
     ///
     /// # Errors
-    /// EMFILE.
+    /// EMFILE; ENFILE if the sandbox has too many.
     pub fn install(&self, file: Arc<File>, cloexec: bool, min: i32, limit: u64) -> Result<i32> {
         let mut t = self.inner.lock();
         let min = index(min).map_err(|_| Errno::EINVAL)?;
@@ -103,9 +132,7 @@ impl FdTable {
         if at as u64 >= limit.min(MAX_FDS as u64) {
             return Err(Errno::EMFILE);
         }
-        if at >= t.slots.len() {
-            t.slots.resize(at + 1, None);
-        }
+        t.reach(at)?;
         if let Some(s) = t.slots.get_mut(at) {
             *s = Some(FdEntry { file, cloexec });
         }
@@ -128,7 +155,7 @@ impl FdTable {
     /// Puts `file` at exactly `fd` (dup2, dup3); what was there is returned.
     ///
     /// # Errors
-    /// EBADF if `fd` is negative or not below `limit`.
+    /// EBADF if `fd` is negative or not below `limit`; ENFILE if the sandbox has too many.
     pub fn install_at(
         &self,
         fd: i32,
@@ -141,9 +168,7 @@ impl FdTable {
             return Err(Errno::EBADF);
         }
         let mut t = self.inner.lock();
-        if at >= t.slots.len() {
-            t.slots.resize(at + 1, None);
-        }
+        t.reach(at)?;
         Ok(t.slots
             .get_mut(at)
             .and_then(|s| s.replace(FdEntry { file, cloexec })))
@@ -188,8 +213,23 @@ impl FdTable {
             .collect()
     }
     /// A table with the same files (fork).
-    pub fn duplicate(&self) -> FdTable {
-        FdTable::with(self.inner.lock().clone())
+    ///
+    /// # Errors
+    /// ENOMEM if the sandbox has too many slots.
+    pub fn duplicate(&self) -> Result<FdTable> {
+        let t = self.inner.lock();
+        // As Linux, no more room than is needed.
+        let used = t
+            .slots
+            .iter()
+            .rposition(Option::is_some)
+            .map_or(0, |i| i + 1);
+        let charge = Some(SLOTS.charge(used).ok_or(Errno::ENOMEM)?);
+        Ok(FdTable::with(Inner {
+            slots: t.slots.iter().take(used).cloned().collect(),
+            charge,
+            first_free: t.first_free.min(used),
+        }))
     }
     /// Takes out every entry for which `pick(fd, entry)` holds (exec's close-on-exec, close_range, exit).
     pub fn remove_where(&self, mut pick: impl FnMut(i32, &FdEntry) -> bool) -> Vec<FdEntry> {
@@ -221,3 +261,31 @@ impl FdTable {
 
 /// Most descriptors in one table (`fs.nr_open` of the sandbox).
 pub const MAX_FDS: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::eventfd::EventFd;
+    use crate::vfs::{KernelCaller, OpenFlags};
+
+    #[test]
+    fn copies_of_large_tables_are_bounded() {
+        let file = EventFd::create(&KernelCaller, 0, false, OpenFlags::empty()).unwrap();
+        let table = FdTable::default();
+        table.install_at(3, file.clone(), false, 10).unwrap();
+        assert_eq!(table.duplicate().unwrap().inner.lock().slots.len(), 4);
+        let top = i32::try_from(MAX_FDS).unwrap() - 1;
+        table.install_at(top, file, false, u64::MAX).unwrap();
+        let mut copies = Vec::new();
+        let refused = loop {
+            match table.duplicate() {
+                Ok(t) => copies.push(t),
+                Err(e) => break e,
+            }
+            assert!(copies.len() < 8);
+        };
+        assert_eq!(refused, Errno::ENOMEM);
+        drop(copies);
+        table.duplicate().unwrap();
+    }
+}

@@ -60,8 +60,8 @@ pub struct Kernel {
     stopping: AtomicBool,
     /// How init ended.
     init_status: Mutex<Option<ExitStatus>>,
-    /// Calls that are missing and were already logged.
-    missing: Mutex<std::collections::HashSet<u64>>,
+    /// What is missing and was already logged.
+    missing: Mutex<std::collections::HashSet<&'static str>>,
     /// Called for each finished system call when `--strace` is on.
     pub tracer: Option<Box<dyn SyscallTracer>>,
     /// Objects that upper layers keep per sandbox (socket namespaces, ptys, futexes), keyed by type.

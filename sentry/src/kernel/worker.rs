@@ -36,7 +36,11 @@ pub(super) mod state {
 }
 use state::*;
 
-thread_local!(static IS_WORKER: Cell<bool> = const { Cell::new(false) });
+thread_local! {
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+    /// A call on this worker has just ended its turn and is on the run queue.
+    static TURN_ENDED: Cell<bool> = const { Cell::new(false) };
+}
 
 fn swap_if(s: &AtomicU8, from: u8, to: u8) -> bool {
     s.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
@@ -102,7 +106,11 @@ impl Kernel {
             if let Some(task) = self.dequeue() {
                 task.run_state.store(PARKING, Ordering::SeqCst);
                 step(&task, None);
-                continue;
+                if !TURN_ENDED.take() {
+                    continue;
+                }
+                // A call that takes many turns must not keep the traps waiting.
+                self.platform.wake();
             }
             match self.platform.next_event()? {
                 Event::Woken => {}
@@ -230,7 +238,7 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
         }
         Trap::Syscall32 => {
             cx.kernel()
-                .log_missing(u64::MAX, "a 32-bit system call entry (int 0x80)");
+                .log_missing("a 32-bit system call entry (int 0x80)");
             cx.local.regs.set_return(-i64::from(Errno::ENOSYS.raw()));
             true
         }
@@ -261,8 +269,8 @@ fn run_call(cx: &mut Cx<'_>) -> bool {
                 let name = usize::try_from(nr)
                     .ok()
                     .and_then(sysno::name)
-                    .unwrap_or("an unknown number");
-                cx.kernel().log_missing(nr, name);
+                    .unwrap_or("an unknown system call number");
+                cx.kernel().log_missing(name);
                 Err(Errno::ENOSYS.into())
             }
         };
@@ -282,6 +290,17 @@ fn run_call(cx: &mut Cx<'_>) -> bool {
                 return true;
             }
             Err(SysErr::Exited) => return false,
+            Err(SysErr::Again) => {
+                if must_stop_waiting(cx, OnSignal::Killable) {
+                    interrupt(cx, nr, &args, OnSignal::Killable);
+                    return true;
+                }
+                unregister(cx);
+                cx.task.run_state.store(QUEUED, Ordering::SeqCst);
+                cx.kernel().enqueue(cx.task.clone());
+                TURN_ENDED.set(true);
+                return false;
+            }
             Err(SysErr::Interrupted(how)) => {
                 interrupt(cx, nr, &args, how);
                 return true;
@@ -438,10 +457,10 @@ fn enter_guest(cx: &mut Cx<'_>) -> bool {
 }
 
 impl Kernel {
-    /// Logs a missing call once.
-    pub fn log_missing(&self, number: u64, name: &str) {
-        if self.missing.lock().insert(number) {
-            log::warn!("not implemented: {name} ({number}); the guest got ENOSYS");
+    /// Logs something that is missing, once. A name, not what the guest gave: it could fill memory and log.
+    pub fn log_missing(&self, what: &'static str) {
+        if self.missing.lock().insert(what) {
+            log::warn!("not implemented: {what}; the guest got an error");
         }
     }
 }

@@ -328,7 +328,10 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
         | libc::SO_ATTACH_BPF
         | libc::SO_ATTACH_REUSEPORT_CBPF
         | libc::SO_ATTACH_REUSEPORT_EBPF => {
-            log::warn!("setsockopt: socket filters (option {name}) are not implemented");
+            static SAID: std::sync::Once = std::sync::Once::new();
+            SAID.call_once(|| {
+                log::warn!("not implemented: socket filters; the guest got EOPNOTSUPP")
+            });
             return Err(Errno::EOPNOTSUPP);
         }
         _ => {}

@@ -22,7 +22,7 @@ mod table;
 pub mod time;
 
 pub use args::{Args, Fd, FromArg};
-pub use result::{Block, OnSignal, SysErr, SysResult, file_op, file_wait};
+pub use result::{Block, OnSignal, SysErr, SysResult, TURN, file_op, file_wait};
 pub use table::{ArgKind, Handler, Support, Syscall, all, lookup};
 
 pub use crate::kernel::Cx;

@@ -12,12 +12,19 @@ use std::sync::Arc;
 /// A handler's outcome: the value for rax, or why there is none yet.
 pub type SysResult = Result<i64, SysErr>;
 
+/// Bytes that a call copies in one turn. What moves more takes several ([`SysErr::Again`]): no guest may keep a worker
+/// for itself.
+pub const TURN: usize = 16 << 20;
+
 /// Why a handler has no value.
 pub enum SysErr {
     /// The guest sees this error.
     Errno(Errno),
     /// The call must wait; park the task and run the handler again when woken.
     Block(Box<Block>),
+    /// The call has worked long enough for one turn ([`TURN`]) and is run again, with its progress, after the others.
+    /// Only a fatal signal ends it.
+    Again,
     /// The call was ended by a signal that is already known; handle it as [`Block::on_signal`] would.
     Interrupted(OnSignal),
     /// Registers were set by the handler itself (rt_sigreturn, execve).

@@ -10,14 +10,14 @@ use crate::code;
 use crate::guest::*;
 
 /// The stub's text and the mailboxes; `None` where the vDSO does not give them away.
-fn region(p: &dyn Platform) -> Option<(u64, u64)> {
+pub(super) fn region(p: &dyn Platform) -> Option<(u64, u64)> {
     let base = p.vdso()?.vvar.0 - (1 << 20);
     assert!(base > GUEST_END && base.is_multiple_of(PAGE));
     Some((base, base + (128 << 20)))
 }
 
 /// The next event, while the thread is interrupted again and again.
-fn next_interrupting(p: &dyn Platform, thread: &dyn Thread) -> Event {
+pub(super) fn next_interrupting(p: &dyn Platform, thread: &dyn Thread) -> Event {
     std::thread::scope(|s| {
         let (sender, receiver) = std::sync::mpsc::channel::<()>();
         s.spawn(move || {
@@ -33,7 +33,7 @@ fn next_interrupting(p: &dyn Platform, thread: &dyn Thread) -> Event {
 }
 
 /// Where `syscall` stands in the stub's text, found by a guest that reads it.
-fn system_calls(p: &dyn Platform, base: u64) -> Vec<u64> {
+pub(super) fn system_calls(p: &dyn Platform, base: u64) -> Vec<u64> {
     let g = load(
         p,
         1,

@@ -27,7 +27,7 @@ const MFD_EXEC: u32 = 0x10;
 /// Longest name: NAME_MAX without "memfd:".
 const NAME_MAX: usize = 249;
 
-/// Where files without a tree live. The number is limited, the size is not: it is guest memory.
+/// Where files without a tree live. Their size is limited only by what the whole sandbox may have.
 static UNNAMED: LazyLock<Arc<Tmpfs>> = LazyLock::new(|| {
     Tmpfs::empty(&TmpfsOptions {
         size: None,

@@ -34,6 +34,9 @@ pub const PAGE: usize = 4096;
 /// TMPFS_MAGIC.
 const MAGIC: u64 = 0x0102_1994;
 
+/// Pages of all instances, files without a name among them: several together may not take what one may not.
+static ALL_PAGES: AtomicU64 = AtomicU64::new(0);
+
 /// One file system in memory.
 pub struct Tmpfs {
     dev: u64,
@@ -86,20 +89,25 @@ impl Tmpfs {
     fn next_ino(&self) -> u64 {
         self.next_ino.fetch_add(1, Ordering::Relaxed)
     }
-    /// Takes room for `n` more pages.
+    /// Takes room for `n` more pages, in this instance and in the sandbox.
     ///
     /// # Errors
     /// ENOSPC.
     fn charge_pages(&self, n: u64) -> Result<()> {
         let max = self.max_pages.load(Ordering::Relaxed);
-        take(&self.used_pages, n, max)
+        take(&ALL_PAGES, n, options::half_of_memory())?;
+        take(&self.used_pages, n, max).inspect_err(|_| {
+            ALL_PAGES.fetch_sub(n, Ordering::Relaxed);
+        })
     }
     fn release_pages(&self, n: u64) {
         self.used_pages.fetch_sub(n, Ordering::Relaxed);
+        ALL_PAGES.fetch_sub(n, Ordering::Relaxed);
     }
     /// Takes pages that exist already (written through a mapping), even over the limit.
     fn force_pages(&self, n: u64) {
         self.used_pages.fetch_add(n, Ordering::Relaxed);
+        ALL_PAGES.fetch_add(n, Ordering::Relaxed);
     }
     fn charge_inode(&self) -> Result<()> {
         let max = self.max_inodes.load(Ordering::Relaxed);

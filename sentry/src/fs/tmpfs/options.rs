@@ -23,6 +23,11 @@ pub struct TmpfsOptions {
 static HOST_MEMORY: LazyLock<u64> =
     LazyLock::new(|| nix::sys::sysinfo::sysinfo().map_or(1 << 30, |s| s.ram_total()));
 
+/// In pages: what all tmpfs of the sandbox may take.
+pub(super) fn half_of_memory() -> u64 {
+    *HOST_MEMORY / 2 / PAGE as u64
+}
+
 impl Default for TmpfsOptions {
     /// Half of the host's memory, half a million objects, mode 1777, root's.
     fn default() -> TmpfsOptions {

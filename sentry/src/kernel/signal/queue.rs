@@ -2,7 +2,7 @@
 
 use super::info::SigInfo;
 use super::set::{SigSet, Signal};
-use crate::sync::{Mutex, Rank};
+use crate::sync::{Charge, Mutex, Quota, Rank};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,8 +53,11 @@ impl Default for SignalQuota {
     }
 }
 
+/// Signals and timers of all users: root may raise RLIMIT_SIGPENDING as it likes.
+static TOTAL: Quota = Quota::new(1 << 18);
+
 /// One queued signal of a user; dropping it gives the place back.
-pub struct QuotaGuard(Arc<AtomicU64>);
+pub struct QuotaGuard(Arc<AtomicU64>, #[allow(dead_code)] Charge);
 
 impl Drop for QuotaGuard {
     fn drop(&mut self) {
@@ -72,8 +75,10 @@ impl SignalQuota {
             }
             users.entry(uid).or_default().clone()
         };
-        if counter.fetch_add(1, Ordering::Relaxed) < limit {
-            Some(QuotaGuard(counter))
+        if counter.fetch_add(1, Ordering::Relaxed) < limit
+            && let Some(charge) = TOTAL.charge(1)
+        {
+            Some(QuotaGuard(counter, charge))
         } else {
             counter.fetch_sub(1, Ordering::Relaxed);
             None

@@ -1,11 +1,11 @@
 //! New tasks: fork, vfork, clone, clone3 (`kernel/fork.c`).
 
-use super::{Task, TaskLocal, TaskParts, VforkDone};
+use super::{Task, TaskLocal, TaskParts, VforkDone, exit};
 use crate::abi::Errno;
 use crate::auth::Caps;
 use crate::kernel::pidfd::PidFd;
 use crate::kernel::tree::{Life, Node};
-use crate::kernel::{Cx, PID_MAX, ThreadGroup, signal};
+use crate::kernel::{Cx, ExitStatus, PID_MAX, ThreadGroup, signal};
 use crate::syscalls::{Block, OnSignal, SysErr, SysResult};
 use crate::usermem::UserPtr;
 use crate::vfs::OpenFlags;
@@ -65,10 +65,7 @@ fn check(cx: &Cx<'_>, a: &CloneArgs) -> Result<(), Errno> {
     }
     if has(NAMESPACES) {
         // Namespaces of the guest's own are not there yet; Linux answers so when they are not configured.
-        log::warn!(
-            "clone with new namespaces (flags {:#x}) is not supported; the guest got EINVAL",
-            a.flags
-        );
+        cx.kernel().log_missing("clone with new namespaces");
         return Err(Errno::EINVAL);
     }
     Ok(())
@@ -85,6 +82,7 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
     check(cx, a)?;
     if a.flags & PIDFD != 0 {
         cx.mem().write_bytes(a.pidfd, &[0; 4])?;
+        cx.fds().has_room(cx.limit(libc::RLIMIT_NOFILE))?;
     }
     let done = (a.flags & VFORK != 0).then(Arc::<VforkDone>::default);
     let child = make(cx, a, done.clone())?;
@@ -94,14 +92,12 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
         let _ = cx.mem().put(UserPtr::<i32>::new(a.parent_tid), &tid);
     }
     if a.flags & PIDFD != 0 {
-        let file = PidFd::create(
-            &cx.caller(),
-            child.group().clone(),
-            None,
-            OpenFlags::empty(),
-        )?;
-        let fd = cx.install_fd(file, true)?;
-        cx.mem().put(UserPtr::<i32>::new(a.pidfd), &fd)?;
+        if let Err(e) = give_pidfd(cx, &child, a.pidfd) {
+            // Another thread took the last descriptor, or the page, since we looked. A task that exists must also end.
+            exit::group_exit(child.group(), ExitStatus::Signaled(libc::SIGKILL, false));
+            cx.kernel().start(child);
+            return Err(e.into());
+        }
     }
     cx.kernel().start(child);
     match done {
@@ -114,6 +110,17 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
             wait_for_vfork(cx)
         }
     }
+}
+
+fn give_pidfd(cx: &Cx<'_>, child: &Arc<Task>, to: u64) -> Result<(), Errno> {
+    let file = PidFd::create(
+        &cx.caller(),
+        child.group().clone(),
+        None,
+        OpenFlags::empty(),
+    )?;
+    let fd = cx.install_fd(file, true)?;
+    cx.mem().put(UserPtr::<i32>::new(to), &fd)
 }
 
 fn wait_for_vfork(cx: &mut Cx<'_>) -> SysResult {
@@ -181,7 +188,7 @@ fn make(
     let fds = if has(FILES) {
         cx.fds().clone()
     } else {
-        Arc::new(cx.fds().duplicate())
+        Arc::new(cx.fds().duplicate()?)
     };
     let group_signals =
         (!has(THREAD)).then(|| signal::clone_group(cx.group(), has(SIGHAND), has(CLEAR_SIGHAND)));

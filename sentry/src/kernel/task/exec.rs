@@ -235,6 +235,7 @@ fn others(cx: &Cx<'_>) -> usize {
 /// The point of no return.
 fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     let task = cx.task;
+    own_descriptors(cx)?;
     let thread = p.thread.lock().take().ok_or(Errno::ENOEXEC)?;
     futex::exit_robust_list(cx);
     let tid_address = std::mem::take(&mut cx.local.clear_child_tid);
@@ -282,12 +283,17 @@ fn become_leader(cx: &Cx<'_>) {
     }
 }
 
-fn close_on_exec(cx: &Cx<'_>) {
-    let mut fds = cx.task.fds();
+/// A table that is shared with another process is copied (`unshare_files`).
+fn own_descriptors(cx: &Cx<'_>) -> Result<()> {
+    let fds = cx.task.fds();
     if fds.is_shared() {
-        fds = Arc::new(fds.duplicate());
-        cx.task.set_fds(fds.clone());
+        cx.task.set_fds(Arc::new(fds.duplicate()?));
     }
+    Ok(())
+}
+
+fn close_on_exec(cx: &Cx<'_>) {
+    let fds = cx.task.fds();
     let tgid = cx.group().pid();
     for e in fds.remove_where(|_, e| e.cloexec) {
         e.file.ops().flush(&e.file, tgid);

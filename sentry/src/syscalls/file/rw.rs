@@ -4,8 +4,8 @@ use crate::abi::{Errno, Result};
 use crate::kernel::limits::INFINITY;
 use crate::kernel::signal::{Origin, SigInfo, Signal, send_task};
 use crate::sync::Events;
-use crate::syscalls::{Args, Cx, Fd, OnSignal, SysErr, SysResult, file_wait};
-use crate::usermem::{IoVecs, MAX_RW_COUNT, Source, access_ok};
+use crate::syscalls::{Args, Cx, Fd, OnSignal, SysErr, SysResult, TURN, file_wait};
+use crate::usermem::{IoVecs, MAX_RW_COUNT, Sink, Source, access_ok};
 use crate::vfs::notify::{self, Mask};
 use crate::vfs::{File, FileType, OWN_POSITION, OpenFlags, Whence};
 use std::sync::Arc;
@@ -98,16 +98,33 @@ fn do_read(
     let mm = cx.mm;
     let mut dst = buffers.open(&**mm)?;
     let caller = cx.caller();
+    let before = cx.progress().done;
+    dst.skip(before);
+    let more = Sink::remaining(&dst) > TURN;
+    dst.truncate(before.saturating_add(TURN));
     let outcome = match place {
         Place::Current => file.with_position(|pos| file.ops().read(file, &caller, &mut dst, pos)),
-        Place::At(at) => file.ops().read(file, &caller, &mut dst, &mut { at }),
+        Place::At(at) => {
+            let at = &mut at.saturating_add(before as u64);
+            file.ops().read(file, &caller, &mut dst, at)
+        }
     };
-    let nonblock = file.nonblocking() || flags.contains(RwFlags::NOWAIT);
-    let n = file_wait(cx, file, Events::READABLE, nonblock, outcome)?;
+    let n = match outcome {
+        Err(_) if before > 0 => 0,
+        outcome => {
+            let nonblock = file.nonblocking() || flags.contains(RwFlags::NOWAIT);
+            file_wait(cx, file, Events::READABLE, nonblock, outcome)?
+        }
+    };
     if n > 0 {
         notify::file(file, Mask::ACCESS);
     }
-    Ok(super::count(n))
+    let done = before.saturating_add(n);
+    if more && n == TURN {
+        cx.progress().done = done;
+        return Err(SysErr::Again);
+    }
+    Ok(super::count(done))
 }
 
 /// How much of `len` bytes at `pos` RLIMIT_FSIZE lets be written.
@@ -158,26 +175,31 @@ fn do_write(
     let nonblock = file.nonblocking() || flags.contains(RwFlags::NOWAIT);
     let stream = || !file.ops().seekable() && file.ops().wait_queue().is_some();
     let mut done = cx.progress().done;
+    let wanted = Source::remaining(&src);
     src.skip(done);
     loop {
         let outcome = {
             let mut once = |pos: &mut u64| {
-                let room = within_file_limit(cx, file, *pos, append, src.remaining())?;
+                let room = within_file_limit(cx, file, *pos, append, Source::remaining(&src))?;
                 let moved = src.done();
-                src.truncate(moved.saturating_add(room));
+                src.truncate(moved.saturating_add(room.min(TURN)));
                 file.ops().write(file, &caller, &mut src, pos, append)
             };
             match place {
                 Place::Current => file.with_position(&mut once),
-                Place::At(at) => once(&mut { at }),
+                Place::At(at) => once(&mut at.saturating_add(done as u64)),
             }
         };
         match outcome {
             Ok(n) => {
+                let turn_ended = n == TURN && done.saturating_add(n) < wanted;
                 done = done.saturating_add(n);
                 cx.progress().done = done;
+                if turn_ended {
+                    return Err(SysErr::Again);
+                }
                 // Streams that were full in the middle are asked once more, to wait for the rest.
-                if n == 0 || src.remaining() == 0 || !stream() {
+                if n == 0 || Source::remaining(&src) == 0 || !stream() {
                     break;
                 }
             }

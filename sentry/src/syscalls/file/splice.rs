@@ -4,7 +4,7 @@ use super::rw::{signal_self, within_file_limit, writable};
 use crate::abi::{Errno, Result};
 use crate::fs::pipe::{Pipe, pipe_of};
 use crate::sync::{Events, WaitQueue};
-use crate::syscalls::{Args, Block, Cx, Fd, OnSignal, SysErr, SysResult, file_wait};
+use crate::syscalls::{Args, Block, Cx, Fd, OnSignal, SysErr, SysResult, TURN, file_wait};
 use crate::usermem::{
     CHUNK, IoVecs, KernelSink, KernelSource, MAX_RW_COUNT, Sink, Source, UserPtr,
 };
@@ -131,7 +131,8 @@ pub(super) fn sendfile(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     {
         return Err(Errno::EINVAL.into());
     }
-    let mut done = cx.progress().done;
+    let before = cx.progress().done;
+    let mut done = before;
     let mut to = Cursor::Own;
     while done < len {
         let data = read_chunk(cx, &input, &mut from, len - done);
@@ -148,6 +149,9 @@ pub(super) fn sendfile(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         from.write_back(cx, ptr)?;
         if let Err(e) = wrote {
             return stopped(cx, &output, Events::WRITABLE, output.nonblocking(), done, e);
+        }
+        if done - before >= TURN {
+            return Err(SysErr::Again);
         }
     }
     from.write_back(cx, ptr)?;
@@ -477,7 +481,11 @@ pub(super) fn copy_file_range(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (in_ptr, out_ptr): (UserPtr<i64>, UserPtr<i64>) = (args.get(1), args.get(3));
     let input = cx.file(args.get(0))?;
     let output = cx.file(args.get(2))?;
-    let len = args.get::<usize>(4).min(MAX_RW_COUNT);
+    let before = cx.progress().done;
+    let len = args
+        .get::<usize>(4)
+        .min(MAX_RW_COUNT)
+        .saturating_sub(before);
     if args.get::<u32>(5) != 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -532,16 +540,21 @@ pub(super) fn copy_file_range(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         if let Err(e) = wrote {
             failed = Some(e);
         }
-        if n < data.len() {
+        if n < data.len() || done >= TURN {
             break;
         }
     }
     match failed {
-        Some(e) if done == 0 => return Err(e.into()),
+        Some(e) if done == 0 && before == 0 => return Err(e.into()),
         _ => {}
     }
     from.write_back(cx, in_ptr)?;
     to.write_back(cx, out_ptr)?;
+    if done >= TURN && done < len && failed.is_none() {
+        cx.progress().done = before + done;
+        return Err(SysErr::Again);
+    }
+    let done = before + done;
     if done > 0 {
         notify::file(&input, Mask::ACCESS);
         notify::file(&output, Mask::MODIFY);

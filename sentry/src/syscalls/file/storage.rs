@@ -3,10 +3,10 @@
 use super::rw::signal_self;
 use crate::abi::{Errno, Result};
 use crate::fs::tmpfs;
-use crate::syscalls::{Args, Cx, SysResult};
+use crate::syscalls::{Args, Cx, SysErr, SysResult};
 use crate::usermem::UserStr;
 use crate::vfs::notify::{self, Mask};
-use crate::vfs::{FileType, attr};
+use crate::vfs::{File, FileType, attr};
 
 /// Turns the EFBIG of RLIMIT_FSIZE into a signal too.
 pub(in crate::syscalls) fn resized(cx: &Cx<'_>, size: u64, outcome: Result<()>) -> SysResult {
@@ -37,6 +37,20 @@ const PUNCH_HOLE: u32 = 2;
 /// All modes of linux/falloc.h but NO_HIDE_STALE and WRITE_ZEROES.
 const KNOWN_MODES: u32 = 0x7b;
 
+/// Bytes that are allocated in one turn.
+const ALLOCATION_TURN: u64 = 64 << 20;
+
+/// ENOSPC at once for what certainly does not fit: Linux gives back what it allocated in vain, several turns cannot.
+fn fits(file: &File, len: u64) -> Result<()> {
+    let fs = file.inode().statfs()?;
+    let present = file.ops().stat(file)?.blocks.saturating_mul(512);
+    let free = fs.blocks_available.saturating_mul(fs.block_size);
+    if fs.blocks != 0 && len.saturating_sub(present) > free {
+        return Err(Errno::ENOSPC);
+    }
+    Ok(())
+}
+
 pub(super) fn fallocate(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let mode: u32 = args.get(1);
     let file = cx.file(args.get(0))?;
@@ -59,8 +73,23 @@ pub(super) fn fallocate(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
     let caller = cx.caller();
     let (offset, len) = (offset.cast_unsigned(), len.cast_unsigned());
-    let outcome = file.ops().fallocate(&file, &caller, mode, offset, len);
+    let done = cx.progress().done as u64;
+    let left = len.saturating_sub(done);
+    // To make pages takes time, to remove them does not.
+    let part = match mode & !KEEP_SIZE {
+        0 if left > ALLOCATION_TURN => ALLOCATION_TURN,
+        _ => left,
+    };
+    if done == 0 && part < left {
+        fits(&file, len)?;
+    }
+    let at = offset.saturating_add(done);
+    let outcome = file.ops().fallocate(&file, &caller, mode, at, part);
     if outcome.is_ok() {
+        if part < left {
+            cx.progress().done = usize::try_from(done + part).unwrap_or(usize::MAX);
+            return Err(SysErr::Again);
+        }
         notify::file(&file, Mask::MODIFY);
     }
     resized(cx, end.cast_unsigned(), outcome)

@@ -78,7 +78,7 @@ pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     if set_tid != 0 || set_tid_size != 0 || cgroup != 0 || at(0) & into_cgroup != 0 {
-        log::warn!("clone3 with set_tid or cgroup is not supported; the guest got EINVAL");
+        cx.kernel().log_missing("clone3 with set_tid or cgroup");
         return Err(Errno::EINVAL.into());
     }
     let thread = (libc::CLONE_THREAD | libc::CLONE_PARENT) as u64;

@@ -29,9 +29,7 @@ pub fn unshare(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         return Err(Errno::EPERM.into());
     }
     if flags & OTHER_NAMESPACES != 0 {
-        log::warn!(
-            "unshare of namespaces (flags {flags:#x}) is not supported; the guest got EINVAL"
-        );
+        cx.kernel().log_missing("unshare of namespaces");
         return Err(Errno::EINVAL.into());
     }
     if flags & NEWNS != 0 {
@@ -40,7 +38,7 @@ pub fn unshare(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         cx.task.set_fs(Arc::new(cx.fs().duplicate()));
     }
     if flags & FILES != 0 {
-        let own = Arc::new(cx.fds().duplicate());
+        let own = Arc::new(cx.fds().duplicate()?);
         cx.task.set_fds(own);
     }
     Ok(0)
@@ -78,10 +76,12 @@ pub fn kcmp(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         1 => (address(&one.mm()), address(&two.mm())),
         2 => (address(&one.fds()), address(&two.fds())),
         3 => (address(&one.fs()), address(&two.fs())),
-        4 => (
-            address(one.group().signals.lock().handlers()),
-            address(two.group().signals.lock().handlers()),
-        ),
+        4 => {
+            // One lock at a time: the second may be the same one.
+            let handlers = |t: &crate::kernel::Task| address(t.group().signals.lock().handlers());
+            let first = handlers(&one);
+            (first, handlers(&two))
+        }
         // I/O contexts: nobody has one.
         5 => (0, 0),
         _ => return Err(Errno::EINVAL.into()),

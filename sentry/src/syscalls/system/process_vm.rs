@@ -3,7 +3,7 @@
 use crate::abi::{Errno, Result};
 use crate::kernel::signal;
 use crate::kernel::{Task, identity};
-use crate::syscalls::{Args, Cx, SysResult};
+use crate::syscalls::{Args, Cx, SysErr, SysResult, TURN};
 use crate::usermem::{GuestMemory, IoVecs, Sink, Source, UIO_MAXIOV, UserPtr};
 use std::sync::Arc;
 
@@ -34,15 +34,19 @@ fn remote(cx: &Cx<'_>, args: &Args) -> Result<(Arc<Task>, Vec<Range>)> {
     Ok((task, list.into_iter().map(|[a, l]| (a, l)).collect()))
 }
 
-/// Copies range by range; stops at the first byte that cannot be accessed, or for a signal.
+/// Copies range by range, after the first `before` bytes; stops at the first byte that cannot be accessed, for a signal, and
+/// (with [`SysErr::Again`]) at the end of a turn.
 fn copy(
     cx: &Cx<'_>,
     ranges: &[Range],
+    before: usize,
     mut step: impl FnMut(u64, usize) -> Result<usize>,
-) -> SysResult {
-    let mut total = 0usize;
+) -> Result<(usize, bool)> {
+    let mut total = before;
+    let mut skip = before as u64;
     for (addr, len) in ranges {
-        let mut done = 0u64;
+        let mut done = skip.min(*len);
+        skip -= done;
         while done < *len {
             let want = usize::try_from(len - done).unwrap_or(CHUNK).min(CHUNK);
             let moved = match addr.checked_add(done).ok_or(Errno::EFAULT) {
@@ -51,25 +55,38 @@ fn copy(
             };
             let moved = match moved {
                 Ok(n) => n,
-                Err(e) if total == 0 => return Err(e.into()),
+                Err(e) if total == 0 => return Err(e),
                 Err(_) => 0,
             };
             total = total.saturating_add(moved);
             done = done.saturating_add(moved as u64);
             if moved == 0 || moved < want || signal::must_die(cx.task) {
-                return Ok(i64::try_from(total).unwrap_or(i64::MAX));
+                return Ok((total, true));
+            }
+            if total - before >= TURN {
+                return Ok((total, false));
             }
         }
+    }
+    Ok((total, true))
+}
+
+fn outcome(cx: &mut Cx<'_>, (total, complete): (usize, bool)) -> SysResult {
+    if !complete {
+        cx.progress().done = total;
+        return Err(SysErr::Again);
     }
     Ok(i64::try_from(total).unwrap_or(i64::MAX))
 }
 
 pub(super) fn readv(cx: &mut Cx<'_>, args: &Args) -> SysResult {
-    let mut local = IoVecs::read(cx.mem(), args.get(1), args.get(2))?;
+    let (mm, before) = (cx.mm.clone(), cx.progress().done);
+    let mut local = IoVecs::read(&*mm, args.get(1), args.get(2))?;
+    local.skip(before);
     let (task, ranges) = remote(cx, args)?;
     let other = task.mm();
     let mut buf = vec![0u8; CHUNK];
-    copy(cx, &ranges, |at, want| {
+    let copied = copy(cx, &ranges, before, |at, want| {
         let want = want.min(Sink::remaining(&local));
         let part = buf.get_mut(..want).ok_or(Errno::EFAULT)?;
         if part.is_empty() {
@@ -80,15 +97,18 @@ pub(super) fn readv(cx: &mut Cx<'_>, args: &Args) -> SysResult {
             return Err(Errno::EFAULT);
         }
         local.put(part.get(..got).ok_or(Errno::EFAULT)?)
-    })
+    })?;
+    outcome(cx, copied)
 }
 
 pub(super) fn writev(cx: &mut Cx<'_>, args: &Args) -> SysResult {
-    let mut local = IoVecs::read(cx.mem(), args.get(1), args.get(2))?;
+    let (mm, before) = (cx.mm.clone(), cx.progress().done);
+    let mut local = IoVecs::read(&*mm, args.get(1), args.get(2))?;
+    local.skip(before);
     let (task, ranges) = remote(cx, args)?;
     let other = task.mm();
     let mut buf = vec![0u8; CHUNK];
-    copy(cx, &ranges, |at, want| {
+    let copied = copy(cx, &ranges, before, |at, want| {
         let want = want.min(Source::remaining(&local));
         let part = buf.get_mut(..want).ok_or(Errno::EFAULT)?;
         if part.is_empty() {
@@ -102,5 +122,6 @@ pub(super) fn writev(cx: &mut Cx<'_>, args: &Args) -> SysResult {
             return Err(Errno::EFAULT);
         }
         Ok(put)
-    })
+    })?;
+    outcome(cx, copied)
 }

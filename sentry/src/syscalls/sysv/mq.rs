@@ -173,8 +173,7 @@ pub fn mq_notify(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                 SIGEV_SIGNAL if Signal::new(signal).is_some() => signal,
                 // The C library builds it on a netlink socket that the kernel writes to.
                 SIGEV_THREAD => {
-                    cx.kernel()
-                        .log_missing(u64::MAX - 1, "mq_notify with SIGEV_THREAD");
+                    cx.kernel().log_missing("mq_notify with SIGEV_THREAD");
                     return Err(Errno::ENOSYS.into());
                 }
                 _ => return Err(Errno::EINVAL.into()),
