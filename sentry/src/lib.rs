@@ -2,7 +2,7 @@
 //!
 //! Imports point down only: `abi` ← `sync`, `time`, `auth` ← `usermem` ← `vfs` ← `mm` ← `loader`; `fs` and
 //! `net` never import `kernel` (credentials and memory come as arguments); `kernel` stands above them;
-//! `procfs` and `syscalls` on top; `boot` sees all. `tests/style.rs` of the root package checks it.
+//! `procfs`, `profile` and `syscalls` on top; `boot` sees all. `tests/style.rs` of the root package checks it.
 
 pub mod abi;
 pub mod auth;
@@ -13,6 +13,7 @@ pub mod loader;
 pub mod mm;
 pub mod net;
 pub mod procfs;
+pub mod profile;
 pub mod sync;
 pub mod syscalls;
 pub mod time;

@@ -2,6 +2,7 @@
 
 use super::options::{Bind, EnvVar, Tmpfs, User, bind, env_var, hostname, log_level, tmpfs, user};
 use super::{FAILED, complain};
+use crate::profile;
 use crate::sandbox::{self, Identity, Mount, Root, Spec};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use log::LevelFilter;
@@ -54,6 +55,10 @@ pub struct Do {
     /// Show every system call of every task, decoded, on standard error or in FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     strace: Option<OsString>,
+    /// At the end, show how often each system call was made and where the time went, on standard error or in FILE (as
+    /// JSON if its name ends in .json)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    profile: Option<OsString>,
     /// Append log lines to FILE
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -127,6 +132,7 @@ impl Do {
             hostname: self.hostname,
             platform: self.platform,
             strace: self.strace.map(|file| strace(&file)).transpose()?,
+            profile: self.profile.map(|file| profile(&file)).transpose()?,
             log: log(self.log.as_deref(), self.log_level)?,
         })
     }
@@ -243,6 +249,18 @@ fn strace(file: &OsStr) -> Result<File, String> {
     }
     create(file.as_ref())
         .map_err(|e| format!("--strace={}: {}", Path::new(file).display(), plain(&e)))
+}
+
+fn profile(file: &OsStr) -> Result<profile::Output, String> {
+    if file.is_empty() {
+        let file = duplicate_of_stderr()?;
+        return Ok(profile::Output { file, json: false });
+    }
+    let path = Path::new(file);
+    let file =
+        File::create(path).map_err(|e| format!("--profile={}: {}", path.display(), plain(&e)))?;
+    let json = path.extension().is_some_and(|e| e == "json");
+    Ok(profile::Output { file, json })
 }
 
 fn log(

@@ -2,10 +2,12 @@
 //!
 //! Every failure of Cofferdam itself ends here as one sentence on standard error and an exit status of 125, 126 or 127.
 
+mod bench;
 mod r#do;
 mod options;
 mod platforms;
 mod syscalls;
+mod workload;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -29,6 +31,10 @@ enum Command {
     Platforms,
     /// Show which system calls the sandbox's kernel implements
     Syscalls(syscalls::Syscalls),
+    /// Measure system calls natively and inside, side by side
+    Bench(Box<bench::Bench>),
+    #[command(hide = true)]
+    Workload(workload::Workload),
 }
 
 /// Parses and runs; the result is the process's exit status.
@@ -46,6 +52,8 @@ pub fn main() -> ExitCode {
         Command::Do(command) => command.run(),
         Command::Platforms => platforms::run(),
         Command::Syscalls(command) => command.run(),
+        Command::Bench(command) => command.run(),
+        Command::Workload(command) => command.run(),
     }
 }
 

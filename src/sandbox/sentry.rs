@@ -6,9 +6,11 @@ use super::{backtrace, host, logging, tree::Mounted};
 use crate::cli::FAILED;
 use crate::jail::{self, caps, filters, process, root, seccomp, violation};
 use cofferdam_gofer::client::Client;
+use cofferdam_gofer::transport::{SeqPacket, Transport};
 use cofferdam_platform::{Kind, Platform};
 use cofferdam_sentry::boot::{self, BootConfig, BootError, Stdio, UserConfig};
 use cofferdam_sentry::kernel::{ExitStatus, SyscallTracer};
+use cofferdam_sentry::profile::{self, Profile};
 use cofferdam_sentry::syscalls::strace::Strace;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -66,13 +68,26 @@ impl Sentry {
     }
 
     fn boot(self) -> Result<ExitStatus, Failure> {
-        let (kind, platform) = self.prepare()?;
+        let (kind, mut platform) = self.prepare()?;
         let control = self
             .control
             .duplicate()
             .map_err(|e| Failure(FAILED, e.to_string()))?;
-        let gofer = Client::connect(self.gofer).map_err(|e| Failure(FAILED, e.to_string()))?;
         let spec = self.spec;
+        let mut tracer = spec
+            .strace
+            .map(|file| Box::new(Strace::new(file)) as Box<dyn SyscallTracer>);
+        let mut transport: Box<dyn Transport> = Box::new(SeqPacket::client(self.gofer));
+        let profile = spec.profile.map(|output| (Profile::start(), output));
+        if let Some((p, _)) = &profile {
+            platform = profile::wrap(platform, p);
+            transport = Box::new(profile::Timed::new(transport, p));
+            tracer = Some(match tracer {
+                Some(strace) => Box::new(profile::Both(strace, p.tracer())),
+                None => p.tracer(),
+            });
+        }
+        let gofer = Client::over(transport).map_err(|e| Failure(FAILED, e.to_string()))?;
         let ready = self.control;
         let config = BootConfig {
             is_init: false,
@@ -90,9 +105,7 @@ impl Sentry {
             caps: cofferdam_sentry::auth::Caps::all(),
             hostname: spec.hostname.into_bytes(),
             stdio: self.stdio,
-            tracer: spec
-                .strace
-                .map(|file| Box::new(Strace::new(file)) as Box<dyn SyscallTracer>),
+            tracer,
             limits: Default::default(),
             control: Some(control),
             lock_down: Box::new(move || {
@@ -103,7 +116,13 @@ impl Sentry {
                 Ok(())
             }),
         };
-        boot::run(config).map_err(|e| {
+        let ended = boot::run(config);
+        if let Some((profile, mut output)) = profile
+            && let Err(e) = output.write(&profile.summary())
+        {
+            log::error!("cannot write the profile: {e}");
+        }
+        ended.map_err(|e| {
             let status = match e {
                 BootError::NotFound(_) => 127,
                 BootError::NotExecutable(_) => 126,
@@ -122,6 +141,8 @@ impl Sentry {
             Stdio::Terminal { host, .. } => keep.push(host.as_raw_fd()),
         }
         keep.extend(self.spec.strace.iter().map(AsRawFd::as_raw_fd));
+        let profile = self.spec.profile.iter();
+        keep.extend(profile.map(|output| output.file.as_raw_fd()));
         keep
     }
 

@@ -70,6 +70,8 @@ pub struct Spec {
     pub platform: String,
     /// Where decoded system calls go.
     pub strace: Option<File>,
+    /// Where the profile goes.
+    pub profile: Option<crate::profile::Output>,
     /// Where log lines go, and up to which level.
     pub log: Option<(File, log::LevelFilter)>,
 }

@@ -1,0 +1,124 @@
+//! Times what workers ask of guest processes: a [`Platform`] around the real one.
+
+use super::{Part, Profile};
+use cofferdam_platform::{
+    AddressSpace, Event, MemOp, Platform, Registers, Result, Thread, Token, Vdso,
+};
+use std::sync::Arc;
+
+/// The same platform, counted.
+pub fn wrap(inner: Arc<dyn Platform>, profile: &Arc<Profile>) -> Arc<dyn Platform> {
+    Arc::new(Timed {
+        inner,
+        profile: Arc::clone(profile),
+    })
+}
+
+struct Timed<T> {
+    inner: T,
+    profile: Arc<Profile>,
+}
+
+impl<T> Timed<T> {
+    fn host<R>(&self, work: impl FnOnce(&T) -> R) -> R {
+        self.profile.time(Part::Host, || work(&self.inner))
+    }
+
+    fn thread(&self, inner: Box<dyn Thread>) -> Box<dyn Thread> {
+        Box::new(Timed {
+            inner,
+            profile: Arc::clone(&self.profile),
+        })
+    }
+
+    fn process(
+        &self,
+        (space, thread): (Arc<dyn AddressSpace>, Box<dyn Thread>),
+    ) -> (Arc<dyn AddressSpace>, Box<dyn Thread>) {
+        let space = Timed {
+            inner: space,
+            profile: Arc::clone(&self.profile),
+        };
+        (Arc::new(space), self.thread(thread))
+    }
+}
+
+impl Platform for Timed<Arc<dyn Platform>> {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+    fn max_workers(&self) -> usize {
+        self.inner.max_workers()
+    }
+    fn new_process(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)> {
+        let made = self.host(|p| p.new_process(token))?;
+        Ok(self.process(made))
+    }
+    fn next_event(&self) -> Result<Event> {
+        self.profile.time(Part::Wait, || self.inner.next_event())
+    }
+    fn wake(&self) {
+        self.inner.wake();
+    }
+    fn vdso(&self) -> Option<Vdso> {
+        self.inner.vdso()
+    }
+}
+
+impl AddressSpace for Timed<Arc<dyn AddressSpace>> {
+    fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+        self.host(|s| s.read(addr, buf))
+    }
+    fn write(&self, addr: u64, buf: &[u8]) -> usize {
+        self.host(|s| s.write(addr, buf))
+    }
+    fn kill(&self) {
+        self.inner.kill();
+    }
+    fn resident_bytes(&self) -> u64 {
+        self.inner.resident_bytes()
+    }
+    fn cpu_time(&self) -> (u64, u64) {
+        self.inner.cpu_time()
+    }
+}
+
+impl Thread for Timed<Box<dyn Thread>> {
+    fn resume(&self, regs: &Registers) -> Result<()> {
+        let result = self.profile.time(Part::Trap, || self.inner.resume(regs));
+        self.profile.resumed();
+        result
+    }
+    fn interrupt(&self) {
+        self.inner.interrupt();
+    }
+    fn registers(&self) -> Result<Registers> {
+        self.profile.time(Part::Trap, || self.inner.registers())
+    }
+    fn fpstate(&self) -> Result<Vec<u8>> {
+        self.host(|t| t.fpstate())
+    }
+    fn set_fpstate(&self, state: &[u8]) -> Result<()> {
+        self.host(|t| t.set_fpstate(state))
+    }
+    fn execute(&self, ops: &[MemOp<'_>]) -> Result<()> {
+        self.host(|t| t.execute(ops))
+    }
+    fn compare_exchange(&self, addr: u64, old: u32, new: u32) -> Result<Option<u32>> {
+        self.host(|t| t.compare_exchange(addr, old, new))
+    }
+    fn spawn(&self, token: Token) -> Result<Box<dyn Thread>> {
+        let made = self.host(|t| t.spawn(token))?;
+        Ok(self.thread(made))
+    }
+    fn fork(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)> {
+        let made = self.host(|t| t.fork(token))?;
+        Ok(self.process(made))
+    }
+    fn terminate(&self) {
+        self.host(|t| t.terminate());
+    }
+    fn cpu_time(&self) -> (u64, u64) {
+        self.inner.cpu_time()
+    }
+}
