@@ -31,6 +31,7 @@ pub mod backend;
 mod bell;
 mod kind;
 mod mem;
+pub mod rewrite;
 mod stub;
 mod sys;
 mod wake;
@@ -214,6 +215,10 @@ pub trait Thread: Send + Sync {
     fn resume(&self, regs: &Registers) -> Result<()>;
     /// Makes a running thread trap soon. Callable from any thread.
     fn interrupt(&self);
+    /// Whether the last [`Trap::Syscall`] came from a `syscall` instruction itself, not by way of [`Platform::gate`].
+    fn by_instruction(&self) -> bool {
+        true
+    }
     /// Registers at the last trap.
     fn registers(&self) -> Result<Registers>;
     /// The x87/SSE/AVX state as XSAVE lays it out (Linux's NT_X86_XSTATE), for signal frames and ptrace.
@@ -257,6 +262,12 @@ pub trait Platform: Send + Sync {
     /// Host vDSO as mapped in every stub: start address and length in bytes of `[vvar]`+`[vdso]` ranges, and the
     /// address for AT_SYSINFO_EHDR; `None` if there is none.
     fn vdso(&self) -> Option<Vdso>;
+    /// Where rewritten call sites jump to instead of executing `syscall`: r11 holds the address behind the `syscall`
+    /// instruction, every other register is as at the instruction (rcx is free, flags are preserved by the gate). What
+    /// follows is as if the instruction had been executed. `None`: this backend takes no rewritten sites.
+    fn gate(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Where the host vDSO lies in every guest process.

@@ -1,0 +1,115 @@
+//! Where functions begin and end, from the file's own tables: unwind tables, symbols, Go's table, the entry point.
+
+use super::elf::{Bytes, Image, MAX_TABLE, Section, read};
+use super::{Source, frames, golang};
+
+const SHT_SYMTAB: u32 = 2;
+const SHT_DYNSYM: u32 = 11;
+const STT_SECTION: u8 = 3;
+const STT_FILE: u8 = 4;
+const STT_TLS: u8 = 6;
+
+/// A function; positions in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Function {
+    pub start: usize,
+    pub end: usize,
+    /// Control may come in by ways that its instructions do not show.
+    pub opaque: bool,
+}
+
+/// All that is known.
+pub(super) struct Functions {
+    /// From the unwind tables, by start.
+    framed: Vec<Function>,
+    /// From symbols with a size, by start.
+    named: Vec<Function>,
+    /// Every position that something in the file names, ascending.
+    pub labels: Vec<usize>,
+    /// Where code certainly begins though its end is not known (Go, the entry point), ascending.
+    starts: Vec<usize>,
+}
+
+impl Functions {
+    pub fn find(file: &(impl Source + ?Sized), image: &Image) -> Functions {
+        let mut f = Functions {
+            framed: frames::functions(file, image),
+            named: Vec::new(),
+            labels: Vec::new(),
+            starts: golang::starts(file, image),
+        };
+        for s in &image.sections {
+            if matches!(s.kind, SHT_SYMTAB | SHT_DYNSYM) {
+                f.symbols(file, image, s);
+            }
+        }
+        f.starts.extend(image.position(image.entry));
+        f.framed.sort_unstable_by_key(|f| f.start);
+        f.named.sort_unstable_by_key(|f| f.start);
+        f.starts.sort_unstable();
+        f.labels.extend(f.framed.iter().map(|f| f.start));
+        f.labels.extend(&f.starts);
+        f.labels.sort_unstable();
+        f.labels.dedup();
+        f
+    }
+
+    fn symbols(&mut self, file: &(impl Source + ?Sized), image: &Image, s: &Section) {
+        let table = read(file, s.offset, s.size.min(MAX_TABLE));
+        for symbol in table.chunks_exact(24).map(Bytes) {
+            let (Some(info), Some(section), Some(value), Some(size)) =
+                (symbol.u8(4), symbol.u16(6), symbol.u64(8), symbol.u64(16))
+            else {
+                return;
+            };
+            let kind = info & 0xf;
+            if section == 0 || matches!(kind, STT_SECTION | STT_FILE | STT_TLS) {
+                continue;
+            }
+            let Some(start) = image.position(value) else {
+                continue;
+            };
+            self.labels.push(start);
+            let end = usize::try_from(size)
+                .ok()
+                .and_then(|n| start.checked_add(n))
+                .filter(|e| *e > start && *e <= image.code.end);
+            // STT_NOTYPE with a size is hand-written assembly; STT_FUNC and STT_GNU_IFUNC are functions.
+            if let (Some(end), 0 | 2 | 10) = (end, kind) {
+                self.named.push(Function {
+                    start,
+                    end,
+                    opaque: false,
+                });
+            }
+        }
+    }
+
+    /// The function that contains a position.
+    pub fn containing(&self, at: usize) -> Option<Function> {
+        let within = |list: &[Function]| {
+            let next = list.partition_point(|f| f.start <= at);
+            let f = list.get(next.checked_sub(1)?)?;
+            (at < f.end).then_some(*f)
+        };
+        within(&self.framed)
+            .or_else(|| within(&self.named))
+            .or_else(|| {
+                let next = self.starts.partition_point(|s| *s <= at);
+                let start = *self.starts.get(next.checked_sub(1)?)?;
+                let label = self.labels.partition_point(|l| *l <= start);
+                let end = self.labels.get(label).copied()?;
+                (at < end).then_some(Function {
+                    start,
+                    end,
+                    opaque: false,
+                })
+            })
+    }
+
+    /// Whether something in the file names a position strictly between these.
+    pub fn label_between(&self, start: usize, end: usize) -> bool {
+        let next = self.labels.partition_point(|l| *l <= start);
+        self.labels.get(next).is_some_and(|l| *l < end)
+    }
+}
