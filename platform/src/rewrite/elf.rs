@@ -55,7 +55,6 @@ pub(super) struct Section {
     pub vaddr: u64,
     pub offset: u64,
     pub size: u64,
-    pub link: u32,
 }
 
 /// A parsed file.
@@ -209,7 +208,6 @@ fn sections(file: &(impl Source + ?Sized), h: &Bytes<'_>, shoff: u64) -> (Vec<Se
                     vaddr: s.u64(16)?,
                     offset: s.u64(24)?,
                     size: s.u64(32)?,
-                    link: s.u32(40)?,
                 })
             })
             .collect::<Option<_>>()?;

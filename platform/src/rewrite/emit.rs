@@ -127,7 +127,7 @@ fn runs(image: &Image, text: &[u8], sites: &mut Vec<Site>) -> Vec<Run> {
         pieces = sites.iter().map(|s| (page_of(s), page_of(s) + 1)).collect();
         pieces.dedup();
         // Close the smallest holes until few enough are left.
-        let mut holes: Vec<usize> = pieces.windows(2).filter_map(|w| hole(w)).collect();
+        let mut holes: Vec<usize> = pieces.windows(2).filter_map(hole).collect();
         holes.sort_unstable_by(|a, b| b.cmp(a));
         let limit = holes.get(MAX_RUNS - 1).copied().unwrap_or(0);
         let mut joined: Vec<(usize, usize)> = Vec::new();

@@ -138,9 +138,7 @@ pub fn moved(sites: &[Site], offset: u64) -> Option<u32> {
 /// Rewrites what is safe to rewrite; `None` if nothing is, or the file is no x86-64 ELF file. `gate` is where trampolines jump to.
 pub fn rewrite(file: &(impl Source + ?Sized), gate: u64) -> Option<Rewritten> {
     let image = elf::Image::read(file)?;
-    if sites::candidates(&image.text).next().is_none() {
-        return None;
-    }
+    sites::candidates(&image.text).next()?;
     let functions = functions::Functions::find(file, &image);
     let found = sites::find(&image, &functions);
     emit::emit(&image, &found, gate)

@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod limits;
 pub mod machine;
 pub mod pidfd;
+pub mod rewriting;
 pub mod seccomp;
 pub mod signal;
 pub mod task;
@@ -26,6 +27,7 @@ pub use limits::Limits;
 pub use task::{Task, TaskLocal};
 pub use tree::{ExitStatus, ThreadGroup};
 
+use crate::mm::Texts;
 use crate::sync::{Mutex, Rank};
 use crate::time::{Instant, TimerQueue};
 use cofferdam_platform::Platform;
@@ -40,6 +42,8 @@ pub const PID_MAX: i32 = 32768;
 pub struct Kernel {
     /// How guest code runs.
     pub platform: Arc<dyn Platform>,
+    /// Programs whose system calls were rewritten to go to the platform's gate, if it has one.
+    pub texts: Option<Arc<Texts>>,
     /// Deadlines.
     pub timers: Arc<TimerQueue>,
     /// CLOCK_BOOTTIME zero of the sandbox (host CLOCK_MONOTONIC).
@@ -164,6 +168,7 @@ impl Kernel {
         tracer: Option<Box<dyn SyscallTracer>>,
     ) -> std::io::Result<Arc<Kernel>> {
         Ok(Arc::new(Kernel {
+            texts: platform.gate().map(Texts::new),
             platform,
             timers: TimerQueue::start()?,
             boot: Instant::now(),

@@ -58,6 +58,8 @@ pub struct ThreadGroup {
     /// Objects that belong to the process (POSIX timers, itimers), keyed by type.
     pub extensions: crate::vfs::InodeMeta,
     exiting: AtomicBool,
+    /// Rewriting of its system calls.
+    pub(super) rewriting: super::rewriting::Rewriting,
     /// comm of the thread that ended last (a zombie has no task to ask).
     pub last_name: Mutex<Vec<u8>>,
     /// PR_SET_DUMPABLE.
@@ -106,6 +108,7 @@ impl ThreadGroup {
             tty_old_group: AtomicI32::new(0),
             extensions: Default::default(),
             exiting: AtomicBool::new(false),
+            rewriting: Default::default(),
             last_name: Mutex::new(Rank::LEAF, Vec::new()),
             dumpable: AtomicI32::new(1),
             switches: AtomicU64::new(0),

@@ -6,10 +6,10 @@
 //! To lose no wake-up, a task registers first and then runs its handler once more; only if that would still wait *and*
 //! nobody has woken it meanwhile does it become `PARKED`.
 
-use super::seccomp;
 use super::signal::{self, Delivery};
 use super::task::exit;
 use super::{Cx, ExitStatus, Kernel, Task};
+use super::{rewriting, seccomp};
 use crate::abi::{Errno, sysno};
 use crate::sync::{Events, Notify};
 use crate::syscalls::{self, Args, Block, OnSignal, SysErr};
@@ -58,7 +58,7 @@ pub fn kick(task: &Arc<Task>) {
 }
 
 /// Wakes the task if it is parked or parking; whether it was.
-fn wake(task: &Arc<Task>) -> bool {
+pub(super) fn wake(task: &Arc<Task>) -> bool {
     loop {
         match task.run_state.load(Ordering::SeqCst) {
             PARKED if swap_if(&task.run_state, PARKED, QUEUED) => {
@@ -187,6 +187,8 @@ fn step(task: &Arc<Task>, trap: Option<Trap>) {
         resume(&mut Cx::new(task, local, &own));
     }
     task.keep_own(local, own);
+    drop(guard);
+    rewriting::settle(task.group());
 }
 
 /// Deals with the trap, or goes on with the call of a woken task. False: the task is parked or gone.
@@ -211,9 +213,17 @@ fn run(cx: &mut Cx<'_>, trap: Option<Trap>) -> bool {
     }
 }
 
+/// Parks a task that would run again now; whoever holds it wakes it.
+pub(super) fn park_held(task: &Task) -> bool {
+    swap_if(&task.run_state, PARKING, PARKED)
+}
+
 fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
     match trap {
         Trap::Syscall => {
+            if cx.kernel().texts.is_some() {
+                rewriting::note_trap(cx);
+            }
             let nr = cx.local.regs.syscall_number();
             let args = cx.local.regs.syscall_args();
             // As the hardware leaves it; also what a restart relies on.
@@ -243,6 +253,8 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
             true
         }
         Trap::Fault { signo, code, addr } => {
+            // That of an instruction which was moved.
+            let addr = cx.mm.shown_address(addr);
             let grown = matches!(signo, libc::SIGSEGV)
                 && cx
                     .thread()
@@ -409,6 +421,7 @@ fn resume(cx: &mut Cx<'_>) {
     if cx.local.interrupted.is_none()
         && cx.local.saved_mask.is_none()
         && !signal::interrupts(task)
+        && !cx.group().rewriting.wanted()
         && enter_guest(cx)
     {
         return;
@@ -434,6 +447,9 @@ fn resume(cx: &mut Cx<'_>) {
                 return;
             }
         }
+        if rewriting::hold(cx) {
+            return;
+        }
         if enter_guest(cx) {
             return;
         }
@@ -445,7 +461,8 @@ fn enter_guest(cx: &mut Cx<'_>) -> bool {
     let task = cx.task;
     // State first, signals second, as above.
     task.run_state.store(GUEST, Ordering::SeqCst);
-    if signal::interrupts(task) && swap_if(&task.run_state, GUEST, RUNNING) {
+    let called = signal::interrupts(task) || cx.group().rewriting.wanted();
+    if called && swap_if(&task.run_state, GUEST, RUNNING) {
         return false;
     }
     if cx.thread().is_ok_and(|t| t.resume(&cx.local.regs).is_ok()) {

@@ -5,10 +5,11 @@ use super::elf::{Program, Segment};
 use super::stack::Stack;
 use crate::abi::{Errno, Result};
 use crate::mm::{
-    self, Backing, ELF_DYN_BASE, Layout, MemoryManager, MmLimits, PAGE, Vma, VmaMap, page_ceil,
-    page_floor,
+    self, Backing, ELF_DYN_BASE, Layout, MemoryManager, MmLimits, PAGE, VmFlags, Vma, VmaMap,
+    page_ceil, page_floor,
 };
 use crate::vfs::{File, MapSource};
+use cofferdam_platform::rewrite::GAP;
 use cofferdam_platform::{GUEST_END, GUEST_START, Prot, Thread};
 use std::sync::Arc;
 
@@ -95,9 +96,17 @@ impl Image {
     fn bias_below(&self, program: &Program, ceiling: u64) -> Result<u64> {
         let (low, high) = program.extent()?;
         let len = page_ceil(high - low).ok_or(Errno::ENOMEM)?;
-        let at = self
-            .map
-            .gap_top_down(len, GUEST_START, ceiling, program.align)
+        let place = |len| {
+            let map = &self.map;
+            map.gap_top_down(len, GUEST_START, ceiling, program.align)
+        };
+        // Room for trampolines below, unless the address space is short.
+        let gap = GAP.max(program.align);
+        let at = len
+            .checked_add(gap)
+            .and_then(place)
+            .map(|at| at + gap)
+            .or_else(|| place(len))
             .ok_or(Errno::ENOMEM)?;
         self.bias_at(program, at)
     }
@@ -141,7 +150,8 @@ impl Image {
         if s.filesz > 0 {
             let data_end = vaddr + s.filesz;
             let file_end = page_ceil(data_end).ok_or(Errno::EINVAL)?;
-            let vma = Vma {
+            let mut vma = Vma {
+                flags: VmFlags::MAY_ALL | VmFlags::KEEPS_GAP,
                 backing: Backing::File {
                     file: file.clone(),
                     source: source.clone(),
@@ -149,6 +159,7 @@ impl Image {
                 },
                 ..Vma::anonymous(start, file_end, s.prot)
             };
+            vma.note_writable();
             self.map.insert(vma, out);
             if s.memsz > s.filesz && data_end < file_end && s.prot.contains(Prot::WRITE) {
                 self.zeros.push((data_end, file_end - data_end));

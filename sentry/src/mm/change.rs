@@ -1,6 +1,7 @@
 //! The ticket for a change of mappings, and carrying a change out.
 
-use super::map::VmaMap;
+use super::rewrite::{Island, Rewritten};
+use super::text::{Piece, Text, Texts};
 use super::vma::{Backing, VmFlags, Vma, host_prot};
 use super::{MAX_MAP_COUNT, MemoryManager, State};
 use crate::abi::Errno;
@@ -64,17 +65,46 @@ pub(super) enum Edit {
     GrowDown(u64, u64, u64),
     /// A range of anonymous memory gets a name, or loses it.
     Name(u64, u64, Option<Arc<[u8]>>),
+    /// Trampolines appear.
+    Island(u64, Island),
+    /// Trampolines at this address disappear.
+    NoIsland(u64),
+    /// A range has the rewritten text now.
+    Rewritten(u64, u64, Arc<Text>),
+    /// A range has its original text back.
+    Restored(u64, u64),
     /// The first edit, then the second.
     Both(Box<Edit>, Box<Edit>),
 }
 
 impl Edit {
-    pub(super) fn apply(self, map: &mut VmaMap, out: &mut Vec<Vma>) {
+    pub(super) fn apply(self, s: &mut State, out: &mut Vec<Vma>) {
+        let map = &mut s.map;
         match self {
             Edit::None => {}
             Edit::Insert(vma) => map.insert(vma, out),
             Edit::Remove(start, end) => map.remove(start, end, out),
-            Edit::Protect(start, end, prot) => map.update(start, end, out, |v| v.prot = prot),
+            Edit::Protect(start, end, prot) => map.update(start, end, out, |v| {
+                v.prot = prot;
+                v.note_writable();
+            }),
+            Edit::Island(at, island) => {
+                s.islands.insert(at, island);
+            }
+            Edit::NoIsland(at) => {
+                s.islands.remove(&at);
+            }
+            Edit::Rewritten(start, end, text) => map.update(start, end, out, |v| {
+                v.text = Some(Rewritten {
+                    text: text.clone(),
+                    live: true,
+                });
+            }),
+            Edit::Restored(start, end) => map.update(start, end, out, |v| {
+                if let Some(t) = &mut v.text {
+                    t.live = false;
+                }
+            }),
             Edit::Flags(start, end, clear, set) => {
                 map.update(start, end, out, |v| v.flags = (v.flags - clear) | set);
             }
@@ -83,8 +113,8 @@ impl Edit {
             }
             Edit::GrowDown(start, new_start, reserve) => map.grow_down(start, new_start, reserve),
             Edit::Both(a, b) => {
-                a.apply(map, out);
-                b.apply(map, out);
+                a.apply(s, out);
+                b.apply(s, out);
             }
         }
     }
@@ -94,6 +124,13 @@ impl Edit {
 pub(super) enum Op {
     /// Maps like this VMA (from its reserve on).
     Map(Vma),
+    /// Maps rewritten text or trampolines.
+    Text {
+        addr: u64,
+        prot: Prot,
+        piece: Piece,
+        text: Arc<Text>,
+    },
     /// munmap of start..end.
     Unmap(u64, u64),
     /// mprotect of start..end.
@@ -147,6 +184,19 @@ impl Op {
                     } => MemOp::MapAnon { addr, len, prot },
                 }
             }
+            Op::Text {
+                addr,
+                prot,
+                piece,
+                text,
+            } => MemOp::MapFile {
+                addr: *addr,
+                len: piece.len,
+                prot: host_prot(*prot),
+                fd: text.fd(),
+                offset: piece.at,
+                shared: false,
+            },
             Op::Unmap(start, end) => MemOp::Unmap {
                 addr: *start,
                 len: end - start,
@@ -214,6 +264,19 @@ impl Change<'_> {
         thread: &dyn Thread,
         steps: Vec<(Op, Edit)>,
     ) -> std::result::Result<(), Errno> {
+        let mut first = self.before(&steps);
+        if first.is_empty() {
+            return self.carry_out_just(thread, steps);
+        }
+        first.extend(steps);
+        self.carry_out_just(thread, first)
+    }
+
+    fn carry_out_just(
+        &mut self,
+        thread: &dyn Thread,
+        steps: Vec<(Op, Edit)>,
+    ) -> std::result::Result<(), Errno> {
         let outcome = {
             let ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();
             thread.execute(&ops)
@@ -225,14 +288,18 @@ impl Change<'_> {
         };
         let mut s = self.mm.state.lock();
         for (op, edit) in steps.into_iter().take(confirmed) {
-            edit.apply(&mut s.map, &mut self.gone);
+            edit.apply(&mut s, &mut self.gone);
             // Dropping what the operation held may close a file: not under the lock.
             if let Op::Map(v) = op {
                 self.gone.push(v);
             }
         }
         s.peak_total = s.peak_total.max(s.map.total());
+        let islands = !s.islands.is_empty();
         drop(s);
+        if islands && (outcome.is_err() || self.gone.iter().any(|v| v.text.is_some())) {
+            self.sink_islands(thread);
+        }
         outcome.map_err(|e| host_error(&e))
     }
 
@@ -240,19 +307,49 @@ impl Change<'_> {
     pub(super) fn map_all(
         &mut self,
         thread: &dyn Thread,
+        mut vmas: Vec<Vma>,
+    ) -> std::result::Result<(), Errno> {
+        if self.texts().is_none() {
+            vmas.iter_mut().for_each(|v| v.flags -= VmFlags::KEEPS_GAP);
+        }
+        let mut steps = Vec::new();
+        for v in &vmas {
+            steps.extend(self.steps_for(v.clone(), &vmas));
+        }
+        self.carry_out_or_plainly(thread, steps, vmas)
+    }
+
+    /// Carries out what [`Change::steps_for`] planned for these mappings. If the host cannot do it the rewritten way, the files' own
+    /// pages are mapped.
+    pub(super) fn carry_out_or_plainly(
+        &mut self,
+        thread: &dyn Thread,
+        steps: Vec<(Op, Edit)>,
         vmas: Vec<Vma>,
     ) -> std::result::Result<(), Errno> {
-        let steps = vmas
-            .into_iter()
-            .map(|v| (Op::Map(v.clone()), Edit::Insert(v)))
-            .collect();
-        self.carry_out(thread, steps)
+        let rewritten = steps.iter().any(|(op, _)| matches!(op, Op::Text { .. }));
+        match self.carry_out(thread, steps) {
+            Err(e) if rewritten && e != Errno::ESRCH => {
+                log::debug!("mapping a rewritten text failed: {e:?}");
+                let plain = vmas
+                    .into_iter()
+                    .map(|v| (Op::Map(v.clone()), Edit::Insert(v)))
+                    .collect();
+                self.carry_out(thread, plain)
+            }
+            other => other,
+        }
+    }
+
+    /// The rewritten programs of the sandbox.
+    pub(super) fn texts(&self) -> Option<&Arc<Texts>> {
+        self.mm.texts.as_ref()
     }
 
     /// Enters a change that needs nothing of the stub.
     pub(super) fn enter(&mut self, edit: Edit) {
         let mut s = self.mm.state.lock();
-        edit.apply(&mut s.map, &mut self.gone);
+        edit.apply(&mut s, &mut self.gone);
     }
 
     /// Makes stack reserve in `start..end` part of its stack, so that the range can be handled as mapped.

@@ -1,6 +1,7 @@
 //! The ordered set of mappings of one address space, and the arithmetic on it. No locks, no host operations.
 
 use super::vma::{PAGE, VmFlags, Vma};
+use cofferdam_platform::rewrite::GAP;
 use std::collections::BTreeMap;
 
 /// Distance that is kept free below a stack (`stack_guard_gap`), in bytes.
@@ -70,7 +71,7 @@ impl VmaMap {
                 .tree
                 .range(end..)
                 .next()
-                .is_none_or(|(_, v)| end <= guarded_start(v))
+                .is_none_or(|(_, v)| end <= stack_guard(v))
     }
     /// Whether `start..end` lies inside one mapping and touches neither of its ends: removing it makes two of one.
     pub fn punches_hole(&self, start: u64, end: u64) -> bool {
@@ -138,6 +139,7 @@ impl VmaMap {
         let start = lower.start;
         if let (Some(mut lower), Some(upper)) = (self.take(start), self.take(at)) {
             lower.end = upper.end;
+            lower.flags |= upper.flags & VmFlags::WRITTEN;
             self.add(lower);
             out.push(upper);
         }
@@ -246,8 +248,17 @@ impl VmaMap {
     }
 }
 
-/// Lowest address that a new neighbour below `v` may reach.
+/// Lowest address that a new neighbour below `v` may reach, if the address is ours to choose.
 fn guarded_start(v: &Vma) -> u64 {
+    if v.flags.contains(VmFlags::KEEPS_GAP) {
+        v.start.saturating_sub(GAP)
+    } else {
+        stack_guard(v)
+    }
+}
+
+/// Lowest address that any new neighbour below `v` may reach.
+fn stack_guard(v: &Vma) -> u64 {
     if v.flags.contains(VmFlags::GROWSDOWN) {
         v.reserve.saturating_sub(GUARD_GAP)
     } else {

@@ -2,10 +2,11 @@
 
 use super::change::{Change, Edit, MmError, Op, Result};
 use super::vma::{Backing, PAGE, VmFlags, Vma, is_data, page_ceil};
-use super::{MemoryManager, MmLimits, SharedAnon, State};
+use super::{MemoryManager, MmLimits, SharedAnon, State, text};
 use crate::abi::Errno;
 use crate::vfs::mount::MountFlags;
 use crate::vfs::{File, MapSource};
+use cofferdam_platform::rewrite::GAP;
 use cofferdam_platform::{GUEST_END, GUEST_START, Prot, Thread};
 use std::sync::Arc;
 
@@ -113,6 +114,17 @@ impl MemoryManager {
             let s = change.state();
             choose_address(&s, req.addr, len, flags)?
         };
+        // Trampolines may be wanted below a program, at a fixed distance.
+        let keeps_gap = !flags.contains(MapFlags::FIXED)
+            && len > PAGE
+            && change.texts().is_some()
+            && may_be_program(req);
+        let addr = if keeps_gap {
+            let s = change.state();
+            choose_with_gap(&s, req.addr, len, flags).unwrap_or(addr)
+        } else {
+            addr
+        };
         if flags.contains(MapFlags::LOCKED) && limits.memlock == 0 && !limits.ipc_lock {
             return Err(Errno::EPERM.into());
         }
@@ -133,16 +145,25 @@ impl MemoryManager {
                 offset: 0,
             },
         };
-        let vma = Vma {
+        if keeps_gap {
+            plan.vm_flags |= VmFlags::KEEPS_GAP;
+        }
+        let mut vma = Vma {
             flags: plan.vm_flags,
             backing,
             ..Vma::anonymous(addr, addr + len, plan.prot)
         };
+        vma.note_writable();
         if flags.contains(MapFlags::FIXED) {
             change.take_in_reserve(addr, addr + len);
         }
-        let edit = Edit::Insert(vma.clone());
-        change.carry_out(thread, vec![(Op::Map(vma), edit)])?;
+        if change.texts().is_some() {
+            let steps = change.steps_for(vma.clone(), &[]);
+            change.carry_out_or_plainly(thread, steps, vec![vma])?;
+        } else {
+            let edit = Edit::Insert(vma.clone());
+            change.carry_out(thread, vec![(Op::Map(vma), edit)])?;
+        }
         let locked = plan.vm_flags.contains(VmFlags::LOCKED)
             && !plan.vm_flags.contains(VmFlags::LOCKONFAULT);
         let populate = flags.contains(MapFlags::POPULATE) && !flags.contains(MapFlags::NONBLOCK);
@@ -331,6 +352,7 @@ pub(super) fn choose_address(
         && let Some(hint) = page_ceil(addr).map(|a| a.max(GUEST_START))
         && hint <= GUEST_END - len
         && s.map.is_free_below_guard(hint, hint + len)
+        && !s.is_island(hint, hint + len)
     {
         return Ok(hint);
     }
@@ -338,6 +360,31 @@ pub(super) fn choose_address(
         .gap_top_down(len, GUEST_START, base, PAGE)
         .or_else(|| s.map.gap_bottom_up(len, base, GUEST_END, PAGE))
         .ok_or(Errno::ENOMEM)
+}
+
+/// A place for a program or library: as [`choose_address`], with room for trampolines below.
+fn choose_with_gap(s: &State, addr: u64, len: u64, flags: MapFlags) -> Option<u64> {
+    let at = choose_address(s, addr, len, flags).ok()?;
+    if addr != 0 && at == page_ceil(addr)? {
+        // Where the program wanted it.
+        return Some(at);
+    }
+    let at = choose_address(s, 0, len.checked_add(GAP)?, flags).ok()?;
+    at.checked_add(GAP)
+}
+
+/// Whether this maps a program or library from its start.
+fn may_be_program(req: &MapRequest) -> bool {
+    match &req.what {
+        MapWhat::File(file) => {
+            req.offset == 0
+                && req.flags.bits() & MAP_TYPE == MapFlags::PRIVATE.bits()
+                && !req.prot.contains(Prot::WRITE)
+                && file.flags().readable()
+                && text::is_program(file)
+        }
+        _ => false,
+    }
 }
 
 /// Checks type, access mode and backing. A backing of `None` is shared anonymous memory, to be made.

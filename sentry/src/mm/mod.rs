@@ -25,10 +25,14 @@ mod map;
 mod mmap;
 mod protect;
 mod remap;
+mod rewrite;
+#[cfg(test)]
+mod rewrite_tests;
 mod shared;
 mod stack;
 #[cfg(test)]
 mod tests;
+mod text;
 mod vma;
 
 pub use change::MmError;
@@ -40,7 +44,9 @@ pub use listing::{Label, MapEntry, Sizes};
 pub use map::GUARD_GAP;
 pub use mmap::{MapFlags, MapRequest, MapWhat};
 pub use remap::{RemapFlags, RemapRequest};
+pub use rewrite::{RewriteWanted, Rewritten};
 pub use shared::SharedAnon;
+pub use text::Texts;
 pub use vma::{Backing, PAGE, VmFlags, Vma, page_ceil, page_floor};
 
 use crate::abi::Errno;
@@ -49,6 +55,7 @@ use crate::usermem::GuestMemory;
 use change::{Edit, Op};
 use cofferdam_platform::{AddressSpace, Thread};
 pub(crate) use map::VmaMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -66,11 +73,15 @@ pub struct MemoryManager {
     resident_peak: AtomicU64,
     /// Registrations for membarrier: 1 private expedited, 2 the same with sync-core.
     barriers: AtomicU8,
+    /// Rewritten programs, if the platform takes them.
+    texts: Option<Arc<Texts>>,
 }
 
 #[derive(Clone)]
 struct State {
     map: VmaMap,
+    /// Trampolines of rewritten texts, by address.
+    islands: BTreeMap<u64, rewrite::Island>,
     /// A change is in flight.
     busy: bool,
     layout: Layout,
@@ -89,6 +100,7 @@ impl MemoryManager {
             space,
             State {
                 map: VmaMap::default(),
+                islands: BTreeMap::new(),
                 busy: false,
                 layout: Layout::default(),
                 new_flags: VmFlags::empty(),
@@ -105,6 +117,7 @@ impl MemoryManager {
             free: Arc::new(WaitQueue::new()),
             resident_peak: AtomicU64::new(0),
             barriers: AtomicU8::new(0),
+            texts: None,
         }
     }
 
@@ -180,7 +193,7 @@ impl MemoryManager {
             .filter(|v| v.flags.contains(VmFlags::DONTFORK))
             .map(|v| (v.reserve, v.end))
             .collect();
-        let child = Self::with_state(space, state);
+        let child = Self::with_state(space, state).with_texts(self.texts.clone());
         child
             .barriers
             .store(self.barriers.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -152,7 +152,10 @@ fn expand(
     let end = req.addr + req.new_len;
     let mut tail = vma.clone();
     tail.end = end;
-    let tail = tail.split_off(vma.end);
+    let tail = Vma {
+        text: None,
+        ..tail.split_off(vma.end)
+    };
     let op = Op::Remap {
         addr: req.addr,
         old_len: req.old_len,
@@ -247,6 +250,9 @@ fn relocate(
         end: new_addr + req.new_len,
         reserve: new_addr,
         backing: vma.backing.advanced(req.addr - vma.start),
+        flags: vma.flags - VmFlags::KEEPS_GAP,
+        // The original pages move, see `rewrite`.
+        text: None,
         ..vma.clone()
     };
     let old = (req.addr, req.addr + req.old_len);

@@ -1,5 +1,6 @@
 //! One mapping of a guest address space (`struct vm_area_struct`).
 
+use super::rewrite::Rewritten;
 use super::shared::SharedAnon;
 use crate::vfs::{File, MapSource};
 use cofferdam_platform::Prot;
@@ -54,6 +55,10 @@ bitflags::bitflags! {
         const NOHUGEPAGE = 1 << 14;
         /// mseal(2)ed.
         const SEALED = 1 << 15;
+        /// A private mapping of a file that was writable at some time: its pages may not be the file's.
+        const WRITTEN = 1 << 16;
+        /// A program or library: other mappings are not put right below it, where trampolines may go.
+        const KEEPS_GAP = 1 << 17;
         /// All of MAYREAD, MAYWRITE, MAYEXEC.
         const MAY_ALL = Self::MAYREAD.bits() | Self::MAYWRITE.bits() | Self::MAYEXEC.bits();
     }
@@ -135,6 +140,8 @@ pub struct Vma {
     pub anon_name: Option<Arc<[u8]>>,
     /// Lowest address that the host has mapped for a stack to grow into without a fault; `start` for all other mappings.
     pub reserve: u64,
+    /// The rewritten version of a program's text that stands for the file's own.
+    pub text: Option<Rewritten>,
 }
 
 impl Vma {
@@ -148,6 +155,7 @@ impl Vma {
             backing: Backing::Anonymous,
             anon_name: None,
             reserve: start,
+            text: None,
         }
     }
     /// Length in bytes.
@@ -180,13 +188,21 @@ impl Vma {
     pub fn is_data(&self) -> bool {
         is_data(self.prot, self.flags)
     }
+    /// Remembers that the guest may write here.
+    pub(crate) fn note_writable(&mut self) {
+        let private_file = matches!(self.backing, Backing::File { .. }) && !self.shared();
+        if private_file && self.prot.contains(Prot::WRITE) {
+            self.flags |= VmFlags::WRITTEN;
+        }
+    }
     /// Whether `next` starts where this ends and has the same properties.
     pub(super) fn merges_with(&self, next: &Vma) -> bool {
         self.end == next.start
             && next.reserve == next.start
             && self.prot == next.prot
-            && self.flags == next.flags
+            && self.flags - VmFlags::WRITTEN == next.flags - VmFlags::WRITTEN
             && self.anon_name == next.anon_name
+            && self.text == next.text
             && self.backing.continued_by(self.len(), &next.backing)
     }
     /// Cuts off and returns what lies at and above `at`, which is inside and page-aligned.

@@ -267,6 +267,10 @@ pub(super) fn push(
         &alt,
         fp.len() as u64,
     )?;
+    let shown = Registers {
+        rip: cx.mm.shown_address(cx.local.regs.rip),
+        ..cx.local.regs
+    };
     let mut frame = Frame {
         pretcode: action.restorer,
         uc: UContext {
@@ -280,7 +284,7 @@ pub(super) fn push(
                 pad: 0,
                 size: alt.size,
             },
-            mcontext: save(&cx.local.regs, &cx.local.fault, mask, at.fpstate),
+            mcontext: save(&shown, &cx.local.fault, mask, at.fpstate),
             sigmask: mask.0,
         },
         info: SigInfo::new_zeroed(),
@@ -327,6 +331,7 @@ fn pop(cx: &mut Cx<'_>) -> Result<()> {
     set_blocked(cx.task, SigSet(uc.sigmask));
     let fp = layout(cx)?.read_frame(cx.mem(), uc.mcontext.fpstate)?;
     restore(&uc.mcontext, &mut cx.local.regs);
+    cx.local.regs.rip = cx.mm.real_address(cx.local.regs.rip);
     cx.local.restart = None;
     cx.thread()?.set_fpstate(&fp).map_err(|_| Errno::EFAULT)?;
     // Errors but a bad address are ignored, as in Linux.

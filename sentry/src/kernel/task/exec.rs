@@ -162,7 +162,7 @@ impl Loader<'_> {
             .platform
             .new_process(token)
             .map_err(host_error)?;
-        let mm = MemoryManager::new(space);
+        let mm = MemoryManager::new(space).with_texts(self.kernel.texts.clone());
         let name = path
             .rsplit(|b| *b == b'/')
             .next()
