@@ -262,12 +262,6 @@ pub trait Platform: Send + Sync {
     /// Host vDSO as mapped in every stub: start address and length in bytes of `[vvar]`+`[vdso]` ranges, and the
     /// address for AT_SYSINFO_EHDR; `None` if there is none.
     fn vdso(&self) -> Option<Vdso>;
-    /// Where rewritten call sites jump to instead of executing `syscall`: r11 holds the address behind the `syscall`
-    /// instruction, every other register is as at the instruction (rcx is free, flags are preserved by the gate). What
-    /// follows is as if the instruction had been executed. `None`: this backend takes no rewritten sites.
-    fn gate(&self) -> Option<u64> {
-        None
-    }
 }
 
 /// Where the host vDSO lies in every guest process.

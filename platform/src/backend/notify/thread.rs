@@ -86,6 +86,10 @@ impl Thread for FreeThread {
         self.inner.kick(&self.task);
     }
 
+    fn by_instruction(&self) -> bool {
+        !self.task.state.lock().light
+    }
+
     fn registers(&self) -> Result<Registers> {
         let state = self.task.state.lock();
         match state.phase {
