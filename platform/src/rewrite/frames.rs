@@ -14,6 +14,8 @@ struct Cie {
     address: u8,
     /// Encoding of the pointer to a table of landing pads, if there is one.
     lsda: Option<u8>,
+    /// Entries describe signal frames.
+    signal: bool,
     /// Entries have augmentation data.
     augmented: bool,
 }
@@ -100,6 +102,7 @@ fn read_cie(bytes: &[u8], at: usize) -> Option<Cie> {
     let mut cie = Cie {
         address: 0,
         lsda: None,
+        signal: false,
         augmented: false,
     };
     let Some(letters) = augmentation.strip_prefix(b"z") else {
@@ -128,7 +131,8 @@ fn read_cie(bytes: &[u8], at: usize) -> Option<Cie> {
                 let encoding = b.u8(at)?;
                 at += 1 + size(encoding)?;
             }
-            b'S' | b'B' => {}
+            b'S' => cie.signal = true,
+            b'B' => {}
             _ => return None,
         }
     }
@@ -163,6 +167,8 @@ fn read_fde(image: &Image, cie: &Cie, entry: &[u8], place: u64) -> Option<Functi
         start,
         end,
         opaque: landing_pads,
+        // Begins a byte before its first instruction.
+        untouchable: cie.signal,
     })
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Function {
     pub end: usize,
     /// Control may come in by ways that its instructions do not show.
     pub opaque: bool,
+    /// Nothing in it is certain, or may change.
+    pub untouchable: bool,
 }
 
 /// All that is known.
@@ -80,6 +82,7 @@ impl Functions {
                     start,
                     end,
                     opaque: false,
+                    untouchable: false,
                 });
             }
         }
@@ -103,13 +106,20 @@ impl Functions {
                     start,
                     end,
                     opaque: false,
+                    untouchable: false,
                 })
             })
     }
 
+    /// Everything named strictly between these.
+    pub fn labels_between(&self, start: usize, end: usize) -> &[usize] {
+        let from = self.labels.partition_point(|l| *l <= start);
+        let to = self.labels.partition_point(|l| *l < end);
+        self.labels.get(from..to).unwrap_or_default()
+    }
+
     /// Whether something in the file names a position strictly between these.
     pub fn label_between(&self, start: usize, end: usize) -> bool {
-        let next = self.labels.partition_point(|l| *l <= start);
-        self.labels.get(next).is_some_and(|l| *l < end)
+        !self.labels_between(start, end).is_empty()
     }
 }

@@ -68,6 +68,9 @@ pub(super) fn find(image: &Image, functions: &Functions) -> Sites {
 
 /// Looks at all sites of one function.
 fn function(image: &Image, functions: &Functions, f: Function, out: &mut Sites) {
+    if f.untouchable {
+        return;
+    }
     let end = f.end.min(f.start + MAX_FUNCTION);
     let Some(code) = image.text.get(f.start..end) else {
         return;
@@ -101,6 +104,14 @@ fn function(image: &Image, functions: &Functions, f: Function, out: &mut Sites) 
             calls.push(all.len());
         }
         all.push(i);
+    }
+    // A name that is at no instruction: what begins the function is none either.
+    let known = all.last().map_or(f.start as u64, |i| i.next_ip() - base);
+    for label in functions.labels_between(f.start, end) {
+        let at = *label as u64;
+        if at < known && all.binary_search_by_key(&(base + at), |i| i.ip()).is_err() {
+            return;
+        }
     }
     targets.sort_unstable();
     out.seen += calls.len();

@@ -268,6 +268,30 @@ fn names_in_the_middle_stay() {
     assert!(with(&[(0, 6)]).is_none());
 }
 
+/// glibc's `__restore_rt`: unwinders know it by its bytes, and its entry in the unwind table begins before it.
+#[test]
+fn signal_trampolines_of_real_libraries_stay() {
+    let bytes = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 5];
+    let (file, r) = real("/lib/x86_64-linux-gnu/libc.so.6").unwrap();
+    let at = file.windows(9).position(|w| w == bytes).unwrap() as u64;
+    assert!(
+        r.sites
+            .iter()
+            .all(|s| s.syscall + 2 <= at || s.start >= at + 9)
+    );
+}
+
+/// A function whose name is right but whose range begins elsewhere.
+#[test]
+fn names_between_bytes_of_an_instruction_spoil_the_function() {
+    let code = [0x90, 0x90, 0xb8, 39, 0, 0, 0, 0x0f, 5, 0xc3];
+    let with = |symbols: &[(u64, u64)]| rewrite(file(&code, symbols).as_slice(), GATE);
+    assert!(with(&[(0, 10)]).is_some());
+    assert!(with(&[(0, 10), (1, 0), (9, 0)]).is_some());
+    let code = [0x00, 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 5, 0xc3];
+    assert!(rewrite(file(&code, &[(0, 11), (1, 0)]).as_slice(), GATE).is_none());
+}
+
 #[test]
 fn branches_from_other_functions_count() {
     // A function with a site of three instructions, and another that jumps to the second of them.
