@@ -54,8 +54,9 @@ pub(super) fn note_trap(cx: &Cx<'_>) {
         return;
     };
     let threads = group.threads();
-    // Each task has a reference, and this worker. Others run in the same memory (vfork): another time.
-    if Arc::strong_count(&cx.mm) > threads.len() + 1 {
+    // Others run in the same memory (vfork): another time.
+    let all: Vec<Arc<Task>> = cx.kernel().by_token.lock().values().cloned().collect();
+    if all.iter().filter(|t| Arc::ptr_eq(&t.mm(), cx.mm)).count() > threads.len() {
         return;
     }
     let others: Vec<&Arc<Task>> = threads

@@ -253,12 +253,6 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
             true
         }
         Trap::Fault { signo, code, addr } => {
-            log::warn!(
-                cx.local.regs,
-                cx.mm
-                    .find_vma(cx.local.regs.rip)
-                    .map(|v| (v.start, v.offset(), v.text.is_some()))
-            );
             // That of an instruction which was moved.
             let addr = cx.mm.shown_address(addr);
             let grown = matches!(signo, libc::SIGSEGV)
