@@ -208,6 +208,18 @@ pub trait AddressSpace: Send + Sync {
     fn cpu_time(&self) -> (u64, u64);
 }
 
+/// Results of calls that never change what they see: the stub may give them itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // each is named after its call
+pub struct Answers {
+    pub pid: u32,
+    pub tid: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub euid: u32,
+    pub egid: u32,
+}
+
 /// A host thread that runs one guest thread. All methods but `interrupt` are called on a worker
 /// thread (one that calls [`Platform::next_event`]) while the guest thread is stopped.
 pub trait Thread: Send + Sync {
@@ -215,6 +227,9 @@ pub trait Thread: Send + Sync {
     fn resume(&self, regs: &Registers) -> Result<()>;
     /// Makes a running thread trap soon. Callable from any thread.
     fn interrupt(&self);
+    /// Lets the stub answer these calls at the gate from now on, or has it ask each time (`None`, as at first). Callable from any thread; a
+    /// call that the guest makes at the same time may still have the old answer.
+    fn answer(&self, _answers: Option<&Answers>) {}
     /// Whether the last [`Trap::Syscall`] came from a `syscall` instruction itself, not by way of [`Platform::gate`].
     fn by_instruction(&self) -> bool {
         true

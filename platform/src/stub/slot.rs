@@ -117,6 +117,8 @@ pub(crate) mod answer {
     pub const EUID: usize = 4;
     /// getegid(2).
     pub const EGID: usize = 5;
+    /// How many there are.
+    pub const COUNT: usize = 6;
 }
 
 /// What a ring says, in its first argument.

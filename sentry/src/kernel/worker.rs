@@ -184,6 +184,7 @@ fn step(task: &Arc<Task>, trap: Option<Trap>) {
         if !task.is_current(&own) {
             own = task.own();
         }
+        task.publish(local, &own);
         resume(&mut Cx::new(task, local, &own));
     }
     task.keep_own(local, own);

@@ -29,7 +29,9 @@ use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
 
 use crate::stub::mailbox::{Mailboxes, Op};
-use crate::stub::slot::{FP, FP_AREA, FP_LEN, FRAME, SLOT, SLOTS, STACK, STACK_START};
+use crate::stub::slot::{
+    ANSWERS, FP, FP_AREA, FP_LEN, FRAME, SLOT, SLOTS, STACK, STACK_START, answer,
+};
 use crate::stub::{Layout, TASK_END, filter, free, parse_maps};
 use crate::{
     AddressSpace, Error, Event, Platform, Registers, Result, Thread, Token, Trap, Vdso, bell, mem,
@@ -630,6 +632,7 @@ impl Inner {
         let address = self.slot_address(slot);
         let stack = [address + STACK_START as u64, 0, (SLOT - STACK_START) as u64];
         mailboxes.set_words(slot, STACK, &stack);
+        mailboxes.set_words(slot, ANSWERS, &[0; answer::COUNT]);
         mailboxes.set_words(slot, FRAME, &[address + SLOT as u64 - 64]);
         match vector {
             Some(vector) => {

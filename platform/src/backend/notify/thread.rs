@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use super::{Inner, Phase, Task};
 use crate::stub::filter;
-use crate::stub::slot::{REGS, order};
-use crate::{AddressSpace, Error, MemOp, Registers, Result, Thread, Token};
+use crate::stub::slot::{ANSWERS, REGS, answer, order};
+use crate::{AddressSpace, Answers, Error, MemOp, Registers, Result, Thread, Token};
 
 /// Offset of `rax` in [`Registers`].
 const RAX: usize = 80;
@@ -84,6 +84,27 @@ impl Thread for FreeThread {
 
     fn interrupt(&self) {
         self.inner.kick(&self.task);
+    }
+
+    fn answer(&self, answers: Option<&Answers>) {
+        let words = answers.map_or([0; answer::COUNT], |a| {
+            let mut words = [0; answer::COUNT];
+            for (i, value) in [
+                (answer::PID, a.pid),
+                (answer::TID, a.tid),
+                (answer::UID, a.uid),
+                (answer::GID, a.gid),
+                (answer::EUID, a.euid),
+                (answer::EGID, a.egid),
+            ] {
+                words[i] = u64::from(value) + 1;
+            }
+            words
+        });
+        self.task
+            .process
+            .mailboxes
+            .set_words(self.task.slot, ANSWERS, &words);
     }
 
     fn by_instruction(&self) -> bool {

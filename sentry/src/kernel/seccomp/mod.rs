@@ -262,6 +262,7 @@ fn set_strict(cx: &mut Cx<'_>) -> SysResult {
     match cx.task.seccomp.get() {
         Mode::Off | Mode::Strict => {
             cx.task.seccomp.set(Mode::Strict);
+            cx.task.unpublish();
             Ok(0)
         }
         Mode::Filter(_) => Err(Errno::EINVAL.into()),
@@ -309,12 +310,14 @@ fn install(cx: &mut Cx<'_>, flags: u32, arg: u64) -> SysResult {
     }
     let filter = add(program, flags & FLAG_LOG != 0, before)?;
     cx.task.seccomp.set(Mode::Filter(filter.clone()));
+    cx.task.unpublish();
     if flags & FLAG_TSYNC != 0 {
         for t in cx.group().threads() {
             if Arc::ptr_eq(&t, cx.task) {
                 continue;
             }
             t.seccomp.set(Mode::Filter(filter.clone()));
+            t.unpublish();
             if creds.no_new_privs {
                 let new = Credentials {
                     no_new_privs: true,

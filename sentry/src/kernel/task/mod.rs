@@ -7,7 +7,7 @@ use crate::auth::Credentials;
 use crate::mm::MemoryManager;
 use crate::sync::{Mutex, Rank, WaitKey, WaitQueue};
 use crate::vfs::FsContext;
-use cofferdam_platform::{Registers, Thread, Token};
+use cofferdam_platform::{Answers, Registers, Thread, Token};
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -167,6 +167,8 @@ pub(super) struct Own {
 pub struct TaskLocal {
     /// As the last run left it, while it counts.
     own: Option<Own>,
+    /// Of which generation the answers are that the platform gives for the task.
+    published: u32,
     /// Guest registers at the last trap, or to resume with.
     pub regs: Registers,
     /// Progress of the system call in flight.
@@ -209,7 +211,8 @@ impl Task {
             group: parts.group,
             tid: AtomicI32::new(parts.tid),
             token: AtomicU64::new(parts.token.0),
-            generation: AtomicU32::new(0),
+            // Not that of the answers which the platform has at first: none.
+            generation: AtomicU32::new(1),
             shared: Mutex::new(
                 Rank::TASK,
                 Shared {
@@ -300,6 +303,31 @@ impl Task {
             fs: s.fs.clone(),
             fds: s.fds.clone(),
             thread,
+        }
+    }
+    /// Lets the platform answer calls that ask for the task's identity, unless somebody wants to see each call.
+    pub(super) fn publish(&self, local: &mut TaskLocal, own: &Own) {
+        if local.published == own.generation {
+            return;
+        }
+        local.published = own.generation;
+        let Some(thread) = &own.thread else { return };
+        let seen = self.seccomp.active() || self.kernel.tracer.is_some();
+        let answers = (!seen).then(|| Answers {
+            pid: self.group.pid().cast_unsigned(),
+            tid: self.tid().cast_unsigned(),
+            uid: own.creds.uid,
+            gid: own.creds.gid,
+            euid: own.creds.euid,
+            egid: own.creds.egid,
+        });
+        thread.answer(answers.as_ref());
+    }
+    /// Somebody else gave the task a seccomp filter: from now on it sees each call.
+    pub(super) fn unpublish(&self) {
+        self.changed();
+        if let Some(thread) = self.thread() {
+            thread.answer(None);
         }
     }
     pub(super) fn set_tid(&self, tid: i32) {
