@@ -321,6 +321,16 @@ pub(crate) fn single_cpu(cpu: usize) -> CpuSet {
     }
 }
 
+/// The set without one core.
+pub(crate) fn without_cpu(set: &CpuSet, cpu: usize) -> CpuSet {
+    let mut rest = *set;
+    if cpu < libc::CPU_SETSIZE as usize {
+        // SAFETY: the index is checked.
+        unsafe { libc::CPU_CLR(cpu, &mut rest) };
+    }
+    rest
+}
+
 /// sched_setaffinity(2); `tid` 0 is the caller.
 pub(crate) fn set_affinity(tid: pid_t, set: &CpuSet) -> io::Result<()> {
     // SAFETY: reads the set.
@@ -479,23 +489,4 @@ pub(crate) fn process_time(pid: pid_t) -> Option<(u64, u64)> {
 pub(crate) fn cycles() -> u64 {
     // SAFETY: reads a register; every x86-64 processor has it.
     unsafe { std::arch::x86_64::_rdtsc() }
-}
-
-/// The number of the processor that runs this thread (getcpu(2), without a system call).
-pub(crate) fn processor() -> usize {
-    // SAFETY: no memory involved.
-    usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
-}
-
-/// How many processors this thread may use.
-pub(crate) fn processors() -> usize {
-    // SAFETY: a cpu_set_t is plain data for which zero is a value, and it outlives the call.
-    let n = unsafe {
-        let mut set: libc::cpu_set_t = MaybeUninit::zeroed().assume_init();
-        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
-            return 1;
-        }
-        libc::CPU_COUNT(&set)
-    };
-    usize::try_from(n).unwrap_or(1).max(1)
 }

@@ -22,8 +22,6 @@ const TICK: i32 = 20;
 const PATIENCE: u64 = 50_000_000;
 /// CPU time after which an interrupt is sent again, in nanoseconds.
 const RESEND: u64 = 5_000_000;
-/// How many resumes in a row must be of the only running thread before rings stay on one core again.
-const ALONE: u32 = 64;
 
 /// A trap as a ring tells it, or `None` if no stub rings so.
 fn trap(args: [u64; 6], regs: &mut Registers) -> Option<Trap> {
@@ -91,6 +89,7 @@ impl Inner {
     /// The loop behind [`crate::Platform::next_event`].
     pub(super) fn next_event(&self) -> Result<Event> {
         self.close_bounce();
+        self.handoff.end();
         loop {
             let dropped = std::mem::take(&mut *self.dropped.lock());
             for task in dropped {
@@ -128,6 +127,7 @@ impl Inner {
         while let Some((task, trap)) = self.next_queued() {
             let state = task.state.lock();
             if !state.terminated {
+                self.handoff.begin(task.tid);
                 return Some(Event::Trap(state.token, trap));
             }
         }
@@ -202,9 +202,7 @@ impl Inner {
                 drop(state);
                 self.trapped(&task, ring.id, ring.args);
             }
-            Phase::Running | Phase::Doomed | Phase::Stopped
-                if ring.number == DOORBELL && ring.args.first() == Some(&kind::WAIT) =>
-            {
+            _ if ring.number == DOORBELL && ring.args.first() == Some(&kind::WAIT) => {
                 drop(state);
                 if !self.pay(&task, &ring).unwrap_or(true) {
                     self.misbehaved(&task, "waits for nothing");
@@ -250,7 +248,10 @@ impl Inner {
         if regs.gs_base == self.slot_address(task.slot) {
             regs.gs_base = 0;
         }
-        let [kind, ..] = args;
+        let [kind, .., processor] = args;
+        if ring != IN_SLOT {
+            task.pace.set_processor(processor);
+        }
         let call = self.inline && kind == kind::CALL;
         let trap = if call {
             as_call(&mut regs);
@@ -355,22 +356,7 @@ impl Inner {
     pub(super) fn starts(&self, task: &Arc<Task>, waits: Waits) {
         let others = self.running.fetch_add(1, SeqCst);
         self.set_watch(task, others + 1);
-        let alone = if others > 0 {
-            self.alone.store(0, SeqCst);
-            false
-        } else {
-            self.sync.load(SeqCst) || self.alone.fetch_add(1, SeqCst) >= ALONE
-        };
-        // Whoever is watched must get to another processor than the worker's.
-        if matches!(waits, Waits::Ring(_)) {
-            self.set_sync(alone && !task.is_hot());
-        }
-    }
-
-    fn set_sync(&self, sync: bool) {
-        if self.sync.load(SeqCst) != sync && bell::set_sync(self.listener.as_fd(), sync).is_ok() {
-            self.sync.store(sync, SeqCst);
-        }
+        self.place(task, waits, others);
     }
 
     /// A guest thread stopped or died.

@@ -210,6 +210,10 @@ impl Inner {
                 }
             }
             if let (Some((tid, ring)), Some(inner_pid)) = (newborn, inner_pid) {
+                if parent.is_hot() {
+                    // Inherited from a watched thread.
+                    self.set_affinity(tid, None);
+                }
                 return Ok(Child {
                     tid,
                     inner_pid,

@@ -7,12 +7,15 @@
 //! What may happen between the two is in [`crate::stub::slot`]. No wake-up is lost: the stub posts and then looks whether it is watched; the worker
 //! ceases to watch and then looks whether something was posted.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, fence};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, fence,
+};
 
 use parking_lot::Mutex;
 
 use super::{Inner, Phase, Task};
 use crate::stub::slot::{HOT, MESSAGE, REPLY, SPIN, STATE, state};
+use crate::sys::CpuSet;
 use crate::{Error, Event, Result, sys};
 
 /// How many slots are watched at most.
@@ -40,7 +43,8 @@ pub(super) struct Hot {
     watched: Mutex<Vec<Arc<Task>>>,
     /// Whether `watched` is not empty.
     any: AtomicBool,
-    /// Processors that the worker may use.
+    /// Processors that the worker may use, if they can be told.
+    allowed: Option<CpuSet>,
     processors: usize,
     /// When the last message came, in cycles.
     last: AtomicU64,
@@ -60,6 +64,19 @@ pub(super) struct Pace {
     streak: AtomicU32,
     /// What its slot says in [`HOT`].
     hot: AtomicUsize,
+    /// From which processor it last rang, as it says.
+    processor: AtomicI32,
+}
+
+impl Pace {
+    pub(super) fn set_processor(&self, number: u64) {
+        self.processor
+            .store(i32::try_from(number).unwrap_or(-1), Relaxed);
+    }
+
+    pub(super) fn processor(&self) -> i32 {
+        self.processor.load(Relaxed)
+    }
 }
 
 /// Whether a stub that was answered in its slot looks there.
@@ -69,12 +86,19 @@ pub(super) enum Answered {
     Asleep,
 }
 
+/// The number of the processor that runs the worker.
+fn processor() -> usize {
+    usize::try_from(sys::current_cpu()).unwrap_or(0)
+}
+
 impl Hot {
     pub(super) fn new() -> Hot {
+        let allowed = sys::affinity();
         Hot {
             watched: Mutex::default(),
             any: AtomicBool::new(false),
-            processors: sys::processors(),
+            processors: allowed.as_ref().map_or(1, sys::cpu_count),
+            allowed,
             last: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             not_before: AtomicU64::new(0),
@@ -168,7 +192,7 @@ impl Inner {
             return;
         }
         if task.is_hot() {
-            task.set_hot(sys::processor() + 1);
+            task.set_hot(processor() + 1);
             return;
         }
         if task.pace.streak.load(Relaxed) < STREAK || now < hot.not_before.load(Relaxed) {
@@ -178,12 +202,14 @@ impl Inner {
         if watched.len() >= WATCHED {
             return;
         }
+        let first = watched.is_empty();
         watched.push(Arc::clone(task));
         drop(watched);
+        self.part(task, first);
         task.process
             .mailboxes
             .set_words(task.slot, SPIN, &[STUB_LOOKS]);
-        task.set_hot(sys::processor() + 1);
+        task.set_hot(processor() + 1);
         if !hot.any.swap(true, Relaxed) {
             hot.messages.store(0, Relaxed);
         }
@@ -214,6 +240,15 @@ impl Inner {
                 || now.saturating_sub(hot.last.load(Relaxed)) > LINGER
                     && now > hot.last.load(Relaxed)
             {
+                log::debug!(
+                    "watched {} messages, {}",
+                    hot.messages.load(Relaxed),
+                    if stalled {
+                        "then the processor was taken away"
+                    } else {
+                        "then nothing came"
+                    }
+                );
                 if stalled || hot.messages.load(Relaxed) < WORTH {
                     let factor = hot.penalty.fetch_add(1, Relaxed).min(10);
                     hot.not_before.store(now + (PENALTY << factor), Relaxed);
@@ -253,7 +288,9 @@ impl Inner {
         self.hot.any.store(false, Relaxed);
         for task in &watched {
             task.set_hot(0);
+            self.set_affinity(task.tid, None);
         }
+        self.set_affinity(0, None);
         fence(SeqCst);
         for task in &watched {
             if let Some(args) = task.claim() {
@@ -280,8 +317,32 @@ impl Inner {
         let mut watched = self.hot.watched.lock();
         watched.retain(|t| !std::ptr::eq(&**t, task));
         self.hot.any.store(!watched.is_empty(), Relaxed);
+        if watched.is_empty() {
+            self.set_affinity(0, None);
+        }
         drop(watched);
         task.set_hot(0);
+    }
+
+    /// Puts a thread that is to be watched and the worker on different processors: the scheduler, which saw them take turns, may leave them
+    /// on one.
+    fn part(&self, task: &Task, first: bool) {
+        let Some(allowed) = &self.hot.allowed else {
+            return;
+        };
+        let here = processor();
+        if first {
+            self.set_affinity(0, Some(&sys::single_cpu(here)));
+        }
+        self.set_affinity(task.tid, Some(&sys::without_cpu(allowed, here)));
+    }
+
+    /// Binds a thread to processors, or to none in particular.
+    pub(super) fn set_affinity(&self, tid: libc::pid_t, set: Option<&CpuSet>) {
+        if let Some(set) = set.or(self.hot.allowed.as_ref()) {
+            // Of a thread that is gone; or processors were taken away from this sandbox: then the kernel chooses.
+            let _ = sys::set_affinity(tid, set);
+        }
     }
 
     /// Waits a moment for a message in the slot of a thread that carries out an order.

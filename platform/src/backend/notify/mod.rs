@@ -16,6 +16,7 @@ mod bounce;
 mod events;
 mod exchange;
 mod fp;
+mod handoff;
 mod hot;
 mod thread;
 
@@ -23,7 +24,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
@@ -85,10 +86,11 @@ struct Inner {
     kicks: Mutex<Vec<Kick>>,
     /// Guest threads that run.
     running: AtomicUsize,
-    /// How many resumes in a row were of the only running thread.
-    alone: AtomicU32,
-    /// Rings and answers run the other side on the same core.
+    /// The host kernel can run the other side of a ring or answer on the same core.
+    has_sync: bool,
+    /// It does so now.
     sync: AtomicBool,
+    handoff: handoff::Handoff,
     next: AtomicU64,
     random: RandomState,
     /// The zygote died or the platform was dropped.
@@ -264,6 +266,10 @@ pub const SENTRY_SYSCALLS: &[(i64, &str)] = &[
     (libc::SYS_munmap, "unmaps mailboxes"),
     (libc::SYS_close, "closes mailboxes and pidfds"),
     (libc::SYS_clock_gettime, "CPU time of stub processes"),
+    (
+        libc::SYS_sched_setaffinity,
+        "keeps watched threads and the worker on different processors",
+    ),
     (libc::SYS_gettid, "finds out whether it runs on the worker"),
     (libc::SYS_futex, "locks"),
 ];
@@ -365,8 +371,9 @@ impl NotifyPlatform {
             zombies: Mutex::default(),
             kicks: Mutex::default(),
             running: AtomicUsize::new(0),
-            alone: AtomicU32::new(0),
+            has_sync: sync,
             sync: AtomicBool::new(sync),
+            handoff: handoff::Handoff::default(),
             next: AtomicU64::new(1),
             random: RandomState::new(),
             over: AtomicBool::new(false),

@@ -74,7 +74,9 @@ impl Thread for FreeThread {
         state.kicked = false;
         drop(state);
         inner.starts(task, waits);
-        if inner.order(task, order).is_err() {
+        let answered = inner.order(task, order);
+        inner.answered();
+        if answered.is_err() {
             task.state.lock().phase = Phase::Stopped;
             inner.stops();
             return Err(Error::Gone);
