@@ -1,6 +1,6 @@
 //! Rewritten code really runs: a child process puts rewritten text over its own C library and works on.
-#![allow(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(unsafe_code)] // maps code over its own, and calls it
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 
 use cofferdam_platform::rewrite::{GAP, rewrite};
 use std::arch::global_asm;
