@@ -230,6 +230,33 @@ fn every_module_says_what_it_is_for() {
     );
 }
 
+/// A method with a default body could be forgotten without a word from the compiler: a profiled sandbox would then behave
+/// differently.
+#[test]
+fn the_profile_passes_on_all_that_a_platform_can_do() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let traits = read("platform/src/lib.rs");
+    let wrapper = read("sentry/src/profile/platform.rs");
+    let mut methods = 0;
+    for name in ["AddressSpace", "Thread", "Platform"] {
+        let body = traits.split(&format!("pub trait {name}:")).nth(1).unwrap();
+        let body = body.split("\n}\n").next().unwrap();
+        let wrapped = wrapper.split(&format!("impl {name} for")).nth(1).unwrap();
+        let wrapped = wrapped.split("\n}\n").next().unwrap();
+        for (_, line) in code(body) {
+            if let Some(rest) = line.trim_start().strip_prefix("fn ") {
+                let method = rest.split('(').next().unwrap();
+                methods += 1;
+                assert!(
+                    wrapped.contains(&format!("fn {method}(")),
+                    "sentry/src/profile/platform.rs does not pass on {name}::{method}"
+                );
+            }
+        }
+    }
+    assert!(methods > 20, "the traits are found: {methods} methods");
+}
+
 #[test]
 fn files_are_not_too_long() {
     let long = files()

@@ -65,7 +65,7 @@ pub fn render(report: &Report) -> String {
     for (r, row) in rows.iter().enumerate() {
         let y = TOP + r as f64 * row_height + GAP / 2.0;
         let middle = y + bars * BAR / 2.0 + 4.0;
-        let name = format!("{}: {}", row.group, row.name);
+        let name = shortened(&format!("{}: {}", row.group, row.name));
         text(&mut out, LEFT - 8.0, middle, "end", "", &name);
         for (t, m) in row.results.iter().enumerate().skip(1) {
             let (Some(ratio), Some(median)) = (m.ratio.filter(|r| *r > 0.0), m.median) else {
@@ -138,9 +138,45 @@ fn text(out: &mut String, x: f64, y: f64, anchor: &str, style: &str, content: &s
     );
 }
 
+/// What fits to the left of the bars.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(50) {
+        Some((at, _)) => format!("{}\u{2026}", name.get(..at).unwrap_or(name)),
+        None => name.to_owned(),
+    }
+}
+
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::machine::Machine;
+    use super::super::report::{RowReport, SCHEMA};
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_and_shortened_and_faster_ones_go_left() {
+        let targets = vec!["native".to_owned(), "a<b".to_owned()];
+        let mut rows = vec![RowReport::new("g", &"long & ".repeat(20), &targets)];
+        rows[0].results[0].add(vec![100.0], None, None);
+        rows[0].results[1].add(vec![10.0], None, None);
+        rows[0].finish();
+        let chart = render(&Report {
+            schema: SCHEMA,
+            machine: Machine::here(),
+            rounds: 1,
+            targets,
+            rows,
+        });
+        assert!(chart.contains("a&lt;b") && !chart.contains("a<b"));
+        assert!(chart.contains("long &amp; long") && chart.contains('\u{2026}'));
+        // From 0.1 to 1: the whole width, which is one decade.
+        assert!(chart.contains("width=\"520.0\""), "{chart}");
+        assert!(chart.contains("0.10 (10.0 ns)"), "{chart}");
+    }
 }

@@ -104,6 +104,10 @@ pub struct UtsNames {
 pub trait SyscallTracer: Send + Sync {
     /// A call starts (again, if it was parked: once per call).
     fn enter(&self, task: &Task, number: u64, args: &[u64; 6]);
+    /// Whether it wants to see also the calls that the platform could answer without the sentry.
+    fn wants_all(&self) -> bool {
+        true
+    }
     /// A call has its result (negated errno on failure).
     fn exit(&self, task: &Task, number: u64, args: &[u64; 6], result: i64);
 }

@@ -306,6 +306,11 @@ fn index(number: u64) -> usize {
 struct Tracer(Arc<Profile>);
 
 impl SyscallTracer for Tracer {
+    /// A profile is to show what happens without it.
+    fn wants_all(&self) -> bool {
+        false
+    }
+
     fn enter(&self, _: &Task, number: u64, _: &[u64; 6]) {
         let profile = &self.0;
         let at = index(number);
@@ -354,6 +359,10 @@ impl SyscallTracer for Tracer {
 pub struct Both(pub Box<dyn SyscallTracer>, pub Box<dyn SyscallTracer>);
 
 impl SyscallTracer for Both {
+    fn wants_all(&self) -> bool {
+        self.0.wants_all() || self.1.wants_all()
+    }
+
     fn enter(&self, task: &Task, number: u64, args: &[u64; 6]) {
         self.0.enter(task, number, args);
         self.1.enter(task, number, args);

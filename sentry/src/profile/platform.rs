@@ -1,8 +1,10 @@
 //! Times what workers ask of guest processes: a [`Platform`] around the real one.
+//!
+//! Methods with a default body must be passed on too, which the compiler does not ask for: `tests/style.rs` does.
 
 use super::{Part, Profile};
 use cofferdam_platform::{
-    AddressSpace, Event, MemOp, Platform, Registers, Result, Thread, Token, Vdso,
+    AddressSpace, Answers, Event, MemOp, Platform, Registers, Result, Thread, Token, Vdso,
 };
 use std::sync::Arc;
 
@@ -46,6 +48,9 @@ impl<T> Timed<T> {
 impl Platform for Timed<Arc<dyn Platform>> {
     fn name(&self) -> &'static str {
         self.inner.name()
+    }
+    fn gate(&self) -> Option<u64> {
+        self.inner.gate()
     }
     fn max_workers(&self) -> usize {
         self.inner.max_workers()
@@ -91,6 +96,12 @@ impl Thread for Timed<Box<dyn Thread>> {
     }
     fn interrupt(&self) {
         self.inner.interrupt();
+    }
+    fn answer(&self, answers: Option<&Answers>) {
+        self.inner.answer(answers);
+    }
+    fn by_instruction(&self) -> bool {
+        self.inner.by_instruction()
     }
     fn registers(&self) -> Result<Registers> {
         self.profile.time(Part::Trap, || self.inner.registers())

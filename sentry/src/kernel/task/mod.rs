@@ -312,7 +312,8 @@ impl Task {
         }
         local.published = own.generation;
         let Some(thread) = &own.thread else { return };
-        let seen = self.seccomp.active() || self.kernel.tracer.is_some();
+        let tracer = self.kernel.tracer.as_ref();
+        let seen = self.seccomp.active() || tracer.is_some_and(|t| t.wants_all());
         let answers = (!seen).then(|| Answers {
             pid: self.group.pid().cast_unsigned(),
             tid: self.tid().cast_unsigned(),
