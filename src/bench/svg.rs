@@ -175,8 +175,8 @@ mod tests {
         });
         assert!(chart.contains("a&lt;b") && !chart.contains("a<b"));
         assert!(chart.contains("long &amp; long") && chart.contains('\u{2026}'));
-        // From 0.1 to 1: the whole width, which is one decade.
-        assert!(chart.contains("width=\"520.0\""), "{chart}");
+        // From 0.1 to 1: one of the two decades that are shown.
+        assert!(chart.contains("width=\"260.0\""), "{chart}");
         assert!(chart.contains("0.10 (10.0 ns)"), "{chart}");
     }
 }
