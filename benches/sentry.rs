@@ -5,62 +5,17 @@
 
 use cofferdam_gofer::protocol::{Access, HandleId, NamesBuf, Request};
 use cofferdam_sentry::abi::Errno;
-use cofferdam_sentry::auth::Credentials;
 use cofferdam_sentry::fs::tmpfs::{Tmpfs, TmpfsOptions};
 use cofferdam_sentry::kernel::{FdTable, MAX_FDS};
 use cofferdam_sentry::sync::{Events, Notify, WaitQueue};
-use cofferdam_sentry::usermem::{GuestMemory, KernelSink, KernelSource};
+use cofferdam_sentry::usermem::{KernelSink, KernelSource};
 use cofferdam_sentry::vfs::{
-    At, Caller, File, FsContext, MountFlags, MountNamespace, OpenFlags, OpenHow, WalkFlags, names,
-    open, resolve,
+    At, File, FsContext, KernelCaller, MountFlags, MountNamespace, OpenFlags, OpenHow, WalkFlags,
+    names, open, resolve,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;
-
-/// The superuser, as cheap as a task is.
-struct Root(Arc<Credentials>);
-struct NoMemory;
-
-impl GuestMemory for NoMemory {
-    fn read_partial(&self, _: u64, _: &mut [u8]) -> usize {
-        0
-    }
-    fn write_partial(&self, _: u64, _: &[u8]) -> usize {
-        0
-    }
-}
-
-impl Caller for Root {
-    fn credentials(&self) -> Arc<Credentials> {
-        self.0.clone()
-    }
-    fn memory(&self) -> &dyn GuestMemory {
-        &NoMemory
-    }
-    fn tgid(&self) -> i32 {
-        1
-    }
-    fn pgid(&self) -> i32 {
-        1
-    }
-    fn sid(&self) -> i32 {
-        1
-    }
-    fn umask(&self) -> u32 {
-        0o022
-    }
-    fn file_size_limit(&self) -> u64 {
-        u64::MAX
-    }
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-}
-
-fn root() -> Root {
-    Root(Arc::new(Credentials::root()))
-}
 
 /// A tree with a file at the top and one eight directories deep.
 fn world() -> FsContext {
@@ -70,7 +25,7 @@ fn world() -> FsContext {
     let mut path = String::new();
     for _ in 0..8 {
         path.push_str("/directory");
-        names::mkdir(&root(), &fs, &At::Cwd, path.as_bytes(), 0o755).unwrap();
+        names::mkdir(&KernelCaller, &fs, &At::Cwd, path.as_bytes(), 0o755).unwrap();
     }
     file(&fs, "/file");
     file(&fs, &format!("{path}/file"));
@@ -78,33 +33,28 @@ fn world() -> FsContext {
 }
 
 fn file(fs: &FsContext, path: &str) -> Arc<File> {
-    opened(&root(), fs, path)
-}
-
-fn opened(root: &Root, fs: &FsContext, path: &str) -> Arc<File> {
     let how = OpenHow {
         flags: OpenFlags::CREAT | OpenFlags::RDWR,
         mode: 0o644,
         resolve: WalkFlags::empty(),
     };
-    open(root, fs, &At::Cwd, path.as_bytes(), &how).unwrap()
+    open(&KernelCaller, fs, &At::Cwd, path.as_bytes(), &how).unwrap()
 }
 
 fn path_walk(c: &mut Criterion) {
     let mut group = c.benchmark_group("path walk");
     let fs = world();
-    let root = root();
     let deep = format!("{}/file", "/directory".repeat(8));
     let walk = |path: &str| {
         let path = black_box(path.as_bytes());
-        resolve(&root, &fs, &At::Cwd, path, WalkFlags::FOLLOW)
+        resolve(&KernelCaller, &fs, &At::Cwd, path, WalkFlags::FOLLOW)
     };
     group.bench_function("one component", |b| b.iter(|| walk("/file").unwrap()));
     group.bench_function("nine components", |b| b.iter(|| walk(&deep).unwrap()));
     group.bench_function("ENOENT", |b| {
         b.iter(|| assert_eq!(walk("/missing").err(), Some(Errno::ENOENT)))
     });
-    group.bench_function("open and drop", |b| b.iter(|| opened(&root, &fs, "/file")));
+    group.bench_function("open and drop", |b| b.iter(|| file(&fs, "/file")));
 }
 
 fn fd_table(c: &mut Criterion) {
@@ -157,20 +107,23 @@ fn wait_queue(c: &mut Criterion) {
 fn file_data(c: &mut Criterion) {
     let mut group = c.benchmark_group("tmpfs data");
     let file = file(&world(), "/file");
-    let root = root();
     let data = vec![1; 4096];
     group.bench_function("write 4 KiB", |b| {
         b.iter(|| {
             let mut source = KernelSource::new(&data);
             let ops = file.ops();
-            ops.write(&file, &root, &mut source, &mut 0, false).unwrap()
+            ops.write(&file, &KernelCaller, &mut source, &mut 0, false)
+                .unwrap()
         })
     });
     group.bench_function("read 4 KiB", |b| {
         b.iter(|| {
             let mut sink = KernelSink::new(4096);
             let ops = file.ops();
-            assert_eq!(ops.read(&file, &root, &mut sink, &mut 0).unwrap(), 4096);
+            assert_eq!(
+                ops.read(&file, &KernelCaller, &mut sink, &mut 0).unwrap(),
+                4096
+            );
             sink
         })
     });
