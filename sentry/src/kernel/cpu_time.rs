@@ -48,6 +48,22 @@ impl CpuClock {
             }
         }
     }
+    /// The process goes on in an address space that nobody has used before: what little its host process has run counts as its own.
+    pub fn enter_fresh(&self, space: &Arc<dyn AddressSpace>) {
+        let before = self.now();
+        let space = Some((space.clone(), (0, 0)));
+        let old = std::mem::replace(&mut *self.0.lock(), State { before, space });
+        drop(old);
+    }
+    /// The process has ended, having used `total`.
+    pub fn end(&self, total: CpuTime) {
+        let ended = State {
+            before: total,
+            space: None,
+        };
+        let old = std::mem::replace(&mut *self.0.lock(), ended);
+        drop(old);
+    }
     /// The process goes on in another address space (birth, execve), or in none (its end).
     pub fn enter(&self, space: Option<&Arc<dyn AddressSpace>>) {
         let before = self.now();

@@ -30,8 +30,9 @@ pub fn read_strings(
     if ptr.is_null() {
         return Ok(out);
     }
+    let (mut pointers, mut texts) = (Window::new(mem), Window::new(mem));
     for i in 0.. {
-        let at = mem.get(ptr.offset(i))?;
+        let at = pointers.word(ptr.offset(i))?;
         if at == 0 {
             break;
         }
@@ -39,14 +40,64 @@ pub fn read_strings(
         let longest = usize::try_from(*budget)
             .unwrap_or(usize::MAX)
             .min(MAX_STRING);
-        let s = mem.read_cstr(UserStr(at), longest).map_err(|e| match e {
-            Errno::ENAMETOOLONG => Errno::E2BIG,
-            e => e,
-        })?;
+        let s = texts.string(at, longest)?;
         take(budget, s.len() as u64 + 1)?;
         out.push(s);
     }
     Ok(out)
+}
+
+/// The part of guest memory that was read last: strings and pointers lie side by side, and each copy has its price.
+struct Window<'a> {
+    mem: &'a dyn GuestMemory,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    fn new(mem: &'a dyn GuestMemory) -> Window<'a> {
+        Window {
+            mem,
+            start: 0,
+            bytes: Vec::new(),
+        }
+    }
+    /// What can be read from `addr` to the end of its page.
+    fn at(&mut self, addr: u64) -> &[u8] {
+        let inside = addr
+            .checked_sub(self.start)
+            .and_then(|n| usize::try_from(n).ok())
+            .filter(|n| *n < self.bytes.len());
+        let skip = match inside {
+            Some(n) => n,
+            None => {
+                self.start = addr;
+                self.bytes.resize(4096 - (addr % 4096) as usize, 0);
+                let got = self.mem.read_partial(addr, &mut self.bytes);
+                self.bytes.truncate(got);
+                0
+            }
+        };
+        self.bytes.get(skip..).unwrap_or_default()
+    }
+    fn word(&mut self, ptr: UserPtr<u64>) -> Result<u64> {
+        match self.at(ptr.addr()).first_chunk() {
+            Some(word) => Ok(u64::from_le_bytes(*word)),
+            // Across a page's end, or not readable.
+            None => self.mem.get(ptr),
+        }
+    }
+    fn string(&mut self, addr: u64, max: usize) -> Result<Vec<u8>> {
+        let here = self.at(addr);
+        let here = here.get(..max).unwrap_or(here);
+        if let Some(nul) = here.iter().position(|b| *b == 0) {
+            return Ok(here.get(..nul).unwrap_or_default().to_vec());
+        }
+        self.mem.read_cstr(UserStr(addr), max).map_err(|e| match e {
+            Errno::ENAMETOOLONG => Errno::E2BIG,
+            e => e,
+        })
+    }
 }
 
 fn take(budget: &mut u64, n: u64) -> Result<()> {

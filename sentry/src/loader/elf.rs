@@ -5,6 +5,7 @@ use crate::abi::{Errno, Result};
 use crate::mm::PAGE;
 use crate::vfs::File;
 use cofferdam_platform::Prot;
+use std::borrow::Cow;
 use std::sync::Arc;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -22,6 +23,8 @@ const PF_W: u32 = 2;
 const PF_R: u32 = 4;
 /// Most bytes of program headers.
 const MAX_HEADERS: usize = 65536;
+/// What is read of a file at once; the headers of nearly all programs lie in it.
+pub(super) const HEAD: usize = 4096;
 /// Longest interpreter path with its NUL.
 const PATH_MAX: u64 = 4096;
 
@@ -98,22 +101,23 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Reads the headers of a program.
+    /// Reads the headers of a program whose first [`HEAD`] bytes are `head`.
     ///
     /// # Errors
     /// ENOEXEC if it is not for this machine or malformed; EIO if it is cut off; EINVAL for impossible segments.
-    pub fn read(file: &Arc<File>) -> Result<Program> {
-        Self::read_headers(file, Errno::ENOEXEC, true)
+    pub fn read(file: &Arc<File>, head: &[u8]) -> Result<Program> {
+        Self::read_headers(file, head, Errno::ENOEXEC, true)
     }
 
     /// The same for a program interpreter, whose defects are ELIBBAD.
     pub fn read_interpreter(file: &Arc<File>) -> Result<Program> {
-        Self::read_headers(file, Errno::from_raw(libc::ELIBBAD), false)
+        let head = super::read_at(file, 0, HEAD)?;
+        Self::read_headers(file, &head, Errno::from_raw(libc::ELIBBAD), false)
     }
 
-    fn read_headers(file: &Arc<File>, bad: Errno, main: bool) -> Result<Program> {
-        let raw = super::read_at(file, 0, size_of::<Header>())?;
-        let header = match Header::read_from_bytes(&raw) {
+    fn read_headers(file: &Arc<File>, head: &[u8], bad: Errno, main: bool) -> Result<Program> {
+        let raw = head.get(..size_of::<Header>()).unwrap_or(head);
+        let header = match Header::read_from_bytes(raw) {
             Ok(h) => h,
             // The kernel has read a zero-filled buffer of the program itself, but reads the interpreter to the letter.
             Err(_) if main => {
@@ -137,16 +141,17 @@ impl Program {
         if size == 0 || size > MAX_HEADERS || i64::try_from(header.phoff).is_err() {
             return Err(bad);
         }
-        let table = read_exact_at(file, header.phoff, size)?;
+        let table = part(file, head, header.phoff, size)?;
         let headers: Vec<ProgramHeader> = table
             .chunks_exact(size_of::<ProgramHeader>())
             .filter_map(|c| ProgramHeader::read_from_bytes(c).ok())
             .collect();
-        Self::from_headers(file, &header, &headers, main)
+        Self::from_headers(file, head, &header, &headers, main)
     }
 
     fn from_headers(
         file: &Arc<File>,
+        head: &[u8],
         header: &Header,
         headers: &[ProgramHeader],
         main: bool,
@@ -175,7 +180,7 @@ impl Program {
                     p.segments.push(s);
                 }
                 PT_INTERP if main && p.interpreter.is_none() => {
-                    p.interpreter = Some(interpreter(file, h)?);
+                    p.interpreter = Some(interpreter(file, head, h)?);
                 }
                 PT_GNU_STACK => p.executable_stack = h.flags & PF_X != 0,
                 _ => {}
@@ -229,7 +234,16 @@ fn segment(h: &ProgramHeader) -> Result<Segment> {
     })
 }
 
-fn interpreter(file: &Arc<File>, h: &ProgramHeader) -> Result<Vec<u8>> {
+/// Bytes of a file whose first bytes are `head`.
+fn part<'a>(file: &Arc<File>, head: &'a [u8], offset: u64, len: usize) -> Result<Cow<'a, [u8]>> {
+    let at = usize::try_from(offset).unwrap_or(usize::MAX);
+    match head.get(at..at.saturating_add(len)) {
+        Some(bytes) => Ok(Cow::Borrowed(bytes)),
+        None => read_exact_at(file, offset, len).map(Cow::Owned),
+    }
+}
+
+fn interpreter(file: &Arc<File>, head: &[u8], h: &ProgramHeader) -> Result<Vec<u8>> {
     if h.filesz > PATH_MAX || h.filesz < 2 {
         return Err(Errno::ENOEXEC);
     }
@@ -237,7 +251,7 @@ fn interpreter(file: &Arc<File>, h: &ProgramHeader) -> Result<Vec<u8>> {
     if i64::try_from(h.offset).is_err() {
         return Err(Errno::EINVAL);
     }
-    let raw = read_exact_at(file, h.offset, len)?;
+    let raw = part(file, head, h.offset, len)?;
     if raw.last() != Some(&0) {
         return Err(Errno::ENOEXEC);
     }

@@ -86,13 +86,13 @@ pub fn load(mut req: LoadRequest<'_>, mm: &MemoryManager, thread: &dyn Thread) -
     }
     let mut name = req.path.clone();
     let mut depth = 0;
-    let in_use = loop {
+    let (in_use, head) = loop {
         let in_use = DenyWrite::new(req.file.inode())?;
-        let head = read_at(&req.file, 0, HEAD)?;
+        let head = read_at(&req.file, 0, elf::HEAD)?;
         if head.starts_with(elf::MAGIC) {
-            break in_use;
+            break (in_use, head);
         }
-        let line = script::parse(&head)?;
+        let line = script::parse(head.get(..HEAD).unwrap_or(&head))?;
         if req.path_inaccessible {
             return Err(Errno::ENOENT);
         }
@@ -109,7 +109,7 @@ pub fn load(mut req: LoadRequest<'_>, mm: &MemoryManager, thread: &dyn Thread) -
         name = line.interpreter;
     };
     args::check_total(&req)?;
-    let program = elf::Program::read(&req.file)?;
+    let program = elf::Program::read(&req.file, &head)?;
     let interpreter = match &program.interpreter {
         Some(path) => {
             let file = (req.open)(path)?;

@@ -6,6 +6,7 @@ use crate::vfs::deny_write::DenyWrite;
 use cofferdam_platform::GUEST_END;
 use rand::TryRngCore;
 use std::sync::Arc;
+use zerocopy::IntoBytes;
 
 /// Where program, heap, stack, arguments and environment lie (`struct mm_struct`, prctl PR_SET_MM). All addresses are in bytes.
 #[derive(Clone, Default)]
@@ -72,8 +73,29 @@ const MMAP_SHIFT_PAGES: u64 = 1 << 28;
 
 /// A random number that the guest cannot predict.
 pub fn random_u64() -> u64 {
-    // The host's getrandom does not fail once the system is up; without it addresses are merely not random.
-    rand::rngs::OsRng.try_next_u64().unwrap_or(0)
+    /// Taken from the host at once, used once.
+    struct Store {
+        words: [u64; 32],
+        left: usize,
+    }
+    thread_local!(static STORE: std::cell::Cell<Store> = const {
+        std::cell::Cell::new(Store { words: [0; 32], left: 0 })
+    });
+    STORE.with(|cell| {
+        let mut store = cell.replace(Store {
+            words: [0; 32],
+            left: 0,
+        });
+        if store.left == 0 {
+            // The host's getrandom does not fail once the system is up; without it addresses are merely not random.
+            let _ = rand::rngs::OsRng.try_fill_bytes(store.words.as_mut_bytes());
+            store.left = store.words.len();
+        }
+        store.left -= 1;
+        let word = store.words.get_mut(store.left).map_or(0, std::mem::take);
+        cell.set(store);
+        word
+    })
 }
 
 /// A random multiple of the page size below `pages` pages.

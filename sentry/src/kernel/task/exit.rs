@@ -104,7 +104,7 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
             .extension::<crate::kernel::ipc::IpcNamespace>();
         ipc.exit_process(group.pid());
         crate::kernel::timers::exit(group);
-        group.cpu.enter(None);
+        group.cpu.end(used);
     }
     group.exit_events.wake(Events::IN);
     news.tell(kernel);

@@ -265,7 +265,7 @@ impl Task {
         old
     }
     pub(super) fn set_mm(&self, mm: Arc<MemoryManager>) -> Arc<MemoryManager> {
-        self.group.cpu.enter(Some(mm.space()));
+        self.group.cpu.enter_fresh(mm.space());
         self.change(|s| std::mem::replace(&mut s.mm, mm))
     }
     fn changed(&self) {
