@@ -7,7 +7,7 @@ use super::{Sink, Source};
 use crate::abi::Result;
 use std::collections::VecDeque;
 
-/// Small pieces are merged into buffers of this size.
+/// Small pieces are merged into buffers of at most this size.
 const MERGE: usize = 4096;
 /// Most bytes taken from a guest at once.
 pub const CHUNK: usize = 65536;
@@ -126,16 +126,12 @@ impl ByteQueue {
             return;
         }
         self.len += n;
-        if n < MERGE {
-            if let Some(last) = self.segments.back_mut()
-                && last.data.capacity() - last.data.len() >= n
-            {
-                last.data.extend_from_slice(seg.bytes());
-                return;
-            }
-            let mut data = Vec::with_capacity(MERGE);
-            data.extend_from_slice(seg.bytes());
-            self.segments.push_back(Segment::new(data));
+        // Grows by and by: a queue that is read as fast as it is written never needs a large buffer.
+        if n < MERGE
+            && let Some(last) = self.segments.back_mut()
+            && last.data.len() + n <= MERGE
+        {
+            last.data.extend_from_slice(seg.bytes());
             return;
         }
         self.segments.push_back(seg);

@@ -2,9 +2,11 @@
 //!
 //! Nothing dereferences a guest address. Reads are lazy, as in Linux: `read(fd, NULL, 1)` at end of file is 0.
 
+mod buffer;
 mod byte_queue;
 mod io;
 
+pub use buffer::with_buffer;
 pub use byte_queue::{ByteQueue, CHUNK, Segment, put_all};
 pub use io::{IoVecs, KernelSink, KernelSource, MAX_RW_COUNT, Sink, Source, UIO_MAXIOV, access_ok};
 

@@ -3,7 +3,7 @@
 use super::inode::GoferInode;
 use crate::abi::{Errno, Result};
 use crate::fs::host::sys;
-use crate::usermem::{Sink, Source};
+use crate::usermem::{Sink, Source, with_buffer};
 use crate::vfs::file::default_seek;
 use crate::vfs::{
     Caller, File, FileOps, Inode, MapSource, OpenFlags, Stat, Whence, host, permission,
@@ -11,31 +11,8 @@ use crate::vfs::{
 use nix::errno::Errno as HostErrno;
 use nix::fcntl::FallocateFlags;
 use std::any::Any;
-use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-
-/// Most bytes of one host call.
-const CHUNK: usize = 128 << 10;
-
-thread_local! {
-    /// Where data passes through.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Runs `f` with a buffer of at most `CHUNK` bytes, as large as `want` if that is less.
-fn with_buffer<R>(want: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
-    let len = want.min(CHUNK);
-    BUFFER.with(|cell| match cell.try_borrow_mut() {
-        Ok(mut buf) => {
-            if buf.len() < len {
-                buf.resize(len, 0);
-            }
-            f(buf.get_mut(..len).unwrap_or_default())
-        }
-        Err(_) => f(&mut vec![0; len]),
-    })
-}
 
 fn retry<T>(mut f: impl FnMut() -> nix::Result<T>) -> Result<T> {
     loop {

@@ -124,9 +124,8 @@ impl Inode for OverlayInode {
         Ok(st)
     }
     fn permissions(&self) -> Result<Permissions> {
-        match &*self.state.lock() {
-            State { upper: Some(u), .. } => return u.permissions(),
-            State { upper: None, .. } => {}
+        if let Some(upper) = &self.state.lock().upper {
+            return upper.permissions();
         }
         self.lower.as_ref().ok_or(Errno::EIO)?.permissions()
     }

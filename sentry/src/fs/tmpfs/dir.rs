@@ -16,7 +16,8 @@ const ENTRY_SIZE: u64 = 20;
 const FIRST_COOKIE: u64 = 2;
 
 pub(super) struct Dir {
-    entries: HashMap<Name, Entry>,
+    /// Names come from guests: the hash is keyed.
+    entries: HashMap<Name, Entry, ahash::RandomState>,
     /// Names by position, which a listing goes by; positions are never used twice.
     order: BTreeMap<u64, Name>,
     next: u64,
@@ -34,7 +35,7 @@ struct Entry {
 impl Dir {
     pub(super) fn new(parent: u64) -> Dir {
         Dir {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             order: BTreeMap::new(),
             next: FIRST_COOKIE,
             parent,

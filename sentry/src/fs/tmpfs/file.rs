@@ -3,7 +3,7 @@
 use super::inode::{Content, TmpfsInode};
 use super::memfd::{F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_WRITE};
 use crate::abi::{Errno, Result};
-use crate::usermem::{CHUNK, Segment, Sink, Source, put_all};
+use crate::usermem::{Sink, Source, put_all, with_buffer};
 use crate::vfs::file::default_seek;
 use crate::vfs::{Caller, File, FileOps, MapSource, OpenFlags, Readdir, Whence, permission};
 use std::any::Any;
@@ -47,31 +47,28 @@ impl TmpfsInode {
 
     fn read_at(&self, dst: &mut dyn Sink, pos: &mut u64) -> Result<usize> {
         let data = self.data()?;
-        let mut total = 0usize;
-        loop {
-            let left = data.lock().size().saturating_sub(*pos);
-            let want = dst
-                .remaining()
-                .min(CHUNK)
-                .min(usize::try_from(left).unwrap_or(usize::MAX));
-            if want == 0 {
-                break;
+        with_buffer(dst.remaining(), |buf| {
+            let mut total = 0usize;
+            loop {
+                let want = dst.remaining().min(buf.len());
+                let Some(part) = buf.get_mut(..want).filter(|p| !p.is_empty()) else {
+                    break;
+                };
+                let got = data.lock().read(*pos, part)?;
+                let bytes = part.get(..got).unwrap_or_default();
+                let put = match put_all(dst, bytes) {
+                    Ok(n) => n,
+                    Err(e) if total == 0 => return Err(e),
+                    Err(_) => break,
+                };
+                *pos = pos.saturating_add(put as u64);
+                total += put;
+                if put < want {
+                    break;
+                }
             }
-            let mut buf = vec![0; want];
-            let got = data.lock().read(*pos, &mut buf)?;
-            let bytes = buf.get(..got).unwrap_or(&[]);
-            let put = match put_all(dst, bytes) {
-                Ok(n) => n,
-                Err(e) if total == 0 => return Err(e),
-                Err(_) => break,
-            };
-            *pos = pos.saturating_add(put as u64);
-            total += put;
-            if put < want {
-                break;
-            }
-        }
-        Ok(total)
+            Ok(total)
+        })
     }
 
     fn write_at(&self, src: &mut dyn Source, pos: &mut u64, append: bool) -> Result<usize> {
@@ -83,40 +80,40 @@ impl TmpfsInode {
             *pos = data.lock().size();
         }
         let mut total = 0usize;
-        let outcome = loop {
-            if src.remaining() == 0 {
-                break Ok(());
-            }
-            let seg = match Segment::fill(src, CHUNK) {
-                Ok(s) if s.is_empty() => break Ok(()),
-                Ok(s) => s,
-                Err(e) => break Err(e),
-            };
-            let wrote = {
-                let mut d = data.lock();
-                let end = pos.saturating_add(seg.len() as u64);
-                if d.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0
-                    || (d.seals & F_SEAL_GROW != 0 && end > d.size())
-                {
-                    Err(Errno::EPERM)
-                } else {
-                    d.write(&self.fs, *pos, seg.bytes())
+        let outcome = with_buffer(src.remaining(), |buf| {
+            while src.remaining() > 0 {
+                let got = src.take(buf)?;
+                let bytes = buf.get(..got).unwrap_or_default();
+                if bytes.is_empty() {
+                    break;
                 }
-            };
-            let n = match wrote {
-                Ok(n) => n,
-                Err(e) => {
-                    src.unread(seg.len());
-                    break Err(e);
+                let wrote = {
+                    let mut d = data.lock();
+                    let end = pos.saturating_add(got as u64);
+                    if d.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0
+                        || (d.seals & F_SEAL_GROW != 0 && end > d.size())
+                    {
+                        Err(Errno::EPERM)
+                    } else {
+                        d.write(&self.fs, *pos, bytes)
+                    }
+                };
+                let n = match wrote {
+                    Ok(n) => n,
+                    Err(e) => {
+                        src.unread(got);
+                        return Err(e);
+                    }
+                };
+                *pos = pos.saturating_add(n as u64);
+                total += n;
+                if n < got {
+                    src.unread(got - n);
+                    break;
                 }
-            };
-            *pos = pos.saturating_add(n as u64);
-            total += n;
-            if n < seg.len() {
-                src.unread(seg.len() - n);
-                break Ok(());
             }
-        };
+            Ok(())
+        });
         if total > 0 {
             self.modified();
             return Ok(total);

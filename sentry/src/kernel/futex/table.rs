@@ -6,9 +6,9 @@ use crate::abi::{Errno, Result};
 use crate::sync::{Events, Mutex, MutexGuard, Rank, WaitQueue};
 use crate::usermem::{GuestMemory, UserPtr};
 use crate::vfs::InodeRef;
+use ahash::RandomState;
 use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -37,7 +37,8 @@ impl Waiter {
     }
 }
 
-type Shard = HashMap<Key, VecDeque<Arc<Waiter>>>;
+/// Keys are addresses of the guest's choice: the hash is keyed.
+type Shard = HashMap<Key, VecDeque<Arc<Waiter>>, RandomState>;
 
 /// All waiters of a sandbox.
 pub struct FutexTable {
