@@ -73,6 +73,18 @@ impl ScriptPlatform {
     }
 }
 
+/// Runs a bench without a sentry.
+pub fn alone(bench: Bench, rounds: u32) {
+    let platform = ScriptPlatform::new(vec![bench], rounds);
+    let (_, thread) = platform.new_process(Token(1)).unwrap();
+    let mut registers = Registers::default();
+    while registers.orig_rax != libc::SYS_exit_group.cast_unsigned() {
+        thread.resume(&registers).unwrap();
+        platform.next_event().unwrap();
+        registers = thread.registers().unwrap();
+    }
+}
+
 impl Progress {
     /// The next call; `result` is that of the last one.
     fn next(&mut self, result: u64, arena: &Mutex<Vec<u8>>) -> Option<(u64, [u64; 6])> {

@@ -94,6 +94,17 @@ const CREAT_RDWR: Arg = Is(0o102);
 const RDONLY: Arg = Is(0);
 const WRONLY: Arg = Is(1);
 
+/// The row that says what the script itself costs.
+pub fn nothing() -> Bench {
+    Bench {
+        name: "(the script alone)",
+        native: 0,
+        setup: Vec::new(),
+        body: vec![call(libc::SYS_getppid, &[])],
+        times: 20_000,
+    }
+}
+
 /// All rows whose name contains `filter`.
 pub fn benches(filter: &str) -> Vec<Bench> {
     let open = |t: &str, flags: Arg| call(libc::SYS_open, &[text(t), flags, Is(0o600)]);
