@@ -111,7 +111,7 @@ fn futex(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                 return Err(Errno::EINVAL.into());
             }
             wait(cx, deadline, |cx| {
-                Ok(vec![(addr, target(&cx.mm, addr, shared)?, value, bitset)])
+                Ok(vec![(addr, target(cx.mm, addr, shared)?, value, bitset)])
             })
             .map(|_| 0)
         }
@@ -130,8 +130,8 @@ fn futex(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             )
         }
         WAKE_OP => {
-            let first = target(&cx.mm, addr, shared)?;
-            let second = target(&cx.mm, addr2, shared)?;
+            let first = target(cx.mm, addr, shared)?;
+            let second = target(cx.mm, addr2, shared)?;
             let n = wake_op(
                 &table(cx),
                 cx.mem(),
@@ -269,7 +269,7 @@ fn wake(cx: &mut Cx<'_>, addr: u64, shared: bool, n: i32, bitset: u32) -> SysRes
     if bitset == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let target = target(&cx.mm, addr, shared)?;
+    let target = target(cx.mm, addr, shared)?;
     Ok(count(table(cx).wake(
         target.key,
         at_least_one(n),
@@ -288,8 +288,8 @@ fn requeue(
     let (Ok(wake), Ok(requeue)) = (usize::try_from(wake), usize::try_from(requeue)) else {
         return Err(Errno::EINVAL.into());
     };
-    let from = target(&cx.mm, addr, shared)?;
-    let to = target(&cx.mm, addr2, shared2)?;
+    let from = target(cx.mm, addr, shared)?;
+    let to = target(cx.mm, addr2, shared2)?;
     let how = Requeue { wake, requeue };
     let expected = expected.map(|v| (addr, v));
     let n = table(cx).requeue(cx.mem(), from.key, &to, &how, expected)?;
@@ -348,7 +348,7 @@ fn futex_waitv(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let which = wait(cx, deadline, |cx| {
         read_waitv(cx, waiters, n)?
             .into_iter()
-            .map(|(addr, shared, v)| Ok((addr, target(&cx.mm, addr, shared)?, v, MATCH_ANY)))
+            .map(|(addr, shared, v)| Ok((addr, target(cx.mm, addr, shared)?, v, MATCH_ANY)))
             .collect()
     })?;
     Ok(count(which))
@@ -365,7 +365,7 @@ fn futex_wake(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let shared = futex2_shared(a.get(3))?;
     let mask = mask32(a.get(1))?;
     let n: i32 = a.get(2);
-    let target = target(&cx.mm, a.get(0), shared)?;
+    let target = target(cx.mm, a.get(0), shared)?;
     if n == 0 {
         return Ok(0);
     }
@@ -384,7 +384,7 @@ fn futex_wait(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         deadline(cx, time, futex2_clock(a.get(5))?)?
     };
     wait(cx, deadline, |cx| {
-        Ok(vec![(addr, target(&cx.mm, addr, shared)?, value, mask)])
+        Ok(vec![(addr, target(cx.mm, addr, shared)?, value, mask)])
     })
     .map(|_| 0)
 }

@@ -18,7 +18,7 @@ pub fn chmod(cx: &dyn Caller, path: &Path, mode: u32) -> Result<()> {
     }
     let st = inode.stat()?;
     let creds = cx.credentials();
-    if !owner_or_capable(&creds, st.uid) {
+    if !owner_or_capable(creds, st.uid) {
         return Err(Errno::EPERM);
     }
     let mut perm = mode & 0o7777;
@@ -47,7 +47,7 @@ pub fn chown(cx: &dyn Caller, path: &Path, uid: Option<u32>, gid: Option<u32>) -
     if !uid.is_none_or(uid_allowed) || !gid.is_none_or(gid_allowed) {
         return Err(Errno::EPERM);
     }
-    let kept = kept_perm(&creds, &st);
+    let kept = kept_perm(creds, &st);
     let change = SetAttr {
         uid,
         gid,
@@ -116,7 +116,7 @@ pub fn utimes(
     path.mount.want_write()?;
     let inode = path.inode();
     let creds = cx.credentials();
-    if !owner_or_capable(&creds, inode.stat()?.uid) {
+    if !owner_or_capable(creds, inode.stat()?.uid) {
         if (atime, mtime) != (Some(SetTime::Now), Some(SetTime::Now)) {
             return Err(Errno::EPERM);
         }

@@ -128,7 +128,7 @@ pub fn symlink(
 
 /// `fs.protected_hardlinks`: others may link only what they can read and write and what is not set-id.
 fn may_link(cx: &dyn Caller, source: &Path, st: &Stat) -> Result<()> {
-    if permission::owner_or_capable(&cx.credentials(), st.uid) {
+    if permission::owner_or_capable(cx.credentials(), st.uid) {
         return Ok(());
     }
     let harmless = st.file_type == FileType::Regular
@@ -165,7 +165,7 @@ fn may_delete(cx: &dyn Caller, dir: &Path, victim: &Dentry, directory: bool) -> 
     may_change(cx, dir)?;
     let dir_stat = dir.inode().stat()?;
     if dir_stat.perm & permission::STICKY != 0 {
-        permission::check_sticky(&cx.credentials(), &dir_stat, &victim.inode().stat()?)?;
+        permission::check_sticky(cx.credentials(), &dir_stat, &victim.inode().stat()?)?;
     }
     match (directory, victim.is_dir()) {
         (true, false) => Err(Errno::ENOTDIR),

@@ -179,7 +179,7 @@ pub fn open_path(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<
     }
     permission::check_path(cx, place, mask)?;
     if flags.contains(OpenFlags::NOATIME)
-        && !permission::owner_or_capable(&cx.credentials(), inode.stat()?.uid)
+        && !permission::owner_or_capable(cx.credentials(), inode.stat()?.uid)
     {
         return Err(Errno::EPERM);
     }

@@ -26,7 +26,7 @@ pub const STICKY: u32 = 0o1000;
 /// # Errors
 /// EACCES, or what the inode itself says.
 pub fn check(cx: &dyn Caller, inode: &InodeRef, mask: u32) -> Result<()> {
-    check_as(cx, &cx.credentials(), inode, mask)
+    check_as(cx, cx.credentials(), inode, mask)
 }
 
 /// The same for other credentials than the caller's (access(2) uses the real ids).

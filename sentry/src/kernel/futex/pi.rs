@@ -298,7 +298,7 @@ pub fn lock_pi(cx: &mut Cx<'_>, how: &LockPi) -> SysResult {
     if let Some(p) = parked {
         return resume(cx, (how.addr, how.shared), &table, &p);
     }
-    let target = super::target(&cx.mm, how.addr, how.shared)?;
+    let target = super::target(cx.mm, how.addr, how.shared)?;
     let key = target.key;
     let ticket = table.pi.ticket(target)?;
     let tid = cx.task.tid();
@@ -325,7 +325,7 @@ pub fn lock_pi(cx: &mut Cx<'_>, how: &LockPi) -> SysResult {
                 value & OWNER_DIED
             };
             let waiters = if contended { WAITERS } else { value & WAITERS };
-            if exchange(&*thread, how.addr, value, me | died | waiters)? == value {
+            if exchange(thread, how.addr, value, me | died | waiters)? == value {
                 ticket.with(|s| {
                     s.orphan = false;
                     // Without waiters the sentry need not know the owner.
@@ -335,7 +335,7 @@ pub fn lock_pi(cx: &mut Cx<'_>, how: &LockPi) -> SysResult {
             }
             continue;
         }
-        if value & WAITERS == 0 && exchange(&*thread, how.addr, value, value | WAITERS)? != value {
+        if value & WAITERS == 0 && exchange(thread, how.addr, value, value | WAITERS)? != value {
             continue;
         }
         if !contended {
@@ -390,13 +390,13 @@ pub(super) fn resume(
     match parked.waiter.state() {
         GRANTED => done(Ok(0)),
         TAKE_OVER => {
-            let target = super::target(&cx.mm, addr, shared)?;
+            let target = super::target(cx.mm, addr, shared)?;
             let ticket = table.pi.ticket(target)?;
             let thread = cx.thread()?;
             let new = parked.waiter.tid.cast_unsigned() | WAITERS | OWNER_DIED;
             for _ in 0..MAX_TRIES {
                 let value = cx.mem().get(UserPtr::<u32>::new(addr))?;
-                if exchange(&*thread, addr, value, new)? == value {
+                if exchange(thread, addr, value, new)? == value {
                     ticket.with(|s| {
                         if s.waiters.is_empty() {
                             s.owner = 0;
@@ -423,7 +423,7 @@ pub(super) fn resume(
 /// EPERM if the caller does not own it; EFAULT, EINVAL.
 pub fn unlock_pi(cx: &mut Cx<'_>, addr: u64, shared: bool) -> SysResult {
     let table = cx.kernel().extensions.extension::<super::FutexTable>();
-    let target = super::target(&cx.mm, addr, shared)?;
+    let target = super::target(cx.mm, addr, shared)?;
     let ticket = table.pi.ticket(target)?;
     let thread = cx.thread()?;
     let me = cx.task.tid().cast_unsigned();
@@ -434,7 +434,7 @@ pub fn unlock_pi(cx: &mut Cx<'_>, addr: u64, shared: bool) -> SysResult {
         }
         next
     });
-    let written = hand_over(cx, &*thread, addr, me, next.as_deref());
+    let written = hand_over(cx, thread, addr, me, next.as_deref());
     ticket.with(|s| match (&written, &next) {
         (Ok(()), Some(w)) => {
             s.waiters.retain(|o| !Arc::ptr_eq(o, w));

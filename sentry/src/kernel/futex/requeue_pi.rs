@@ -60,8 +60,8 @@ pub fn wait_requeue_pi(
         }
         return resume(cx, (pair.to, pair.shared), &table, &r.parked);
     }
-    let from = super::target(&cx.mm, pair.from, pair.shared)?;
-    let to = super::target(&cx.mm, pair.to, pair.shared)?;
+    let from = super::target(cx.mm, pair.from, pair.shared)?;
+    let to = super::target(cx.mm, pair.to, pair.shared)?;
     if from.key == to.key || bitset == 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -103,8 +103,8 @@ pub fn cmp_requeue_pi(
     if wake != 1 {
         return Err(Errno::EINVAL.into());
     }
-    let from = super::target(&cx.mm, pair.from, pair.shared)?;
-    let to = super::target(&cx.mm, pair.to, pair.shared)?;
+    let from = super::target(cx.mm, pair.from, pair.shared)?;
+    let to = super::target(cx.mm, pair.to, pair.shared)?;
     if from.key == to.key {
         return Err(Errno::EINVAL.into());
     }
@@ -117,7 +117,7 @@ pub fn cmp_requeue_pi(
     let Some(first) = candidates.first().map(|c| c.pi.clone()) else {
         return Ok(0);
     };
-    match claim(cx, &*thread, &ticket, pair.to, &first) {
+    match claim(cx, thread, &ticket, pair.to, &first) {
         Err(e) => {
             table.put_back(from.key, candidates);
             Err(e.into())

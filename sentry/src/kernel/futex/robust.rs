@@ -27,7 +27,7 @@ pub fn exit_robust_list(cx: &mut Cx<'_>) {
     if head != 0
         && let Ok(thread) = cx.thread()
     {
-        walk(cx, &table, &*thread, head);
+        walk(cx, &table, thread, head);
     }
     table.pi.owner_exits(cx.task.tid());
 }
@@ -76,7 +76,7 @@ fn died(
     pi: bool,
     pending: bool,
 ) -> crate::abi::Result<()> {
-    let target = target(&cx.mm, addr, true)?;
+    let target = target(cx.mm, addr, true)?;
     let mut value = cx.mem().get(UserPtr::<u32>::new(addr))?;
     for _ in 0..MAX_TRIES {
         if pending && !pi && value == 0 {
@@ -104,7 +104,7 @@ pub fn wake_clear_child_tid(cx: &mut Cx<'_>, addr: u64) {
     if cx.mem().put(UserPtr::<u32>::new(addr), &0).is_err() {
         return;
     }
-    if let Ok(target) = target(&cx.mm, addr, true) {
+    if let Ok(target) = target(cx.mm, addr, true) {
         let table = cx.kernel().extensions.extension::<FutexTable>();
         let _ = table.wake(target.key, 1, MATCH_ANY);
     }

@@ -223,7 +223,7 @@ impl MqNamespace {
                     return Err(Errno::ENOSPC);
                 }
                 let capacity = capacity.unwrap_or_default();
-                let bytes = capacity.charge(&creds)?;
+                let bytes = capacity.charge(creds)?;
                 let charge = Charge::new(&self.charged, creds.uid, bytes, limit)?;
                 let now = Timestamp::now();
                 let q = Arc::new(MqInode {

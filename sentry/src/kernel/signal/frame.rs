@@ -235,7 +235,7 @@ fn write_stack(cx: &Cx<'_>, addr: u64, bytes: &[u8]) -> Result<()> {
         return Ok(());
     }
     let thread = cx.thread()?;
-    if !cx.mm.handle_fault(&*thread, addr, &cx.mm_limits()) {
+    if !cx.mm.handle_fault(thread, addr, &cx.mm_limits()) {
         return Err(Errno::EFAULT);
     }
     cx.mem().write_bytes(addr, bytes)

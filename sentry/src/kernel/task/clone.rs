@@ -91,13 +91,13 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
         // A fault here is ignored by Linux too.
         let _ = cx.mem().put(UserPtr::<i32>::new(a.parent_tid), &tid);
     }
-    if a.flags & PIDFD != 0 {
-        if let Err(e) = give_pidfd(cx, &child, a.pidfd) {
-            // Another thread took the last descriptor, or the page, since we looked. A task that exists must also end.
-            exit::group_exit(child.group(), ExitStatus::Signaled(libc::SIGKILL, false));
-            cx.kernel().start(child);
-            return Err(e.into());
-        }
+    if a.flags & PIDFD != 0
+        && let Err(e) = give_pidfd(cx, &child, a.pidfd)
+    {
+        // Another thread took the last descriptor, or the page, since we looked. A task that exists must also end.
+        exit::group_exit(child.group(), ExitStatus::Signaled(libc::SIGKILL, false));
+        cx.kernel().start(child);
+        return Err(e.into());
     }
     cx.kernel().start(child);
     match done {

@@ -90,7 +90,7 @@ fn prepare(
     how.set(WalkFlags::EMPTY_PATH, flags & libc::AT_EMPTY_PATH != 0);
     let caller = cx.caller();
     let fs = cx.fs();
-    let file = vfs::open_exec(&caller, &fs, &at, &name, how)?;
+    let file = vfs::open_exec(&caller, fs, &at, &name, how)?;
     let by_fd = matches!(at, At::Path(_));
     let inaccessible = by_fd && cx.fds().entry(dirfd.0).is_ok_and(|e| e.cloexec);
     let shown = if name.is_empty() || (dirfd.0 != libc::AT_FDCWD && !name.starts_with(b"/")) {
@@ -109,10 +109,10 @@ fn prepare(
     let loader = Loader {
         kernel: cx.kernel(),
         caller: &caller,
-        fs: &fs,
+        fs,
         limits: cx.mm_limits(),
     };
-    let p = loader.load(&cx.creds(), file, shown, inaccessible, argv, envp)?;
+    let p = loader.load(cx.creds(), file, shown, inaccessible, argv, envp)?;
     Ok(Prepared {
         thread: Mutex::new(Rank::LEAF, Some(p.thread)),
         token: p.token,

@@ -131,7 +131,7 @@ fn set_flags(cx: &Cx<'_>, file: &Arc<File>, new: OpenFlags) -> Result<i64> {
     let old = file.flags();
     if new.contains(OpenFlags::NOATIME)
         && !old.contains(OpenFlags::NOATIME)
-        && !permission::owner_or_capable(&cx.creds(), file.inode().stat()?.uid)
+        && !permission::owner_or_capable(cx.creds(), file.inode().stat()?.uid)
     {
         return Err(Errno::EPERM);
     }

@@ -36,7 +36,7 @@ fn place(cx: &Cx<'_>, file: &File, index: u32, inode: &InodeRef) -> Result<Path>
         let fs = cx.fs();
         let found = resolve(
             &KernelCaller,
-            &fs,
+            fs,
             &start,
             name.as_bytes(),
             WalkFlags::empty(),

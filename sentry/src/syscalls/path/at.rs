@@ -82,5 +82,5 @@ pub(super) fn whole(cx: &Cx<'_>, fd: Fd, path: &[u8], flags: u32) -> Result<Path
     let mut walk = WalkFlags::empty();
     walk.set(WalkFlags::FOLLOW, flags & NOFOLLOW == 0);
     let start = start(cx, fd, path)?;
-    resolve(&cx.caller(), &cx.fs(), &start, path, walk)
+    resolve(&cx.caller(), cx.fs(), &start, path, walk)
 }

@@ -16,7 +16,7 @@ fn read(cx: &Cx<'_>, fd: Fd, path: UserStr) -> Result<(At, PathText)> {
 
 fn do_mkdir(cx: &Cx<'_>, fd: Fd, path: UserStr, mode: u32) -> SysResult {
     let (at, path) = read(cx, fd, path)?;
-    names::mkdir(&cx.caller(), &cx.fs(), &at, &path, mode)?;
+    names::mkdir(&cx.caller(), cx.fs(), &at, &path, mode)?;
     Ok(0)
 }
 
@@ -46,15 +46,7 @@ fn do_mknod(cx: &Cx<'_>, fd: Fd, path: UserStr, mode: u32, dev: u32) -> SysResul
         _ => 0,
     };
     let (at, path) = read(cx, fd, path)?;
-    names::mknod(
-        &cx.caller(),
-        &cx.fs(),
-        &at,
-        &path,
-        kind,
-        mode & 0o7777,
-        rdev,
-    )?;
+    names::mknod(&cx.caller(), cx.fs(), &at, &path, kind, mode & 0o7777, rdev)?;
     Ok(0)
 }
 
@@ -76,7 +68,7 @@ fn do_link(
     let old = cx.mem().read_path(old)?;
     // Linking an open file by its descriptor takes CAP_DAC_READ_SEARCH, or having opened it with the same identity.
     if flags & EMPTY_PATH != 0 && old.is_empty() && !cx.creds().has(Caps::DAC_READ_SEARCH) {
-        let own = cx.file_any(old_fd)?.opened_by(&cx.creds());
+        let own = cx.file_any(old_fd)?.opened_by(cx.creds());
         if !own {
             return Err(Errno::ENOENT.into());
         }
@@ -84,7 +76,7 @@ fn do_link(
     let how = (flags & EMPTY_PATH) | if flags & FOLLOW == 0 { NOFOLLOW } else { 0 };
     let source = at::whole(cx, old_fd, &old, how)?;
     let (at, path) = read(cx, new_fd, new)?;
-    names::link(&cx.caller(), &cx.fs(), &source, &at, &path)?;
+    names::link(&cx.caller(), cx.fs(), &source, &at, &path)?;
     Ok(0)
 }
 
@@ -103,7 +95,7 @@ fn do_symlink(cx: &Cx<'_>, target: UserStr, fd: Fd, path: UserStr) -> SysResult 
         return Err(Errno::ENOENT.into());
     }
     let (at, path) = read(cx, fd, path)?;
-    names::symlink(&cx.caller(), &cx.fs(), &target, &at, &path)?;
+    names::symlink(&cx.caller(), cx.fs(), &target, &at, &path)?;
     Ok(0)
 }
 
@@ -118,9 +110,9 @@ pub(super) fn symlinkat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 fn do_unlink(cx: &Cx<'_>, fd: Fd, path: UserStr, directory: bool) -> SysResult {
     let (at, path) = read(cx, fd, path)?;
     if directory {
-        names::rmdir(&cx.caller(), &cx.fs(), &at, &path)?;
+        names::rmdir(&cx.caller(), cx.fs(), &at, &path)?;
     } else {
-        names::unlink(&cx.caller(), &cx.fs(), &at, &path)?;
+        names::unlink(&cx.caller(), cx.fs(), &at, &path)?;
     }
     Ok(0)
 }
@@ -148,7 +140,7 @@ fn do_rename(
     let flags = RenameFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
     let (old_at, old) = read(cx, old_fd, old)?;
     let (new_at, new) = read(cx, new_fd, new)?;
-    names::rename(&cx.caller(), &cx.fs(), &old_at, &old, &new_at, &new, flags)?;
+    names::rename(&cx.caller(), cx.fs(), &old_at, &old, &new_at, &new, flags)?;
     Ok(0)
 }
 

@@ -51,7 +51,7 @@ fn do_open(cx: &mut Cx<'_>, at: &At, path: &[u8], how: &OpenHow) -> SysResult {
             // As Linux, find the descriptor first: O_CREAT must not leave a file behind on EMFILE.
             let limit = cx.limit(libc::RLIMIT_NOFILE);
             cx.fds().has_room(limit)?;
-            vfs::open(&cx.caller(), &cx.fs(), at, path, how)?
+            vfs::open(&cx.caller(), cx.fs(), at, path, how)?
         }
     };
     match file.ops().open_ready(&file) {

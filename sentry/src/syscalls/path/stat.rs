@@ -279,7 +279,7 @@ fn do_access(cx: &Cx<'_>, fd: Fd, path: UserStr, mode: u32, flags: u32) -> SysRe
     let asked = if flags & REMOVEDIR != 0 {
         creds.as_ref().clone()
     } else {
-        real(&creds)
+        real(creds)
     };
     let place = lookup(cx, fd, path, flags)?;
     if mode != 0 {

@@ -13,9 +13,7 @@ use std::sync::Arc;
 
 /// msgget(2).
 pub fn msgget(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    Ok(namespace(cx)
-        .msgget(&cx.creds(), a.get(0), a.get(1))?
-        .into())
+    Ok(namespace(cx).msgget(cx.creds(), a.get(0), a.get(1))?.into())
 }
 
 /// The queue of this call: the one of its first run, if it has waited.
@@ -58,7 +56,7 @@ pub fn msgsnd(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         if s.removed {
             return Err(Errno::EIDRM.into());
         }
-        s.perm.check(&creds, 0o222)?;
+        s.perm.check(creds, 0o222)?;
         let room = s.data.has_room(len);
         if room {
             s.data.push(Message { kind, text }, pid);
@@ -104,7 +102,7 @@ pub fn msgrcv(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         if s.removed {
             return Err(Errno::EIDRM.into());
         }
-        s.perm.check(&creds, 0o444)?;
+        s.perm.check(creds, 0o444)?;
         let position = if has(COPY) {
             usize::try_from(kind)
                 .ok()
@@ -163,7 +161,7 @@ pub fn msgctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let w = {
                 let s = queue.state.lock();
                 if command != STAT_ANY {
-                    s.perm.check(&creds, 0o444)?;
+                    s.perm.check(creds, 0o444)?;
                 }
                 stat(&s.perm, &s.data)
             };
@@ -181,7 +179,7 @@ pub fn msgctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let queue = ns.msg.find(id)?;
             {
                 let mut s = queue.state.lock();
-                s.perm.check_control(&creds)?;
+                s.perm.check_control(creds)?;
                 if max > MSGMNB && !creds.has(Caps::SYS_RESOURCE) {
                     return Err(Errno::EPERM.into());
                 }
@@ -194,7 +192,7 @@ pub fn msgctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         }
         IPC_RMID => {
             let queue = ns.msg.find(id)?;
-            queue.state.lock().perm.check_control(&creds)?;
+            queue.state.lock().perm.check_control(creds)?;
             ns.msg.remove(&queue);
             Ok(0)
         }

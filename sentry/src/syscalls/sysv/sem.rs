@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// semget(2).
 pub fn semget(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let (key, count, flags): (i32, i32, i32) = (a.get(0), a.get(1), a.get(2));
-    Ok(namespace(cx).semget(&cx.creds(), key, count, flags)?.into())
+    Ok(namespace(cx).semget(cx.creds(), key, count, flags)?.into())
 }
 
 /// semop(2).
@@ -95,7 +95,7 @@ fn attempt(
         }
         let alters = ops.iter().any(|o| o.op != 0);
         s.perm
-            .check(&cx.creds(), if alters { 0o222 } else { 0o444 })?;
+            .check(cx.creds(), if alters { 0o222 } else { 0o444 })?;
         s.data.perform(pid, ops)
     };
     match outcome {
@@ -143,7 +143,7 @@ pub fn semctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let w = {
                 let s = set.state.lock();
                 if command != STAT_ANY {
-                    s.perm.check(&creds, 0o444)?;
+                    s.perm.check(creds, 0o444)?;
                 }
                 stat(&s.perm, &s.data)
             };
@@ -158,14 +158,14 @@ pub fn semctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let (uid, gid, mode) = read_perm(cx.mem(), arg)?;
             let set = ns.sem.find(id)?;
             let mut s = set.state.lock();
-            s.perm.check_control(&creds)?;
+            s.perm.check_control(creds)?;
             s.perm.set(uid, gid, mode)?;
             s.data.ctime = now();
             Ok(0)
         }
         IPC_RMID => {
             let set = ns.sem.find(id)?;
-            set.state.lock().perm.check_control(&creds)?;
+            set.state.lock().perm.check_control(creds)?;
             ns.sem.remove(&set);
             Ok(0)
         }
@@ -176,7 +176,7 @@ pub fn semctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let set = ns.sem.find(id)?;
             let values: Vec<u16> = {
                 let s = set.state.lock();
-                s.perm.check(&creds, 0o444)?;
+                s.perm.check(creds, 0o444)?;
                 let value = |v: i32| u16::try_from(v).unwrap_or(0);
                 s.data.sems.iter().map(|sem| value(sem.value)).collect()
             };
@@ -187,7 +187,7 @@ pub fn semctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let set = ns.sem.find(id)?;
             let len = {
                 let s = set.state.lock();
-                s.perm.check(&creds, 0o222)?;
+                s.perm.check(creds, 0o222)?;
                 s.data.sems.len()
             };
             let values: Vec<u16> = cx.mem().get_array(UserPtr::new(arg), len)?;
@@ -220,11 +220,11 @@ fn one(cx: &Cx<'_>, set: &Arc<Object<Set>>, num: i32, command: i32, arg: u64) ->
             if index >= s.data.sems.len() {
                 return Err(Errno::EINVAL.into());
             }
-            s.perm.check(&creds, 0o222)?;
+            s.perm.check(creds, 0o222)?;
             s.data.set_value(index, value, cx.group().pid())?;
             0
         } else {
-            s.perm.check(&creds, 0o444)?;
+            s.perm.check(creds, 0o444)?;
             let index = u16::try_from(num).map_err(|_| Errno::EINVAL)?;
             let sem = s
                 .data

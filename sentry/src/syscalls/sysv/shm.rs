@@ -21,7 +21,7 @@ pub fn shmget(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     }
     let pid = cx.group().pid();
     Ok(namespace(cx)
-        .shmget(&cx.creds(), pid, key, size, flags)?
+        .shmget(cx.creds(), pid, key, size, flags)?
         .into())
 }
 
@@ -65,7 +65,7 @@ pub fn shmat(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let object = namespace(cx).shm.find(id)?;
     let mem = {
         let s = object.state.lock();
-        s.perm.check(&cx.creds(), wanted)?;
+        s.perm.check(cx.creds(), wanted)?;
         s.data.memory().ok_or(Errno::EIDRM)?
     };
     let request = MapRequest {
@@ -154,7 +154,7 @@ pub fn shmctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             };
             let (w, result) = stat(&object, |p| match command {
                 STAT_ANY => Ok(()),
-                _ => p.check(&creds, 0o444),
+                _ => p.check(creds, 0o444),
             })?;
             w.put(cx.mem(), buf)?;
             Ok(if command == IPC_STAT {
@@ -167,14 +167,14 @@ pub fn shmctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let (uid, gid, mode) = read_perm(cx.mem(), buf)?;
             let object = ns.shm.find(id)?;
             let mut s = object.state.lock();
-            s.perm.check_control(&creds)?;
+            s.perm.check_control(creds)?;
             s.perm.set(uid, gid, mode)?;
             s.data.ctime = now();
             Ok(0)
         }
         IPC_RMID => {
             let object = ns.shm.find(id)?;
-            object.state.lock().perm.check_control(&creds)?;
+            object.state.lock().perm.check_control(creds)?;
             ns.shm_remove(&object);
             Ok(0)
         }
