@@ -166,6 +166,11 @@ fn logs_that_cannot_be_written_are_found_out_at_once() {
         125,
         &["/nonexistent/trace"],
     );
+    is_one_sentence(
+        &cofferdam(&["do", "--strace=/dev/full", "true"]),
+        0,
+        &["--strace", "o space left"],
+    );
 }
 
 #[test]
@@ -255,6 +260,75 @@ fn hosts_without_user_namespaces_are_told_what_to_change() {
         return;
     }
     is_one_sentence(&done, 125, &["user.max_user_namespaces=0", "sysctl"]);
+}
+
+/// Runs a script in a mount namespace of its own, as root there; `None`, with a message, where the host forbids that. The
+/// program's copy is `$0`, the scratch directory `$1`.
+fn in_mount_namespace(scratch: &Scratch, script: &str) -> Option<Outcome> {
+    if !common::have("unshare") {
+        eprintln!("skip: unshare is not installed");
+        return None;
+    }
+    let mut c = command("unshare", &["-rm", "sh", "-c", script]);
+    c.arg(public_copy(scratch))
+        .arg(scratch.path())
+        .current_dir("/");
+    let done = run(c, b"", LIMIT);
+    let refused = ["unshare", "mount", "sh:"];
+    if refused.iter().any(|w| done.stderr.starts_with(w)) {
+        eprintln!("skip: no mounts of one's own: {}", done.stderr);
+        return None;
+    }
+    Some(done)
+}
+
+#[test]
+fn old_kernels_are_told_what_is_needed() {
+    let scratch = Scratch::new();
+    let script = "echo 5.4.0-old >\"$1/release\" && mount --bind \"$1/release\" /proc/sys/kernel/osrelease && exec \"$0\" do true";
+    if let Some(done) = in_mount_namespace(&scratch, script) {
+        is_one_sentence(&done, 125, &["5.4.0-old", "too old", "5.19"]);
+    }
+}
+
+/// The program goes on and ends as it would have; that something is lost is said once.
+#[test]
+fn disks_that_fill_up_lose_log_lines_and_say_so() {
+    let scratch = Scratch::new();
+    for (options, word) in [
+        ("--log \"$1/log\" --log-level trace", "log"),
+        ("--strace=\"$1/trace\"", "--strace"),
+        ("--log \"$1/log\" --strace=\"$1/trace\"", "log"),
+    ] {
+        let script = format!(
+            "mount -t tmpfs -o size=16k none \"$1\" && dd if=/dev/zero of=\"$1/fill\" bs=4k count=3 2>/dev/null; \
+             exec \"$0\" do {options} sh -c 'i=0; while [ $i -lt 300 ]; do i=$((i+1)); : </dev/null; done; echo done; exit 3'"
+        );
+        // The copy must not be hidden by the mount.
+        let inner = scratch.path().join("disk");
+        let _ = std::fs::create_dir(&inner);
+        let script = script.replace("\"$1", "\"$1/disk");
+        let Some(done) = in_mount_namespace(&scratch, &script) else {
+            return;
+        };
+        assert_eq!(
+            (done.status, done.stdout.as_str()),
+            (3, "done\n"),
+            "{}",
+            done.stderr
+        );
+        assert_eq!(
+            done.stderr.lines().count(),
+            1,
+            "one sentence, not:\n{}",
+            done.stderr
+        );
+        assert!(
+            done.stderr.starts_with("cofferdam: ") && done.stderr.contains(word),
+            "{}",
+            done.stderr
+        );
+    }
 }
 
 #[test]

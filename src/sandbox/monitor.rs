@@ -12,7 +12,7 @@ use super::{Error, Result, host, logging, streams, tree};
 use crate::jail::{caps, filters, process, seccomp, violation};
 use cofferdam_sentry::boot::{Stdio, control::Message};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 /// Runs a sandbox to its end. The result is the exit status that stands for the program's: its code, or 128 plus the
 /// signal that ended it. The calling process must be single-threaded; it gives up its standard input and output, and
@@ -25,14 +25,6 @@ pub fn run(mut spec: Spec) -> Result<u8> {
     let plan = Plan::for_caller()?;
     let (served, mounted) = tree::plan(&spec, plan.foreign_owners_overflow());
     cofferdam_gofer::tree::check(&served.entries).map_err(|e| Error::Request(e.to_string()))?;
-    let log = match spec.log.take() {
-        Some((file, level)) => {
-            let fd = file.as_raw_fd();
-            logging::start(file, level);
-            vec![fd, libc::STDERR_FILENO]
-        }
-        None => vec![],
-    };
     let broken = |what: &'static str| {
         move |e: std::io::Error| {
             Error::Host(format!(
@@ -40,6 +32,17 @@ pub fn run(mut spec: Spec) -> Result<u8> {
             ))
         }
     };
+    let log = match spec.log.take() {
+        Some((file, level)) => {
+            logging::start(file, level).map_err(|e| broken("write a log")(e.into()))?
+        }
+        None => vec![],
+    };
+    let mut sentry_keeps = log.clone();
+    if spec.strace.is_some() {
+        // To tell that the trace cannot be written.
+        sentry_keeps.push(libc::STDERR_FILENO);
+    }
     let mut terminal = Terminal::of_streams();
     let stdio = match &terminal {
         Some(t) => {
@@ -64,7 +67,7 @@ pub fn run(mut spec: Spec) -> Result<u8> {
         control: gofer_child_end,
         socket: server,
         served,
-        keep: log.clone(),
+        keep: log,
     };
     let gofer = Process {
         name: "gofer",
@@ -80,7 +83,7 @@ pub fn run(mut spec: Spec) -> Result<u8> {
         mounted,
         stdio,
         may_drop_groups: !sentry_maps.deny_setgroups,
-        keep: log,
+        keep: sentry_keeps,
     };
     let sentry = Process {
         name: "sentry",

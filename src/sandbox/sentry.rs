@@ -76,7 +76,7 @@ impl Sentry {
         let spec = self.spec;
         let mut tracer = spec
             .strace
-            .map(|file| Box::new(Strace::new(file)) as Box<dyn SyscallTracer>);
+            .map(|file| Box::new(Strace::new(file, trace_ended)) as Box<dyn SyscallTracer>);
         let mut transport: Box<dyn Transport> = Box::new(SeqPacket::client(self.gofer));
         let profile = spec.profile.map(|output| (Profile::start(), output));
         if let Some((p, _)) = &profile {
@@ -168,6 +168,12 @@ impl Sentry {
         process::no_new_privs().map_err(jail)?;
         Ok(launched)
     }
+}
+
+fn trace_ended(why: &std::io::Error) {
+    crate::cli::complain(format_args!(
+        "cannot write --strace's output: {why}; no more calls are shown"
+    ));
 }
 
 /// Gives the sentry its directory of own descriptors, at the number that its filter knows.

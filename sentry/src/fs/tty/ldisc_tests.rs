@@ -282,3 +282,43 @@ fn output_is_bounded() {
     }
     assert!(l.output().len() <= super::super::output::OUTPUT_LIMIT);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 300, ..Default::default() })]
+    /// Any settings, keys and reads: buffers stay bounded, and what is read was there.
+    #[test]
+    fn buffers_stay_bounded(
+        steps in proptest::collection::vec(
+            (0u8..8, proptest::num::u32::ANY, proptest::collection::vec(proptest::num::u8::ANY, 0..200)), 0..60),
+    ) {
+        let mut l = LineDiscipline::default();
+        for (what, n, bytes) in steps {
+            match what {
+                0 => {
+                    let mut t = *l.termios();
+                    (t.iflag, t.oflag, t.lflag) = (n, n.rotate_left(7), n.rotate_left(13));
+                    for (c, b) in t.cc.iter_mut().zip(&bytes) {
+                        *c = *b;
+                    }
+                    l.set_termios(t);
+                }
+                1 => l.flush_input(),
+                2 => l.suspend_output(n % 2 == 0),
+                3 => drop(l.read(n as usize % 5000)),
+                4 => {
+                    let taken = l.output().len().min(n as usize % 5000);
+                    l.output().drain(..taken);
+                    l.output_taken();
+                }
+                5 => drop(l.write(&bytes)),
+                _ => {
+                    let most = bytes.repeat(1 + n as usize % 40);
+                    assert!(l.receive(&most) <= most.len());
+                }
+            }
+            l.take_effects();
+            assert!(l.available() <= 2 * BUFFER, "{} bytes wait", l.available());
+            assert!(l.output().len() <= 4 * BUFFER, "{} bytes go out", l.output().len());
+        }
+    }
+}

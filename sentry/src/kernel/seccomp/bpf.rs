@@ -358,4 +358,28 @@ mod tests {
         ];
         assert!(program(&good).is_ok());
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 2000, ..Default::default() })]
+        /// What the check lets through runs to a return, whatever it computes.
+        #[test]
+        fn checked_programs_end(
+            lines in proptest::collection::vec(
+                (0usize..40, 0u8..6, 0u8..6, proptest::prop_oneof![0u32..70, proptest::num::u32::ANY]), 1..40),
+            args in proptest::array::uniform6(proptest::num::u64::ANY),
+        ) {
+            const CODES: [u16; 36] = [
+                0x20, 0x80, 0x81, 0x00, 0x01, 0x60, 0x61, 0x02, 0x03, 0x06, 0x16, 0x07, 0x87, 0x05, 0x84, 0x04, 0x0c, 0x14,
+                0x1c, 0x24, 0x2c, 0x34, 0x3c, 0x44, 0x4c, 0x54, 0x5c, 0x64, 0x6c, 0x74, 0x7c, 0x15, 0x1d, 0x25, 0x35, 0x45,
+            ];
+            let mut insns: Vec<Insn> = lines
+                .iter()
+                .map(|(c, jt, jf, k)| i(CODES.get(*c).copied().unwrap_or(*k as u16), *jt, *jf, *k))
+                .collect();
+            insns.push(ALLOW);
+            if let Ok(p) = Program::new(insns) {
+                p.run(&Data { nr: 1, arch: 2, instruction_pointer: 3, args });
+            }
+        }
+    }
 }

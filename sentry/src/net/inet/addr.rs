@@ -124,4 +124,19 @@ mod tests {
         assert_eq!(parse(&[1, 0, 0]), Err(Errno::EAFNOSUPPORT));
         assert_eq!(parse(&[1]), Err(Errno::EINVAL));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_an_address_or_an_error(
+            family_ in proptest::prop_oneof![proptest::strategy::Just(2u16), proptest::strategy::Just(10), proptest::num::u16::ANY],
+            rest in proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+        ) {
+            let raw = [&family_.to_ne_bytes(), rest.as_slice()].concat();
+            if let Ok(a) = parse(&raw) {
+                assert_eq!(parse(&encode(a, libc::AF_INET6)), Ok(a));
+            }
+            let _ = parse_v4(&raw);
+            let _ = family(&raw);
+        }
+    }
 }

@@ -119,3 +119,32 @@ fn ports_are_the_process_id_or_something_else() {
         Some(Errno::EPROTONOSUPPORT)
     );
 }
+
+proptest::proptest! {
+    /// Requests of any bytes: lengths that lie, attributes that overlap. There is an answer, or an error, or nothing.
+    #[test]
+    fn any_request_is_survived(
+        kind in 0u16..120,
+        flags in proptest::num::u16::ANY,
+        lie in proptest::option::of(proptest::num::u32::ANY),
+        body in proptest::collection::vec(proptest::num::u8::ANY, 0..80),
+    ) {
+        let s = NetlinkSocket::new(&Arc::default(), SockType::Raw, libc::NETLINK_ROUTE).unwrap();
+        let len = u32::try_from(16 + body.len()).unwrap();
+        let header = Header { len: lie.unwrap_or(len), kind, flags, seq: 1, port: 0 };
+        let raw = [header.as_bytes(), &body].concat();
+        let _ = s.send(&cx(), &mut SendMsg {
+            src: &mut KernelSource::new(&raw),
+            to: None,
+            control: Vec::new(),
+            flags: MsgFlags::empty(),
+        });
+        for _ in 0..20 {
+            let mut dst = KernelSink::new(100);
+            let mut msg = RecvMsg { dst: &mut dst, flags: MsgFlags::empty(), control: true };
+            if s.recv(&cx(), &mut msg).is_err() {
+                break;
+            }
+        }
+    }
+}

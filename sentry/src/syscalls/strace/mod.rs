@@ -23,20 +23,24 @@ pub struct Strace {
 
 struct Output {
     file: File,
+    /// Told, once, why no more calls are shown.
+    complain: fn(&std::io::Error),
     /// Whose line is begun and not yet ended.
     open: Option<i32>,
-    /// Writing has failed: that was logged, and nothing more is tried.
+    /// Writing has failed: that was told, and nothing more is tried.
     failed: bool,
 }
 
 impl Strace {
     /// A tracer that writes to `file`; it may be shared with others, who then see whole lines only if they append.
-    pub fn new(file: File) -> Strace {
+    /// `complain` is called at most once: when no more can be written.
+    pub fn new(file: File, complain: fn(&std::io::Error)) -> Strace {
         Strace {
             out: Mutex::new(
                 Rank::LEAF,
                 Output {
                     file,
+                    complain,
                     open: None,
                     failed: false,
                 },
@@ -55,6 +59,7 @@ impl Output {
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => self.wait(),
                 Err(e) => {
                     log::error!("cannot write --strace's output: {e}; no more calls are shown");
+                    (self.complain)(&e);
                     self.failed = true;
                 }
             }
