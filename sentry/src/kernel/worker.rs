@@ -106,21 +106,42 @@ impl Kernel {
             if let Some(task) = self.dequeue() {
                 task.run_state.store(PARKING, Ordering::SeqCst);
                 step(&task, None);
-                if !TURN_ENDED.take() {
-                    continue;
+                if TURN_ENDED.take() {
+                    self.take_traps(&mut known)?;
                 }
-                // A call that takes many turns must not keep the traps waiting.
-                self.platform.wake();
+                continue;
             }
             match self.platform.next_event()? {
                 Event::Woken => {}
+                Event::Trap(token, trap) => self.trapped(&mut known, token, trap),
+            }
+        }
+        Ok(())
+    }
+
+    fn trapped(&self, known: &mut Known, token: Token, trap: Trap) {
+        if let Some(task) = known.task(self, token) {
+            // Whoever still sees GUEST interrupts a thread that is stopped, which is harmless.
+            task.run_state.store(RUNNING, Ordering::Relaxed);
+            step(task, Some(trap));
+        }
+        known.refresh(self);
+    }
+
+    /// Handles the traps that wait now, before a call that takes many turns goes on.
+    fn take_traps(&self, known: &mut Known) -> cofferdam_platform::Result<()> {
+        // Others make calls all the time: the long one must get on, too.
+        const MOST: usize = 64;
+        let mut none = false;
+        for _ in 0..MOST {
+            self.platform.wake();
+            match self.platform.next_event()? {
+                // After a wake a trap goes first: there is none.
+                Event::Woken if none => break,
+                Event::Woken => none = true,
                 Event::Trap(token, trap) => {
-                    if let Some(task) = known.task(self, token) {
-                        // Whoever still sees GUEST interrupts a thread that is stopped, which is harmless.
-                        task.run_state.store(RUNNING, Ordering::Relaxed);
-                        step(task, Some(trap));
-                    }
-                    known.refresh(self);
+                    none = false;
+                    self.trapped(known, token, trap);
                 }
             }
         }

@@ -207,6 +207,19 @@ static void pipes(void)
     SHOW(fcntl(p[0], F_SETPIPE_SZ, 0));
 }
 
+static void files(void)
+{
+    int fd = MUST(memfd_create("limited", 0));
+    signal(SIGXFSZ, SIG_IGN);
+    limit(RLIMIT_FSIZE, 8192);
+    SHOW(ftruncate(fd, 8193));
+    SHOW(fallocate(fd, 0, 0, 8193));
+    SHOW(fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 8193));
+    SHOW(fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 8192));
+    SHOW(pwrite(fd, "x", 1, 8192));
+    SHOW(pwrite(fd, "xyz", 3, 8190));
+}
+
 static void arguments(void)
 {
     static char long_one[(128 << 10) + 1];
@@ -231,6 +244,7 @@ int main(void)
     in_child("memory", memory);
     in_child("vectors", vectors);
     in_child("pipes", pipes);
+    in_child("files", files);
     in_child("arguments", arguments);
     /* The sandbox counts all its processes together: this one and its parent. */
     in_child("processes", processes);

@@ -191,7 +191,8 @@ impl FileOps for RegularFile {
                 d.punch(fs, offset, end)?;
             }
             0 | KEEP_SIZE => {
-                if mode == 0 && end > d.size() {
+                // FALLOC_FL_KEEP_SIZE too (`shmem_fallocate`).
+                if end > d.size() {
                     if d.seals & F_SEAL_GROW != 0 {
                         return Err(Errno::EPERM);
                     }

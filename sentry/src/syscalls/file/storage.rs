@@ -38,7 +38,7 @@ const PUNCH_HOLE: u32 = 2;
 const KNOWN_MODES: u32 = 0x7b;
 
 /// Bytes that are allocated in one turn.
-const ALLOCATION_TURN: u64 = 64 << 20;
+const ALLOCATION_TURN: u64 = 16 << 20;
 
 /// ENOSPC at once for what certainly does not fit: Linux gives back what it allocated in vain, several turns cannot.
 fn fits(file: &File, len: u64) -> Result<()> {
