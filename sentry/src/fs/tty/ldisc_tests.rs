@@ -1,6 +1,7 @@
 //! Tests of the line discipline: bytes in, bytes and echo out.
 
 use super::*;
+use crate::fs::tty::output::OUTPUT_LIMIT;
 use crate::fs::tty::termios::Output;
 
 fn out(l: &mut LineDiscipline) -> String {
@@ -317,8 +318,8 @@ proptest::proptest! {
                 }
             }
             l.take_effects();
-            assert!(l.available() <= 2 * BUFFER, "{} bytes wait", l.available());
-            assert!(l.output().len() <= 4 * BUFFER, "{} bytes go out", l.output().len());
+            assert!(l.available() <= BUFFER, "{} bytes wait", l.available());
+            assert!(l.output().len() <= OUTPUT_LIMIT + BUFFER, "{} bytes go out", l.output().len());
         }
     }
 }
