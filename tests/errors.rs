@@ -298,7 +298,7 @@ fn disks_that_fill_up_lose_log_lines_and_say_so() {
     for (options, word) in [
         ("--log \"$1/log\" --log-level trace", "log"),
         ("--strace=\"$1/trace\"", "--strace"),
-        ("--log \"$1/log\" --strace=\"$1/trace\"", "log"),
+        ("--log \"$1/log\" --strace=\"$1/trace\"", "--strace"),
     ] {
         let script = format!(
             "mount -t tmpfs -o size=16k none \"$1\" && dd if=/dev/zero of=\"$1/fill\" bs=4k count=3 2>/dev/null; \

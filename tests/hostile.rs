@@ -187,7 +187,7 @@ fn attacks_hurt_nobody_else() {
 /// small.
 #[test]
 fn hoarders_meet_limits() {
-    const MOST_KIB: u64 = 700 << 10;
+    const MOST_KIB: u64 = 600 << 10;
     let program = build("hoard");
     let mut complaints = Vec::new();
     // The limits are the sentry's, whatever the platform: the quickest will do.

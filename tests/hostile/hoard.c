@@ -545,8 +545,9 @@ int main(int argc, char **argv)
             ;
         char name[64];
         snprintf(name, sizeof name, "/tmp/hoard%d", i);
-        while (umount2(name, MNT_DETACH) == 0)
-            ;
+        for (int n = 0; umount2(name, MNT_DETACH) == 0; n++)
+            if (n % 100 == 0)
+                dprintf(1, "tick\n");
         for (int id = 0; id < 100000; id++) {
             char b[256];
             long shm = syscall(SYS_shmctl, id, 13, b), sem = syscall(SYS_semctl, id, 0, 18, b), msg = syscall(SYS_msgctl, id, 11, b);

@@ -177,7 +177,13 @@ static u64 now_ms(void)
     return t.tv_sec * 1000UL + t.tv_nsec / 1000000;
 }
 
-static u64 started, last_tick, worst_gap, dead;
+static u64 started, last_tick, worst_gap, dead, unable;
+
+static void note(int status)
+{
+    dead++;
+    unable += WIFEXITED(status) && WEXITSTATUS(status) == 98;
+}
 
 static void tick(void)
 {
@@ -261,7 +267,8 @@ static void attend(struct rng *r, int root, u64 for_ms)
     pid_t pids[ATTACKERS] = {0};
     u64 until = now_ms() + for_ms;
     do {
-        for (pid_t pid; (pid = waitpid(-1, NULL, WNOHANG)) > 0; dead++)
+        int status;
+        for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0; note(status))
             for (int i = 0; i < ATTACKERS; i++)
                 if (pids[i] == pid)
                     pids[i] = 0;
@@ -317,7 +324,7 @@ int main(int argc, char **argv)
         }
         tidy();
         round++;
-        dprintf(1, "end of round %lu dead %lu worst gap %lu ms\n", round, dead, worst_gap);
+        dprintf(1, "end of round %lu: %lu died, %lu could not start, longest gap %lu ms\n", round, dead, unable, worst_gap);
     }
     dprintf(1, "done\n");
     return 0;

@@ -2,7 +2,7 @@
 
 use super::Attr;
 use crate::abi::{Errno, Result};
-use crate::sync::{Mutex, Rank};
+use crate::sync::{Charge, Mutex, Quota, Rank};
 use crate::usermem::{Sink, Source};
 use crate::vfs::{
     Caller, File, FileOps, FileType, Inode, InodeMeta, OpenFlags, SetAttr, Stat, StatFs, Whence,
@@ -78,7 +78,7 @@ impl Inode for PseudoFile {
         self.content.may_open(cx, flags)?;
         Ok(Box::new(Opened {
             content: self.content.clone(),
-            text: Mutex::new(Rank::FILE_POS, None),
+            kept: Mutex::new(Rank::FILE_POS, None),
         }))
     }
     fn as_any(&self) -> &dyn Any {
@@ -92,7 +92,16 @@ impl Inode for PseudoFile {
 /// An open generated file: the text is made at the first read and again whenever reading starts at 0.
 struct Opened {
     content: Arc<dyn Content>,
-    text: Mutex<Option<Arc<[u8]>>>,
+    kept: Mutex<Option<Kept>>,
+}
+
+/// Texts that open files keep for their next reads. Beyond that they are made anew for each read: a guest may have many
+/// files open whose texts it made long.
+static KEPT: Quota = Quota::new(64 << 20);
+
+struct Kept {
+    text: Arc<[u8]>,
+    _charge: Charge,
 }
 
 impl FileOps for Opened {
@@ -100,7 +109,7 @@ impl FileOps for Opened {
         let known = if *pos == 0 {
             None
         } else {
-            self.text.lock_nested().clone()
+            self.kept.lock_nested().as_ref().map(|k| k.text.clone())
         };
         let text = match known {
             Some(t) => t,
@@ -108,9 +117,15 @@ impl FileOps for Opened {
                 // Made without the lock: contents may take any lock themselves.
                 let mut t = self.content.read(cx)?;
                 t.truncate(MAX_SIZE);
-                let t: Arc<[u8]> = t.into();
-                *self.text.lock_nested() = Some(t.clone());
-                t
+                let text: Arc<[u8]> = t.into();
+                let mut kept = self.kept.lock_nested();
+                // The old one's room first.
+                *kept = None;
+                *kept = KEPT.charge(text.len()).map(|_charge| Kept {
+                    text: text.clone(),
+                    _charge,
+                });
+                text
             }
         };
         let at = usize::try_from(*pos).map_err(|_| Errno::EOVERFLOW)?;
