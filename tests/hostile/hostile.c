@@ -202,6 +202,10 @@ static pid_t start_attacker(u64 seed, int root)
     pid_t pid = fork();
     if (pid)
         return pid;
+    if (getpid() == 1) {
+        dprintf(1, "failed: fork returned 0 in its caller\n");
+        _exit(97);
+    }
     char text[32];
     snprintf(text, sizeof text, "%lu", seed);
     const char *argv[] = {"hostile", "child", text, root ? "1" : "0", "0", NULL};

@@ -168,6 +168,9 @@ impl Caller for TaskCaller<'_> {
     fn file_size_limit(&self) -> u64 {
         self.task.group().limit(libc::RLIMIT_FSIZE)
     }
+    fn open_files_limit(&self) -> u64 {
+        self.task.group().limit(libc::RLIMIT_NOFILE)
+    }
     fn controlling_terminal(&self) -> Option<crate::fs::tty::Terminal> {
         self.task.group().tty.lock().clone()
     }

@@ -23,6 +23,10 @@ pub trait Caller {
     fn umask(&self) -> u32;
     /// RLIMIT_FSIZE soft limit in bytes.
     fn file_size_limit(&self) -> u64;
+    /// RLIMIT_NOFILE soft limit.
+    fn open_files_limit(&self) -> u64 {
+        u64::MAX
+    }
     /// The controlling terminal of the process (`signal_struct.tty`), an object of `fs::tty`.
     fn controlling_terminal(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         None

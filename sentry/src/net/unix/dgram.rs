@@ -80,7 +80,7 @@ impl UnixSocket {
                 data.extend_from_slice(seg.bytes());
             }
         }
-        let (creds, rights) = outgoing_control(std::mem::take(&mut msg.control))?;
+        let (creds, rights) = outgoing_control(cx.caller, std::mem::take(&mut msg.control))?;
         let creds = self.outgoing_creds(cx, &peer, creds);
         let mut unsent = Some(Message {
             data: Segment::new(data),

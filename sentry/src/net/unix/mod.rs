@@ -263,7 +263,10 @@ impl UnixSocket {
 ///
 /// # Errors
 /// EINVAL for unknown ones; ETOOMANYREFS.
-fn outgoing_control(control: Vec<Cmsg>) -> Result<(Option<Ucred>, Option<Rights>)> {
+fn outgoing_control(
+    caller: &dyn Caller,
+    control: Vec<Cmsg>,
+) -> Result<(Option<Ucred>, Option<Rights>)> {
     let mut creds = None;
     let mut files = Vec::new();
     for c in control {
@@ -275,7 +278,7 @@ fn outgoing_control(control: Vec<Cmsg>) -> Result<(Option<Ucred>, Option<Rights>
             Cmsg::Other(..) => {}
         }
     }
-    Ok((creds, Rights::new(files)?))
+    Ok((creds, Rights::new(caller, files)?))
 }
 
 /// The family has no options of its own.

@@ -59,10 +59,11 @@ impl UnixSocket {
             };
             let n = seg.len();
             // Files travel with the first piece.
-            let (creds, rights) = match outgoing_control(control.take().unwrap_or_default()) {
-                Ok(c) => c,
-                Err(e) => break Err(e),
-            };
+            let (creds, rights) =
+                match outgoing_control(cx.caller, control.take().unwrap_or_default()) {
+                    Ok(c) => c,
+                    Err(e) => break Err(e),
+                };
             let creds = self.outgoing_creds(cx, &peer, creds);
             match self.push_piece(&peer, seg, creds, rights) {
                 Ok(()) => sent += n,
