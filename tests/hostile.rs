@@ -136,7 +136,7 @@ fn watch(
 fn attacks_hurt_nobody_else() {
     let program = build("hostile");
     let seed = number("COFFERDAM_FUZZ_SEED", 1);
-    let seconds = number("COFFERDAM_FUZZ_SECONDS", 12);
+    let seconds = number("COFFERDAM_FUZZ_SECONDS", 10);
     let mut complaints = Vec::new();
     for platform in platforms() {
         let what = format!("{platform}, COFFERDAM_FUZZ_SEED={seed}");

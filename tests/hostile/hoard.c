@@ -55,7 +55,8 @@ static int duplicate(long n)
 
 static int table(long n)
 {
-    if (n == 0 && fcntl(nothing_open(), F_DUPFD, (1 << 20) - 1) < 0)
+    struct rlimit l = {1 << 20, 1 << 20};
+    if (n == 0 && (setrlimit(RLIMIT_NOFILE, &l) < 0 || fcntl(nothing_open(), F_DUPFD, (1 << 20) - 1) < 0))
         return -1;
     pid_t pid = fork();
     if (pid == 0)
@@ -452,12 +453,12 @@ static const struct {
     long too_many;
     int endless; /* costs nothing: may go on for ever */
 } kinds[] = {
-    {"descriptors", duplicate, 2 << 20, 0},
+    {"descriptors", duplicate, 200000, 0},
     {"descriptor tables", table, 64, 0},
     {"memory files", memory_file, 300000, 0},
-    {"open files", opened, 2 << 20, 0},
+    {"open files", opened, 200000, 0},
     {"files", file, 3000000, 0},
-    {"deep directories", deep, 50000, 1},
+    {"deep directories", deep, 20000, 1},
     {"symbolic links", link_text, 3000000, 0},
     {"extended attributes", attribute, 300000, 0},
     {"pipes", full_pipe, 20000, 0},
@@ -473,7 +474,7 @@ static const struct {
     {"epolls in epolls", poll_chain, 100, 0},
     {"inotifys", watcher, 10000, 0},
     {"inotify watches", watch, 200000, 0},
-    {"inotify events", watched_change, 40000, 1},
+    {"inotify events", watched_change, 20000, 1},
     {"timers", clock_timer, 1 << 20, 0},
     {"waiting signals", waiting_signal, 1 << 20, 0},
     {"message queues", queue, 10000, 0},
@@ -490,9 +491,9 @@ static const struct {
     {"bind mounts", bound, 300000, 0},
     {"pending connections", connection, 300000, 0},
     {"internet sockets", internet, 300000, 0},
-    {"datagrams", datagram, 300000, 0},
-    {"missing names", missing_name, 300000, 1},
-    {"unknown calls", unknown_call, 100000, 1},
+    {"datagrams", datagram, 30000, 1},
+    {"missing names", missing_name, 100000, 1},
+    {"unknown calls", unknown_call, 20000, 1},
     {"filters", filter, 2000, 0},
     {"robust lists", robust_ring, 3, 1},
     {"arguments", long_list, 2, 0},
@@ -502,7 +503,8 @@ static void hoard(int kind)
 {
     static const int raised[] = {RLIMIT_NOFILE, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE, RLIMIT_MEMLOCK, RLIMIT_NPROC};
     for (int i = 0; i < 5; i++) {
-        struct rlimit l = {i ? RLIM_INFINITY : 1 << 20, i ? RLIM_INFINITY : 1 << 20};
+        rlim_t most = i ? RLIM_INFINITY : 100000;
+        struct rlimit l = {most, most};
         if (setrlimit(raised[i], &l) < 0)
             dprintf(1, "failed: setrlimit %d: %s\n", raised[i], strerrorname_np(errno));
     }
