@@ -3,8 +3,10 @@
 //! Key types: [`Kernel`] (one sandbox), [`Task`] (one guest thread), [`ThreadGroup`] (one guest process), [`Cx`] (a task
 //! while a worker runs it). Locks: see [`crate::sync`].
 
+pub mod async_io;
 pub mod cpu_time;
 pub mod cx;
+pub mod dnotify;
 mod fd_table;
 pub mod futex;
 pub mod identity;

@@ -1,6 +1,8 @@
 //! Open files.
 
 use super::caller::Caller;
+pub use super::hooks::{DirWatch, Registration};
+use super::hooks::Hooks;
 use super::inode::{FileType, InodeRef, Stat};
 use super::locks::{FileLocks, LockOwner};
 use super::notify;
@@ -243,6 +245,7 @@ pub struct File {
     last_pos: AtomicU64,
     /// F_SETOWN and friends.
     owner: Mutex<FileOwner>,
+    hooks: Hooks,
     /// Keeps a regular file open for writing from being executed.
     writer: std::sync::OnceLock<super::deny_write::Writer>,
     opener: std::sync::OnceLock<Arc<Credentials>>,
@@ -258,6 +261,9 @@ pub struct FileOwner {
     pub kind: i32,
     pub pid: i32,
     pub signal: i32,
+    /// Who said so: may they signal the owner?
+    pub uid: u32,
+    pub euid: u32,
 }
 
 impl File {
@@ -288,6 +294,7 @@ impl File {
                     ..FileOwner::default()
                 },
             ),
+            hooks: Hooks::new(),
             writer: std::sync::OnceLock::new(),
             opener: std::sync::OnceLock::new(),
             created: AtomicBool::new(false),
@@ -365,6 +372,18 @@ impl File {
     pub fn owner(&self) -> &Mutex<FileOwner> {
         &self.owner
     }
+    /// Replaces what O_ASYNC keeps registered.
+    pub fn set_async(&self, registration: Option<Registration>) {
+        self.hooks.set_async(registration);
+    }
+    /// The directory watch (F_NOTIFY) that the owner of descriptor table `table` set.
+    pub fn dir_watch(&self, table: u64) -> Option<DirWatch> {
+        self.hooks.dir_watch(table)
+    }
+    /// Replaces it.
+    pub fn set_dir_watch(&self, table: u64, watch: Option<DirWatch>) {
+        self.hooks.set_dir_watch(table, watch);
+    }
     /// Readiness now.
     pub fn poll(&self) -> Events {
         self.ops.poll(self)
@@ -382,6 +401,7 @@ impl File {
         if let Some(locks) = self.inode.meta().existing::<FileLocks>() {
             locks.release(LockOwner::Table(table));
         }
+        self.hooks.set_dir_watch(table, None);
         self.ops.flush(self, tgid);
     }
     /// Remembers that the open made the file.

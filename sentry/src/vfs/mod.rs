@@ -10,6 +10,7 @@ pub mod context;
 pub mod dentry;
 pub mod deny_write;
 pub mod file;
+mod hooks;
 pub mod host;
 pub mod inode;
 pub mod locks;

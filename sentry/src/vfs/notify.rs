@@ -29,6 +29,8 @@ bitflags::bitflags! {
         const UNMOUNT = 0x2000;
         const Q_OVERFLOW = 0x4000;
         const IGNORED = 0x8000;
+        /// Not of inotify: a name changed within the directory (DN_RENAME).
+        const RENAMED = 0x0010_0000;
         const ONLYDIR = 0x0100_0000;
         const DONT_FOLLOW = 0x0200_0000;
         const EXCL_UNLINK = 0x0400_0000;
@@ -102,6 +104,10 @@ impl Watches {
             }
         }
     }
+    /// Whether `watcher` has a watch of this number.
+    pub fn has(&self, watcher: &Weak<dyn Watcher>, wd: i32) -> bool {
+        self.0.lock().iter().any(|w| is(w, watcher, wd))
+    }
     /// Removes a watch.
     pub fn remove(&self, watcher: &Weak<dyn Watcher>, wd: i32) {
         let mut v = self.0.lock();
@@ -115,7 +121,7 @@ impl Watches {
         {
             let mut v = self.0.lock();
             v.retain(|w| {
-                if !w.mask.intersects(event.mask & Mask::ALL_EVENTS)
+                if !w.mask.intersects(event.mask & (Mask::ALL_EVENTS | Mask::RENAMED))
                     || (unlinked && event.name.is_some() && w.mask.contains(Mask::EXCL_UNLINK))
                 {
                     return true;
@@ -255,6 +261,14 @@ pub fn renamed(from: &Dentry, old: &[u8], to: &Dentry, new: &[u8], inode: &Inode
         return;
     }
     let cookie = COOKIE.fetch_add(1, Ordering::Relaxed);
+    let event = Event {
+        mask: Mask::RENAMED,
+        cookie: 0,
+        name: Some(old),
+    };
+    if Arc::ptr_eq(from.inode(), to.inode()) {
+        send(from.inode(), &event, false);
+    }
     for (dir, mask, name) in [(from, Mask::MOVED_FROM, old), (to, Mask::MOVED_TO, new)] {
         let event = Event {
             mask: with_dir(mask, inode),

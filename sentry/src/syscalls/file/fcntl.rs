@@ -3,6 +3,8 @@
 use super::lock;
 use crate::abi::{Errno, Result};
 use crate::fs::{pipe, tmpfs};
+use crate::kernel::async_io::{self, owner};
+use crate::kernel::dnotify;
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::usermem::UserPtr;
 use crate::vfs::file::FileOwner;
@@ -10,9 +12,6 @@ use crate::vfs::{File, OpenFlags, permission};
 use std::sync::Arc;
 
 // Commands of linux/fcntl.h that libc does not name.
-const F_OWNER_TID: i32 = 0;
-const F_OWNER_PID: i32 = 1;
-const F_OWNER_PGRP: i32 = 2;
 const F_GETOWNER_UIDS: i32 = 17;
 const F_DUPFD_QUERY: i32 = 1027;
 const F_CREATED_QUERY: i32 = 1028;
@@ -68,16 +67,11 @@ fn simple(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, args: &Args) -> R
             Ok(0)
         }
         libc::F_GETFL => Ok(file.flags().bits().into()),
-        libc::F_SETFL => set_flags(cx, file, OpenFlags::from_bits_retain(args.get(2))),
+        libc::F_SETFL => {
+            set_flags(cx, fd, file, OpenFlags::from_bits_retain(args.get(2)))
+        },
         libc::F_SETOWN => set_owner(cx, file, arg),
-        libc::F_GETOWN => {
-            let o = *file.owner().lock();
-            Ok(if o.kind == F_OWNER_PGRP {
-                -i64::from(o.pid)
-            } else {
-                o.pid.into()
-            })
-        }
+        libc::F_GETOWN => Ok(get_owner(cx, file).into()),
         F_SETSIG => {
             if !(0..=64).contains(&arg) {
                 return Err(Errno::EINVAL);
@@ -88,7 +82,7 @@ fn simple(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, args: &Args) -> R
         F_GETSIG => Ok(file.owner().lock().signal.into()),
         F_SETOWN_EX => set_owner_ex(cx, file, args.get(2)),
         F_GETOWN_EX => {
-            let o = *file.owner().lock();
+            let o = current_owner(cx, file);
             let out = UserPtr::<[i32; 2]>::new(args.get(2));
             cx.mem().put(out, &[o.kind, o.pid])?;
             Ok(0)
@@ -122,12 +116,16 @@ fn simple(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, args: &Args) -> R
             Ok(i64::from(Arc::ptr_eq(file, &other)))
         }
         F_CREATED_QUERY => Ok(file.created().into()),
-        // Leases and directory notification: as on a kernel built without them.
+        libc::F_NOTIFY => {
+            dnotify::set(cx, fd.0, file, args.get(2))?;
+            Ok(0)
+        }
+        // Leases: as on a kernel built without them.
         _ => Err(Errno::EINVAL),
     }
 }
 
-fn set_flags(cx: &Cx<'_>, file: &Arc<File>, new: OpenFlags) -> Result<i64> {
+fn set_flags(cx: &Cx<'_>, fd: Fd, file: &Arc<File>, new: OpenFlags) -> Result<i64> {
     let old = file.flags();
     if new.contains(OpenFlags::NOATIME)
         && !old.contains(OpenFlags::NOATIME)
@@ -135,44 +133,71 @@ fn set_flags(cx: &Cx<'_>, file: &Arc<File>, new: OpenFlags) -> Result<i64> {
     {
         return Err(Errno::EPERM);
     }
-    file.set_flags(new);
+    let on = new.contains(OpenFlags::ASYNC) && async_io::supported(file);
+    let mut kept = new;
+    kept.set(OpenFlags::ASYNC, on);
+    file.set_flags(kept);
+    if on != old.contains(OpenFlags::ASYNC) {
+        async_io::switch(cx, fd.0, file, on);
+    }
     Ok(0)
 }
 
-fn set_owner(cx: &Cx<'_>, file: &File, arg: i32) -> Result<i64> {
+/// The owner, none if it has ended.
+fn current_owner(cx: &Cx<'_>, file: &File) -> FileOwner {
+    let mut o = *file.owner().lock();
+    if o.pid != 0 && !exists(cx, o.kind, o.pid) {
+        o.pid = 0;
+    }
+    o
+}
+
+/// F_GETOWN: a process group is negative.
+pub(super) fn get_owner(cx: &Cx<'_>, file: &File) -> i32 {
+    let o = current_owner(cx, file);
+    if o.kind == owner::PGRP { -o.pid } else { o.pid }
+}
+
+/// F_SETOWN.
+pub(super) fn set_owner(cx: &Cx<'_>, file: &File, arg: i32) -> Result<i64> {
     // INT_MIN has no positive counterpart.
     let (kind, pid) = if arg < 0 {
-        (F_OWNER_PGRP, arg.checked_neg().ok_or(Errno::EINVAL)?)
+        (owner::PGRP, arg.checked_neg().ok_or(Errno::EINVAL)?)
     } else {
-        (F_OWNER_PID, arg)
+        (owner::PID, arg)
     };
     change_owner(cx, file, kind, pid)
 }
 
 fn set_owner_ex(cx: &Cx<'_>, file: &File, addr: u64) -> Result<i64> {
     let [kind, pid] = cx.mem().get(UserPtr::<[i32; 2]>::new(addr))?;
-    if !(F_OWNER_TID..=F_OWNER_PGRP).contains(&kind) {
+    if !(owner::TID..=owner::PGRP).contains(&kind) {
         return Err(Errno::EINVAL);
     }
     change_owner(cx, file, kind, pid)
 }
 
 fn change_owner(cx: &Cx<'_>, file: &File, kind: i32, pid: i32) -> Result<i64> {
-    let tree = cx.kernel();
-    let exists = pid == 0
-        || match kind {
-            F_OWNER_TID => tree.task(pid).is_some(),
-            F_OWNER_PID => tree.process(pid).is_some(),
-            _ => !tree.process_group(pid).is_empty(),
-        };
-    if !exists {
+    if pid != 0 && !exists(cx, kind, pid) {
         return Err(Errno::ESRCH);
     }
+    let creds = cx.creds();
     let mut o = file.owner().lock();
     *o = FileOwner {
         kind,
         pid,
         signal: o.signal,
+        uid: creds.uid,
+        euid: creds.euid,
     };
     Ok(0)
+}
+
+fn exists(cx: &Cx<'_>, kind: i32, pid: i32) -> bool {
+    let kernel = cx.kernel();
+    match kind {
+        owner::TID => kernel.task(pid).is_some(),
+        owner::PID => kernel.process(pid).is_some(),
+        _ => !kernel.process_group(pid).is_empty(),
+    }
 }

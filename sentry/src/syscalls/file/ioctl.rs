@@ -1,13 +1,19 @@
 //! ioctl(2): what every file knows; the rest is the file's own.
 
-use super::terminal;
+use super::{fcntl, terminal};
 use crate::abi::{Errno, Result};
 use crate::fs::tty::Master;
+use crate::kernel::async_io;
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::usermem::UserPtr;
 use crate::vfs::{File, FileType, OpenFlags};
 use std::sync::Arc;
 
+// Owner of SIGIO, by both names.
+const FIOSETOWN: u32 = 0x8901;
+const SIOCSPGRP: u32 = 0x8902;
+const FIOGETOWN: u32 = 0x8903;
+const SIOCGPGRP: u32 = 0x8904;
 /// FIOASYNC.
 const FIOASYNC: u32 = 0x5452;
 /// FIOQSIZE.
@@ -56,10 +62,20 @@ fn generic(cx: &Cx<'_>, fd: Fd, file: &Arc<File>, cmd: u32, arg: u64) -> Result<
         _ => match cmd {
             FIOASYNC => {
                 let on = cx.mem().get(int)? != 0;
-                if on && file.ops().wait_queue().is_none() {
+                if on && !async_io::supported(file) {
                     return Err(Errno::ENOTTY);
                 }
-                set(file, OpenFlags::ASYNC, on);
+                if on != file.flags().contains(OpenFlags::ASYNC) {
+                    set(file, OpenFlags::ASYNC, on);
+                    async_io::switch(cx, fd.0, file, on);
+                }
+            }
+            FIOSETOWN | SIOCSPGRP if kind == FileType::Socket => {
+                let owner = cx.mem().get(int)?;
+                fcntl::set_owner(cx, file, owner)?;
+            }
+            FIOGETOWN | SIOCGPGRP if kind == FileType::Socket => {
+                cx.mem().put(int, &fcntl::get_owner(cx, file))?;
             }
             FIOQSIZE => {
                 if !matches!(
