@@ -297,6 +297,14 @@ impl Kernel {
     pub fn last_pid(&self) -> i32 {
         self.tree.lock().last_pid
     }
+    /// Number of live tasks whose real user is `uid`.
+    pub fn task_count_of(&self, uid: u32) -> usize {
+        let tasks: Vec<Arc<Task>> = {
+            let tree = self.tree.lock();
+            tree.tasks.values().filter_map(Weak::upgrade).collect()
+        };
+        tasks.iter().filter(|t| t.creds().uid == uid).count()
+    }
     /// Number of live tasks.
     pub fn task_count(&self) -> usize {
         self.tree.lock().tasks.len()

@@ -1,8 +1,8 @@
 //! Open files.
 
 use super::caller::Caller;
-pub use super::hooks::{DirWatch, Registration};
 use super::hooks::Hooks;
+pub use super::hooks::{DirWatch, Registration};
 use super::inode::{FileType, InodeRef, Stat};
 use super::locks::{FileLocks, LockOwner};
 use super::notify;

@@ -121,7 +121,9 @@ impl Watches {
         {
             let mut v = self.0.lock();
             v.retain(|w| {
-                if !w.mask.intersects(event.mask & (Mask::ALL_EVENTS | Mask::RENAMED))
+                if !w
+                    .mask
+                    .intersects(event.mask & (Mask::ALL_EVENTS | Mask::RENAMED))
                     || (unlinked && event.name.is_some() && w.mask.contains(Mask::EXCL_UNLINK))
                 {
                     return true;

@@ -2,7 +2,7 @@
 
 use super::{Task, TaskLocal, TaskParts, VforkDone, exit};
 use crate::abi::Errno;
-use crate::auth::Caps;
+use crate::auth::{Caps, Credentials};
 use crate::kernel::pidfd::PidFd;
 use crate::kernel::tree::{Life, Node};
 use crate::kernel::{Cx, ExitStatus, PID_MAX, ThreadGroup, signal};
@@ -141,6 +141,16 @@ fn wait_for_vfork(cx: &mut Cx<'_>) -> SysResult {
         .into())
 }
 
+/// RLIMIT_NPROC: tasks of the same real user. Root and the privileged are exempt.
+fn too_many(cx: &Cx<'_>, creds: &Credentials) -> bool {
+    let limit = cx.limit(libc::RLIMIT_NPROC);
+    if creds.uid == 0 || creds.has(Caps::SYS_RESOURCE) || creds.has(Caps::SYS_ADMIN) {
+        return false;
+    }
+    // All tasks together are an upper bound that is quickly known.
+    cx.kernel().task_count() as u64 >= limit && cx.kernel().task_count_of(creds.uid) as u64 >= limit
+}
+
 fn make(
     cx: &mut Cx<'_>,
     a: &CloneArgs,
@@ -150,7 +160,7 @@ fn make(
     let has = |f| a.flags & f != 0;
     let creds = cx.creds().clone();
     let thread = cx.thread()?;
-    if kernel.task_count() as u64 >= cx.limit(libc::RLIMIT_NPROC).min(PID_MAX as u64 / 2) {
+    if kernel.task_count() as u64 >= PID_MAX as u64 / 2 || too_many(cx, &creds) {
         return Err(Errno::EAGAIN.into());
     }
     let token = kernel.new_token();

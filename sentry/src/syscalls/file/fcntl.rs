@@ -67,9 +67,7 @@ fn simple(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, args: &Args) -> R
             Ok(0)
         }
         libc::F_GETFL => Ok(file.flags().bits().into()),
-        libc::F_SETFL => {
-            set_flags(cx, fd, file, OpenFlags::from_bits_retain(args.get(2)))
-        },
+        libc::F_SETFL => set_flags(cx, fd, file, OpenFlags::from_bits_retain(args.get(2))),
         libc::F_SETOWN => set_owner(cx, file, arg),
         libc::F_GETOWN => Ok(get_owner(cx, file).into()),
         F_SETSIG => {
