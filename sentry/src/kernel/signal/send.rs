@@ -316,6 +316,8 @@ fn choose(g: &mut GroupSignals, target: Option<&Arc<Task>>, signal: Signal, kick
     let action = g.handlers.get(signal);
     let fatal = signal == Signal::KILL
         || (action.is_fatal(signal)
+            // It may have been blocked when it came, and no longer.
+            && !g.unkillable
             && !blocked
             && !awaited
             && signal.default_action() == super::set::DefaultAction::Terminate);
