@@ -658,6 +658,9 @@ global_asm!(
     "  mov r14, rax",
     "  test r13, r13",
     "  js 44f",
+    "  cmp qword ptr [rbx + 56], 1",
+    "  mov [rbx + 40], r13", // for the sentry, if it is kept
+    "  jne 44f",
     "  mov rdi, r13",
     "  mov eax, {close}",
     "  syscall",

@@ -30,7 +30,7 @@ pub(crate) struct Op {
     pub number: u64,
     /// Arguments.
     pub args: [u64; 6],
-    /// 1: ring for a descriptor first; it becomes `args[4]` and is closed afterwards.
+    /// 1: ring for a descriptor first; it becomes `args[4]` and is closed afterwards. 2 (untraced stubs): it is kept, and its number put into `args[4]`.
     pub with_fd: u64,
 }
 

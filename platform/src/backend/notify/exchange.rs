@@ -13,9 +13,9 @@ use super::{Inner, Phase, Task, Waits};
 use crate::bell::{self, Ring};
 use crate::stub::filter::{self, DOORBELL};
 use crate::stub::mailbox::Op;
-use crate::stub::ops::{encode, result};
-use crate::stub::slot::{ARGS, FP, FP_AREA, MAX_OPS, RESULT, SLOT, kind, order};
-use crate::{Error, GUEST_END, GUEST_START, MemOp, Result, sys};
+use crate::stub::ops::result;
+use crate::stub::slot::{ARGS, FP, FP_AREA, RESULT, SLOT, kind, order};
+use crate::{Error, GUEST_END, GUEST_START, Result, sys};
 
 /// How often a waiting sentry looks whether the stub ran away, in milliseconds.
 const TICK: i32 = 50;
@@ -226,42 +226,7 @@ impl Inner {
         }
     }
 
-    /// A batch of operations, in as few exchanges as fit the slot.
-    pub(super) fn execute(&self, task: &Task, ops: &[MemOp<'_>]) -> Result<()> {
-        let mut encoded = Vec::with_capacity(ops.len().min(MAX_OPS));
-        let mut fds = Vec::new();
-        for (chunk_index, chunk) in ops.chunks(MAX_OPS).enumerate() {
-            let first = chunk_index * MAX_OPS;
-            encoded.clear();
-            fds.clear();
-            let mut refused = false;
-            for op in chunk {
-                let Some((op, fd)) = encode(op) else {
-                    refused = true;
-                    break;
-                };
-                encoded.push(op);
-                fds.extend(fd);
-            }
-            self.execute_list(task, &encoded, &fds)
-                .map_err(|e| match e {
-                    Error::Op { index, errno } => Error::Op {
-                        index: first + index,
-                        errno,
-                    },
-                    e => e,
-                })?;
-            if refused {
-                return Err(Error::Op {
-                    index: first + encoded.len(),
-                    errno: libc::EINVAL,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// One exchange with at most [`MAX_OPS`] operations.
+    /// One exchange with at most `MAX_OPS` operations.
     pub(super) fn execute_list(
         &self,
         task: &Task,

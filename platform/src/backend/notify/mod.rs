@@ -15,6 +15,7 @@
 mod bounce;
 mod events;
 mod exchange;
+mod files;
 mod fp;
 mod handoff;
 mod hot;
@@ -110,6 +111,7 @@ struct Process {
     killed: AtomicBool,
     mailboxes: Mailboxes,
     bounce: bounce::Bounce,
+    files: Mutex<files::Files>,
     /// Guest threads that were not terminated.
     threads: AtomicUsize,
     /// Host threads that may run guest code.
@@ -261,7 +263,12 @@ pub const SENTRY_SYSCALLS: &[(i64, &str)] = &[
     (libc::SYS_process_vm_writev, "writes guest memory"),
     (libc::SYS_memfd_create, "mailboxes"),
     (libc::SYS_ftruncate, "mailboxes"),
-    (libc::SYS_fcntl, "seals mailboxes (F_ADD_SEALS)"),
+    (
+        libc::SYS_fcntl,
+        "seals mailboxes (F_ADD_SEALS); which files a stub may keep",
+    ),
+    (libc::SYS_fstat, "which files a stub may keep"),
+    (libc::SYS_newfstatat, "the same, as the C library does it"),
     (libc::SYS_mmap, "maps mailboxes"),
     (libc::SYS_munmap, "unmaps mailboxes"),
     (libc::SYS_close, "closes mailboxes and pidfds"),
@@ -341,6 +348,7 @@ impl NotifyPlatform {
                 killed: AtomicBool::new(false),
                 mailboxes,
                 bounce: bounce::Bounce::default(),
+                files: Mutex::default(),
                 threads: AtomicUsize::new(1),
                 hosts: AtomicUsize::new(1),
                 final_time: Mutex::default(),
@@ -597,6 +605,8 @@ impl Inner {
             killed: AtomicBool::new(false),
             mailboxes,
             bounce: bounce::Bounce::default(),
+            // Descriptors are inherited.
+            files: Mutex::new(parent.process.files.lock().clone()),
             threads: AtomicUsize::new(1),
             hosts: AtomicUsize::new(1),
             final_time: Mutex::default(),
