@@ -128,6 +128,10 @@ impl Inner {
             let state = task.state.lock();
             if !state.terminated {
                 self.handoff.begin(task.tid);
+                if state.light {
+                    // Not before: what is in hand until now may have writes to carry out.
+                    self.open_bounce(&task);
+                }
                 return Some(Event::Trap(state.token, trap));
             }
         }
@@ -278,9 +282,6 @@ impl Inner {
         self.stops();
         if trap == Trap::Syscall {
             self.pace(task);
-        }
-        if call {
-            self.open_bounce(task);
         }
         self.events.lock().push_back((Arc::clone(task), trap));
     }

@@ -506,3 +506,72 @@ pub fn gate_overlapping_calls(p: Box<dyn Platform>) {
         assert_eq!(word(&*child, DATA), (round + 1) * 49);
     }
 }
+
+/// A call that arrives while another one is in hand does not disturb what that has written.
+pub fn gate_buffers_of_two(p: Box<dyn Platform>) {
+    let Some(gate) = p.gate() else { return };
+    let code = code!("lea r11, [rip + 5f]", "jmp r14", "syscall", "5:", "jmp 2b");
+    let (a, b) = (load(&*p, 1, code), load(&*p, 2, code));
+    let call = |rsi| Registers {
+        rax: libc::SYS_read.cast_unsigned(),
+        rsi,
+        rdx: 16,
+        ..marked(gate)
+    };
+    for round in 0..300u64 {
+        b.thread.resume(&call(DATA + 64)).unwrap();
+        a.thread.resume(&call(DATA)).unwrap();
+        let mut open = vec![(Token(1), &a), (Token(2), &b)];
+        while !open.is_empty() {
+            let Event::Trap(token, trap) = p.next_event().unwrap() else {
+                panic!("woken")
+            };
+            assert_eq!(trap, Trap::Syscall);
+            let at = open.iter().position(|(t, _)| *t == token).unwrap();
+            let (_, g) = open.swap_remove(at);
+            let regs = g.thread.registers().unwrap();
+            assert_eq!(g.space.write(regs.rsi, &round.to_le_bytes()), 8);
+            // An exchange in which the other's call may arrive.
+            assert_eq!(
+                g.thread.compare_exchange(DATA + 128, 0, 0).unwrap(),
+                Some(0)
+            );
+            assert_eq!(g.space.write(regs.rsi + 8, &(!round).to_le_bytes()), 8);
+            std::thread::sleep(Duration::from_micros(round % 50));
+            assert!(
+                g.thread
+                    .compare_exchange(DATA + 128, 0, 0)
+                    .unwrap()
+                    .is_some()
+            );
+            assert_eq!(g.space.write(regs.rsi + 8, &(!round).to_le_bytes()), 8);
+            let (trap, _) = g
+                .thread
+                .resume(&Registers { rax: 8, ..regs })
+                .map(|()| {
+                    loop {
+                        match p.next_event().unwrap() {
+                            Event::Trap(t, trap) if t == g.token => break (trap, 0),
+                            Event::Trap(t, _) => {
+                                // The other one's: handled at once, so that its writes are deferred while this one runs.
+                                let at = open.iter().position(|(o, _)| *o == t).unwrap();
+                                let (_, other) = open.swap_remove(at);
+                                let regs = other.thread.registers().unwrap();
+                                assert_eq!(other.space.write(regs.rsi, &round.to_le_bytes()), 8);
+                                assert_eq!(
+                                    other.space.write(regs.rsi + 8, &(!round).to_le_bytes()),
+                                    8
+                                );
+                            }
+                            Event::Woken => panic!("woken"),
+                        }
+                    }
+                })
+                .unwrap();
+            assert_eq!(trap, Trap::Syscall);
+        }
+        for (g, addr) in [(&a, DATA), (&b, DATA + 64)] {
+            assert_eq!((g.word(addr), g.word(addr + 8)), (round, !round));
+        }
+    }
+}

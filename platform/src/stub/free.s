@@ -1,0 +1,767 @@
+.pushsection .rodata.cofferdam_free, "a", @progbits
+.balign 64
+.global cofferdam_free_start
+cofferdam_free_start:
+// First instruction of the zygote: r15 is its slot.
+.global cofferdam_free_first
+cofferdam_free_first:
+  lea rsp, [r15 + {slot} - 64]
+  xor esi, esi
+  mov edi, {ready}
+  jmp 20f
+// Signal handler: rdi = number, rsi = siginfo, rdx = ucontext.
+.balign 16
+.global cofferdam_free_handler
+cofferdam_free_handler:
+  push 2                                 // clears DF, AC, NT
+  popfq
+  mov r15, rsp
+  and r15, -{slot}
+  mov rax, [rdx + 168]                   // rip
+  lea rbx, [rip + cofferdam_free_start]
+  sub rax, rbx
+  .att_syntax
+  cmpq $(cofferdam_free_end - cofferdam_free_start), %rax
+  .intel_syntax noprefix
+  jb 30f
+// The guest was interrupted: its registers go to the slot.
+10:
+  mov rax, [rdx + 40]
+  mov [r15 + {regs} + 72], rax           // r8
+  mov rax, [rdx + 48]
+  mov [r15 + {regs} + 64], rax           // r9
+  mov rax, [rdx + 56]
+  mov [r15 + {regs} + 56], rax           // r10
+  mov rax, [rdx + 64]
+  mov [r15 + {regs} + 48], rax           // r11
+  mov rax, [rdx + 72]
+  mov [r15 + {regs} + 24], rax           // r12
+  mov rax, [rdx + 80]
+  mov [r15 + {regs} + 16], rax           // r13
+  mov rax, [rdx + 88]
+  mov [r15 + {regs} + 8], rax            // r14
+  mov rax, [rdx + 96]
+  mov [r15 + {regs} + 0], rax            // r15
+  mov rax, [rdx + 104]
+  mov [r15 + {regs} + 112], rax          // rdi
+  mov rax, [rdx + 112]
+  mov [r15 + {regs} + 104], rax          // rsi
+  mov rax, [rdx + 120]
+  mov [r15 + {regs} + 32], rax           // rbp
+  mov rax, [rdx + 128]
+  mov [r15 + {regs} + 40], rax           // rbx
+  mov rax, [rdx + 136]
+  mov [r15 + {regs} + 96], rax           // rdx
+  mov rax, [rdx + 144]
+  mov [r15 + {regs} + 80], rax           // rax
+  mov [r15 + {regs} + 120], rax          // orig_rax
+  mov rax, [rdx + 152]
+  mov [r15 + {regs} + 88], rax           // rcx
+  mov rax, [rdx + 160]
+  mov [r15 + {regs} + 152], rax          // rsp
+  mov rax, [rdx + 168]
+  mov [r15 + {regs} + 128], rax          // rip
+  mov rax, [rdx + 176]
+  mov [r15 + {regs} + 144], rax          // eflags
+  movzx eax, word ptr [rdx + 184]
+  mov [r15 + {regs} + 136], rax          // cs
+  movzx eax, word ptr [rdx + 190]
+  mov [r15 + {regs} + 160], rax          // ss
+  rdfsbase rax
+  mov [r15 + {regs} + 168], rax
+  rdgsbase rax
+  mov [r15 + {regs} + 176], rax
+  mov rax, [rdx + 224]
+  mov [r15 + {fp}], rax
+  mov [r15 + {frame}], rsp
+  cmp edi, {interrupt}
+  je 11f
+  cmp dword ptr [rsi + 8], 0             // si_code: from outside, not for the guest
+  jle 22f
+11:
+  mov r10, [rsi + 16]                    // si_addr
+  mov r8, [rsi + 24]                     // si_syscall, si_arch
+  movsxd rdx, dword ptr [rsi + 8]
+  mov esi, edi
+  mov edi, {trap}
+// Only the frame that holds the vector registers is needed: else a thread interrupted on its way to the guest each time would fill the stack.
+  mov rsp, [r15 + {frame}]
+// ring: rdi, rsi, rdx, r10, r8 say what happened.
+20:
+  mov dword ptr [r15 + {pending}], 0
+  cmp dword ptr [r15 + {hot}], 0
+  jne 90f
+19:
+  mov r9d, {cpu_segment}
+  lsl r9d, r9d
+  and r9d, 0xfff
+  mov eax, {doorbell}
+  syscall
+.global cofferdam_free_rung
+cofferdam_free_rung:
+  cmp rax, {resume}
+  je 97f
+.global cofferdam_free_rung_end
+cofferdam_free_rung_end:
+  cmp rax, {ret}
+  je 95f
+  cmp rax, -{eintr}
+  je 19b
+// An order.
+18:
+  mov rbp, rax
+  shr rbp, 8
+  movzx eax, al
+  cmp eax, {execute}
+  je 40f
+  cmp eax, {cas}
+  je 50f
+  cmp eax, {clone}
+  je 60f
+  cmp eax, {save_fp}
+  je 70f
+  cmp eax, {exit}
+  je 80f
+// The sentry is gone.
+21:
+  mov edi, 1
+  mov eax, {exit_group}
+  syscall
+  jmp 21b
+// The gate: a rewritten call site jumps here, r11 is the address behind its `syscall`. Flags and all registers but rcx and r11
+// stay as they are until they are saved.
+.balign 16
+.global cofferdam_free_gate
+cofferdam_free_gate:
+  rdgsbase rcx
+  rorx rcx, rcx, {window_shift}
+  mov ecx, ecx
+  .byte 0x48, 0x8d, 0x89                 // lea rcx, [rcx + disp32]
+.global cofferdam_free_window
+cofferdam_free_window:
+  .long 0                                // filled in: see `text`
+  jrcxz 1f
+  mov rcx, r11                           // %gs is the guest's own: the sentry takes this trap for the call
+  int3
+.global cofferdam_free_slow
+cofferdam_free_slow:
+1:
+  lea ecx, [rax - {getpid}]
+  jrcxz 2f
+  lea ecx, [rax - {gettid}]
+  jrcxz 3f
+  lea ecx, [rax - {getuid}]
+  jrcxz 4f
+  lea ecx, [rax - {geteuid}]
+  jrcxz 5f
+  lea ecx, [rax - {getgid}]
+  jrcxz 6f
+  lea ecx, [rax - {getegid}]
+  jrcxz 7f
+  jmp 9f
+2:
+  mov rcx, gs:[{answer_pid}]
+  jmp 8f
+3:
+  mov rcx, gs:[{answer_tid}]
+  jmp 8f
+4:
+  mov rcx, gs:[{answer_uid}]
+  jmp 8f
+5:
+  mov rcx, gs:[{answer_euid}]
+  jmp 8f
+6:
+  mov rcx, gs:[{answer_gid}]
+  jmp 8f
+7:
+  mov rcx, gs:[{answer_egid}]
+8:
+  jrcxz 9f
+  lea rax, [rcx - 1]
+.global cofferdam_free_answered
+cofferdam_free_answered:
+  jmp r11
+// To the sentry.
+9:
+  mov gs:[{regs} + 152], rsp
+  mov gs:[{regs} + 128], r11
+  rdgsbase rsp
+.global cofferdam_free_saving
+cofferdam_free_saving:
+  lea rsp, [rsp + {regs} + 152]
+  pushfq
+  lea rsp, [rsp - 24]
+  push rdi
+  push rsi
+  push rdx
+  push rcx
+  push rax
+  push r8
+  push r9
+  push r10
+  push r11
+  push rbx
+  push rbp
+  push r12
+  push r13
+  push r14
+  push r15
+  lea r15, [rsp - {regs}]
+  lea rsp, [r15 + {slot} - 64]
+  cld
+  rdfsbase rcx
+  mov [r15 + {regs} + 168], rcx
+  mov [r15 + {regs} + 176], r15
+  xor ecx, ecx
+  mov [r15 + {fp}], rcx
+  mov [r15 + {in_window} + 8], rcx
+  mov [r15 + {out_window} + 8], rcx
+  mov [r15 + {out_len}], rcx
+// Eager copies; see `super::eager`.
+  mov eax, eax
+  cmp eax, {calls}
+  jae 86f
+  lea rcx, [rip + cofferdam_free_start + 4096]
+  mov ebx, [rcx + rax * 4]
+  mov ecx, ebx
+  and ecx, 15
+  cmp ecx, 15
+  je 84f
+  mov rsi, [r15 + rcx * 8 + {regs}]
+  lea rdi, [r15 + {in_area}]
+  mov r12, rsi
+  mov ecx, ebx
+  shr ecx, 4
+  and ecx, 15
+  cmp ecx, 15
+  je 81f
+  cmp ecx, 14
+  je 83f
+  mov rcx, [r15 + rcx * 8 + {regs}]
+  jmp 82f
+81:
+  movzx ecx, bh
+  shl ecx, 3
+82:
+  cmp rcx, {bounce}
+  ja 84f
+  mov rdx, rcx
+.global cofferdam_free_copy_in
+cofferdam_free_copy_in:
+  rep movsb
+  mov [r15 + {in_window}], r12
+  mov [r15 + {in_window} + 8], rdx
+  jmp 84f
+83:
+  mov ecx, {string}
+88:
+.global cofferdam_free_copy_string
+cofferdam_free_copy_string:
+  movzx edx, byte ptr [rsi]
+  mov [rdi], dl
+  inc rsi
+  inc rdi
+  test edx, edx
+  jz 89f
+  dec ecx
+  jnz 88b
+  jmp 84f
+89:
+  sub rsi, r12
+  bts rsi, 32
+  mov [r15 + {in_window}], r12
+  mov [r15 + {in_window} + 8], rsi
+.global cofferdam_free_copied_in
+cofferdam_free_copied_in:
+84:
+  shr ebx, 16
+  mov ecx, ebx
+  and ecx, 15
+  cmp ecx, 15
+  je 86f
+  mov rsi, [r15 + rcx * 8 + {regs}]
+  mov ecx, ebx
+  shr ecx, 4
+  and ecx, 15
+  cmp ecx, 15
+  je 85f
+  mov rcx, [r15 + rcx * 8 + {regs}]
+  jmp 87f
+85:
+  movzx ecx, bh
+  shl ecx, 3
+87:
+  lea rdx, [rcx - 1]
+  cmp rdx, {bounce}
+  jae 86f
+  add rdx, rsi
+.global cofferdam_free_probe_first
+cofferdam_free_probe_first:
+  lock or byte ptr [rsi], 0
+  mov rdi, rdx
+  xor rdi, rsi
+  cmp rdi, 4096
+  jb 88f
+.global cofferdam_free_probe_last
+cofferdam_free_probe_last:
+  lock or byte ptr [rdx], 0
+88:
+  mov [r15 + {out_window}], rsi
+  mov [r15 + {out_window} + 8], rcx
+.global cofferdam_free_probed
+cofferdam_free_probed:
+86:
+  mov edi, {call}
+  jmp 20b
+// The hot exchange; see `super::slot`. It leaves the message in its registers, for a ring.
+90:
+  mov eax, [r15 + {hot}]
+  mov ecx, {cpu_segment}
+  lsl ecx, ecx
+  and ecx, 0xfff
+  inc ecx
+  cmp ecx, eax
+  je 19b                                 // the sentry waits for this very processor
+  mov [r15 + {message}], rdi
+  mov [r15 + {message} + 8], rsi
+  mov [r15 + {message} + 16], rdx
+  mov [r15 + {message} + 24], r10
+  mov [r15 + {message} + 32], r8
+  mov eax, {posted}
+  xchg [r15 + {state}], eax
+  cmp dword ptr [r15 + {hot}], 0
+  je 92f
+  mov ecx, [r15 + {spin}]
+91:
+  cmp dword ptr [r15 + {state}], {answered}
+  je 94f
+  pause
+  dec ecx
+  jns 91b
+92:
+  mov eax, {posted}
+  mov ecx, {asleep}
+  lock cmpxchg [r15 + {state}], ecx
+  je 19b
+  mov eax, {claimed}
+  lock cmpxchg [r15 + {state}], ecx
+  jne 94f
+  mov edi, {wait}
+  jmp 19b
+94:
+  mov rax, [r15 + {reply}]
+  mov dword ptr [r15 + {state}], {idle}
+  cmp rax, {ret}
+  je 95f
+  cmp rax, {resume}
+  je 97f
+  jmp 18b
+// Behind the call, with nothing changed but its result and the memory it wrote.
+95:
+  mov rcx, [r15 + {out_len}]
+  test ecx, ecx
+  jz 96f
+  mov rdi, [r15 + {out_window}]
+  lea rsi, [r15 + {out_area}]
+.global cofferdam_free_copy_out
+cofferdam_free_copy_out:
+  rep movsb
+.global cofferdam_free_copied_out
+cofferdam_free_copied_out:
+96:
+  mov r14, [r15 + {regs} + 8]
+  mov r13, [r15 + {regs} + 16]
+  mov r12, [r15 + {regs} + 24]
+  mov rbp, [r15 + {regs} + 32]
+  mov rbx, [r15 + {regs} + 40]
+  mov r10, [r15 + {regs} + 56]
+  mov r9, [r15 + {regs} + 64]
+  mov r8, [r15 + {regs} + 72]
+  mov rdx, [r15 + {regs} + 96]
+  mov rsi, [r15 + {regs} + 104]
+  mov rdi, [r15 + {regs} + 112]
+  mov rcx, [r15 + {regs} + 128]
+  mov rax, [r15 + {regs} + 80]
+.global cofferdam_free_committed
+cofferdam_free_committed:
+  cmp dword ptr [r15 + {pending}], 0
+  jne 98f
+  push qword ptr [r15 + {regs} + 144]
+  popfq
+  mov r11, rcx
+  mov rsp, [r15 + {regs} + 152]
+  mov r15, [r15 + {regs}]
+  jmp rcx
+97:
+  cmp dword ptr [r15 + {pending}], 0
+  je 22f
+98:
+  mov edi, {trap}
+  mov esi, {interrupt}
+  xor edx, edx
+  xor r10d, r10d
+  xor r8d, r8d
+  jmp 20b
+.global cofferdam_free_gate_end
+cofferdam_free_gate_end:
+// resume: the guest's registers from the slot.
+.balign 16
+.global cofferdam_free_resume
+cofferdam_free_resume:
+22:
+  mov rdi, [r15 + {fp}]
+  test rdi, rdi
+  jz 23f
+  mov eax, -1
+  mov edx, -1
+  xrstor64 [rdi]
+.global cofferdam_free_resume_fp_done
+cofferdam_free_resume_fp_done:
+23:
+  mov rax, [r15 + {regs} + 168]
+  wrfsbase rax
+  mov rax, [r15 + {regs} + 176]
+  wrgsbase rax
+  lea rsp, [r15 + {regs}]
+  pop r15
+  pop r14
+  pop r13
+  pop r12
+  pop rbp
+  pop rbx
+  pop r11
+  pop r10
+  pop r9
+  pop r8
+  pop rax
+  pop rcx
+  pop rdx
+  pop rsi
+  pop rdi
+  lea rsp, [rsp + 8]
+  iretq
+.global cofferdam_free_resume_end
+cofferdam_free_resume_end:
+// A signal met the stub; rax is how far into it.
+30:
+  cmp dword ptr [rsi + 8], 0
+  jle 32f
+  .att_syntax
+  cmpl $(cofferdam_free_cas_op - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  je 51f
+  lea rcx, [rip + cofferdam_free_copied_in]
+  .att_syntax
+  cmpl $(cofferdam_free_copy_in - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  je 39f
+  lea rcx, [rip + cofferdam_free_copied_in]
+  .att_syntax
+  cmpl $(cofferdam_free_copy_string - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  je 39f
+  lea rcx, [rip + cofferdam_free_probed]
+  .att_syntax
+  cmpl $(cofferdam_free_probe_first - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  je 39f
+  lea rcx, [rip + cofferdam_free_probed]
+  .att_syntax
+  cmpl $(cofferdam_free_probe_last - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  je 39f
+  lea rcx, [rip + cofferdam_free_copied_out]
+  .att_syntax
+  cmpl $(cofferdam_free_copy_out - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  je 39f
+  .att_syntax
+  cmpl $(cofferdam_free_resume - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jae 29f
+  .att_syntax
+  cmpl $(cofferdam_free_committed - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jb 10b                                 // the guest jumped here, or to the gate with a %gs of its own
+  .att_syntax
+  cmpl $(cofferdam_free_gate_end - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jb 34f                                 // single steps behind a call
+  jmp 10b
+39:                                      // a copy faulted: it did not happen
+  mov [rdx + 168], rcx
+  jmp 36f
+29:
+  .att_syntax
+  cmpl $(cofferdam_free_resume_end - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jae 10b
+// The guest's registers cannot be loaded: its fault.
+  .att_syntax
+  cmpl $(cofferdam_free_resume_fp_done - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jae 31f
+  mov qword ptr [r15 + {fp}], 0
+  jmp 11b
+31:
+  mov rcx, [rdx + 224]
+  mov [r15 + {fp}], rcx
+  mov [r15 + {frame}], rsp
+  jmp 11b
+// From outside, or an interrupt.
+32:
+  cmp edi, {interrupt}
+  jne 36f
+  .att_syntax
+  cmpl $(cofferdam_free_gate - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jb 38f
+  mov rcx, [rdx + 64]                    // r11
+  .att_syntax
+  cmpl $(cofferdam_free_answered - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  je 28f
+  .att_syntax
+  cmpl $(cofferdam_free_saving - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jb 27f
+  .att_syntax
+  cmpl $(cofferdam_free_committed - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jb 37f
+  .att_syntax
+  cmpl $(cofferdam_free_gate_end - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jb 34f
+  jmp 38f
+27:                                      // nothing has happened: the guest is still before the call
+  sub rcx, 2
+28:
+  mov [rdx + 168], rcx
+  jmp 10b
+38:
+  .att_syntax
+  cmpl $(cofferdam_free_rung - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jb 37f
+  .att_syntax
+  cmpl $(cofferdam_free_rung_end - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jae 33f
+  cmp qword ptr [rdx + 144], {resume}
+  je 34f
+  jmp 37f
+33:
+  .att_syntax
+  cmpl $(cofferdam_free_resume - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jb 37f
+  .att_syntax
+  cmpl $(cofferdam_free_resume_end - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jae 37f
+  .att_syntax
+  cmpl $(cofferdam_free_resume_fp_done - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  jae 35f
+34:                                      // the guest's vector registers are where they were, unless they were live
+  cmp qword ptr [r15 + {fp}], 0
+  jne 11b
+35:
+  mov rcx, [rdx + 224]
+  mov [r15 + {fp}], rcx
+  mov [r15 + {frame}], rsp
+  jmp 11b
+37:                                      // said on the way to the guest, unless the sentry hears of something else first
+  mov dword ptr [r15 + {pending}], 1
+// back: to where the signal met the stub.
+36:
+  mov rbx, rdx
+  mov rdi, [rdx + 224]
+  mov eax, -1
+  mov edx, -1
+  xrstor64 [rdi]
+  push {user_ds}
+  push qword ptr [rbx + 160]
+  push qword ptr [rbx + 176]
+  push {user_cs}
+  push qword ptr [rbx + 168]
+  push qword ptr [rbx + 128]             // rbx, popped last
+  mov r8, [rbx + 40]
+  mov r9, [rbx + 48]
+  mov r10, [rbx + 56]
+  mov r11, [rbx + 64]
+  mov r12, [rbx + 72]
+  mov r13, [rbx + 80]
+  mov r14, [rbx + 88]
+  mov r15, [rbx + 96]
+  mov rdi, [rbx + 104]
+  mov rsi, [rbx + 112]
+  mov rbp, [rbx + 120]
+  mov rdx, [rbx + 136]
+  mov rax, [rbx + 144]
+  mov rcx, [rbx + 152]
+  pop rbx
+  iretq
+// execute: rbp host system calls from the list at the start of the slot; see `super::mailbox::Op`.
+.balign 16
+40:
+  mov rbx, r15
+  xor r12d, r12d
+  xor r14d, r14d
+41:
+  cmp r12, rbp
+  jae 46f
+  mov r13, -1
+  cmp qword ptr [rbx + 56], 0
+  je 43f
+42:
+  mov eax, {doorbell}
+  mov edi, {want_fd}
+  mov rsi, r12
+  syscall
+  cmp rax, -{eintr}
+  je 42b
+  mov r14, rax
+  test rax, rax
+  js 46f
+  mov r13, rax
+43:
+  mov rdi, [rbx + 8]
+  mov rsi, [rbx + 16]
+  mov rdx, [rbx + 24]
+  mov r10, [rbx + 32]
+  mov r8, [rbx + 40]
+  mov r9, [rbx + 48]
+  test r13, r13
+  cmovns r8, r13
+  mov rax, [rbx]
+  syscall
+  mov r14, rax
+  test r13, r13
+  js 44f
+  cmp qword ptr [rbx + 56], 1
+  mov [rbx + 40], r13                    // for the sentry, if it is kept
+  jne 44f
+  mov rdi, r13
+  mov eax, {close}
+  syscall
+44:
+  cmp r14, -4095
+  jae 46f
+  add rbx, 64
+  inc r12
+  jmp 41b
+46:
+  mov rsi, r12
+  mov rdx, r14
+47:
+  mov edi, {done}
+  jmp 20b
+// cas: rdi = address, eax = expected, esi = new.
+.balign 16
+50:
+  mov rdi, [r15 + {args}]
+  mov eax, [r15 + {args} + 8]
+  mov ecx, [r15 + {args} + 16]
+.global cofferdam_free_cas_op
+cofferdam_free_cas_op:
+  lock cmpxchg dword ptr [rdi], ecx
+  mov edx, eax
+  mov esi, 1
+  jmp 47b
+51:                                      // it faulted: the frame is not needed
+  mov rsp, [rdx + 160]
+  xor esi, esi
+  xor edx, edx
+  jmp 47b
+// clone: flags, slot of the child, nonce.
+.balign 16
+60:
+  mov rdi, [r15 + {args}]
+  mov rbx, [r15 + {args} + 8]
+  mov r12, [r15 + {args} + 16]
+  mov r13, rdi
+  xor esi, esi
+  xor edx, edx
+  xor r10d, r10d
+  xor r8d, r8d
+  mov eax, {sys_clone}
+  syscall
+  test rax, rax
+  jz 61f
+  mov rdx, rax
+  mov esi, 1
+  jmp 47b
+// The child: without CLONE_VM it has no slot yet.
+61:
+  bt r13, 8
+  jc 63f
+62:
+  mov eax, {doorbell}
+  mov edi, {hello}
+  mov rsi, r12
+  syscall
+  cmp rax, -{eintr}
+  je 62b
+  test rax, rax
+  js 21b
+  mov r8, rax
+  lea rdi, [rip + cofferdam_free_start]
+  add rdi, {mailboxes}
+  mov r14, rdi
+  mov esi, {window}
+  mov edx, 3
+  mov r10d, {map_flags}
+  xor r9d, r9d
+  mov eax, {mmap}
+  syscall
+  cmp rax, r14
+  jne 21b
+  mov rdi, r8
+  mov eax, {close}
+  syscall
+  mov rdi, r14
+  mov esi, {window}
+  mov edx, {dontfork}
+  mov eax, {madvise}
+  syscall
+  test rax, rax
+  jnz 21b
+  jmp 64f
+63:
+  lea rdi, [rbx + {stack}]
+  xor esi, esi
+  mov eax, {sigaltstack}
+  syscall
+  test rax, rax
+  jnz 21b
+64:
+  mov r15, rbx
+  lea rsp, [r15 + {slot} - 64]
+  mov rsi, r12
+  mov edi, {ready}
+  jmp 20b
+// save_fp: live vector registers to the slot.
+70:
+  cmp qword ptr [r15 + {fp}], 0
+  jne 71f
+  lea rdi, [r15 + {fp_area}]
+  mov eax, {fp_mask}
+  mov edx, -1
+  xsave64 [rdi]
+  mov [r15 + {fp}], rdi
+71:
+  mov esi, 1
+  xor edx, edx
+  jmp 47b
+// exit: of this thread.
+80:
+  xor edi, edi
+  mov eax, {sys_exit}
+  syscall
+  jmp 21b
+.global cofferdam_free_end
+cofferdam_free_end:
+.popsection
