@@ -223,7 +223,7 @@ impl<'a> Walk<'a> {
         }
         let dentry = self.at.dentry.lookup(name)?.ok_or(Errno::ENOENT)?;
         if dentry.is_mountpoint() {
-            self.at = self.child(name)?.ok_or(Errno::ENOENT)?;
+            self.at = self.across(dentry)?;
         } else if dentry.inode().file_type() == FileType::Symlink {
             let mount = self.at.mount.clone();
             return Ok(Some(Path { mount, dentry }));
@@ -241,18 +241,22 @@ impl<'a> Walk<'a> {
         let Some(dentry) = self.at.dentry.lookup(name)? else {
             return Ok(None);
         };
-        let place = Path {
-            mount: self.at.mount.clone(),
-            dentry,
-        };
-        if !place.dentry.is_mountpoint() {
-            return Ok(Some(place));
+        if dentry.is_mountpoint() {
+            return self.across(dentry).map(Some);
         }
+        let mount = self.at.mount.clone();
+        Ok(Some(Path { mount, dentry }))
+    }
+
+    /// What is visible at `dentry`, a child of where the walk is on which something is mounted.
+    fn across(&self, dentry: Arc<Dentry>) -> Result<Path> {
+        let mount = self.at.mount.clone();
+        let place = Path { mount, dentry };
         let seen = place.clone().visible();
         if seen != place && self.flags.contains(WalkFlags::NO_XDEV) {
             return Err(Errno::EXDEV);
         }
-        Ok(Some(seen))
+        Ok(seen)
     }
 
     /// Goes to `child`, which is not a link to be followed.
