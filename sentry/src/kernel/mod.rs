@@ -3,6 +3,7 @@
 //! Key types: [`Kernel`] (one sandbox), [`Task`] (one guest thread), [`ThreadGroup`] (one guest process), [`Cx`] (a task
 //! while a worker runs it). Locks: see [`crate::sync`].
 
+pub mod aio;
 pub mod async_io;
 pub mod cpu_time;
 pub mod cx;

@@ -75,6 +75,8 @@ pub struct MemoryManager {
     barriers: AtomicU8,
     /// Rewritten programs, if the platform takes them.
     texts: Option<Arc<Texts>>,
+    /// What other parts of the kernel keep for as long as the address space lives; not inherited by fork.
+    pub extensions: crate::vfs::InodeMeta,
 }
 
 #[derive(Clone)]
@@ -118,6 +120,7 @@ impl MemoryManager {
             resident_peak: AtomicU64::new(0),
             barriers: AtomicU8::new(0),
             texts: None,
+            extensions: Default::default(),
         }
     }
 

@@ -12,7 +12,6 @@ use std::sync::Arc;
 /// Path below /proc/sys and value.
 const FIXED: &[(&str, &str)] = &[
     ("fs/aio-max-nr", "65536"),
-    ("fs/aio-nr", "0"),
     ("fs/file-max", "9223372036854775807"),
     ("fs/file-nr", "0\t0\t9223372036854775807"),
     ("fs/inotify/max_queued_events", "16384"),
@@ -130,6 +129,10 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
     for path in WRITES_WITHOUT_EFFECT {
         b.put(path, PseudoFile::new(Attr::new(proc.fs, 0o644), NoEffect));
     }
+    let aio = |_: &dyn Caller| -> Result<Vec<u8>> {
+        Ok(format!("{}\n", crate::kernel::aio::requests()).into_bytes())
+    };
+    b.put("fs/aio-nr", PseudoFile::new(Attr::new(proc.fs, 0o444), aio));
     let p = proc.clone();
     b.put(
         "kernel/hostname",

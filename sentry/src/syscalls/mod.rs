@@ -4,6 +4,7 @@
 //! returns [`SysErr::Block`], the task is parked, and the handler is run again from the start when it is woken. What
 //! an earlier run achieved is in [`Cx::progress`].
 
+mod aio;
 mod args;
 pub mod credentials;
 pub mod file;

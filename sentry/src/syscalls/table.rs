@@ -116,6 +116,7 @@ static FAMILIES: &[&[Syscall]] = &[
     super::futex::TABLE,
     super::system::TABLE,
     super::sysv::TABLE,
+    super::aio::TABLE,
 ];
 
 static TABLE: LazyLock<Vec<Option<&'static Syscall>>> = LazyLock::new(|| {

@@ -10,6 +10,8 @@ mod splice;
 pub(in crate::syscalls) mod storage;
 mod terminal;
 
+pub(super) use rw::{AioBuffers, aio_rw};
+
 use super::{ArgKind, Handler, Syscall};
 use ArgKind::{Fd, Hex, InBuf, Int, OutBuf, Ptr, Str, Uint};
 
@@ -85,8 +87,7 @@ pub static TABLE: &[Syscall] = &[
         descriptor::close_range,
         &[Fd, Fd, Hex],
     ),
-    call(libc::SYS_fcntl, "fcntl", fcntl::fcntl, &[Fd, Int, Hex])
-        .partial("no leases, no directory notification"),
+    call(libc::SYS_fcntl, "fcntl", fcntl::fcntl, &[Fd, Int, Hex]).partial("no leases"),
     call(libc::SYS_flock, "flock", lock::flock, &[Fd, Hex]),
     call(libc::SYS_ioctl, "ioctl", ioctl::ioctl, &[Fd, Hex, Hex]),
     call(

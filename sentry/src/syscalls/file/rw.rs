@@ -330,3 +330,56 @@ pub(super) fn pwritev2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let buffers = Buffers::Vector(args.get(1), args.get(2));
     do_write(cx, &file, &buffers, place, flags)
 }
+
+/// The buffers of an asynchronous request, in the guest's words.
+pub(in crate::syscalls) enum AioBuffers {
+    /// Address and length.
+    One(u64, u64),
+    /// Address and number of vectors.
+    Vector(u64, u64),
+}
+
+/// A read or write of io_submit(2). The outer error is that of the submission, the inner one the request's.
+pub(in crate::syscalls) fn aio_rw(
+    cx: &mut Cx<'_>,
+    file: &Arc<File>,
+    buffers: AioBuffers,
+    offset: i64,
+    flags: u32,
+    write: bool,
+) -> std::result::Result<Result<i64>, SysErr> {
+    let flags = RwFlags::from_bits(flags).ok_or(Errno::EOPNOTSUPP)?;
+    let allowed = if write {
+        file.flags().writable()
+    } else {
+        file.flags().readable()
+    };
+    if !allowed {
+        return Err(Errno::EBADF.into());
+    }
+    if file.inode().file_type() == FileType::Directory {
+        return Err(Errno::EINVAL.into());
+    }
+    let place = if file.ops().seekable() {
+        Place::At(u64::try_from(offset).map_err(|_| Errno::EINVAL)?)
+    } else {
+        Place::Current
+    };
+    let size = |n: u64| usize::try_from(n).map_err(|_| Errno::EINVAL);
+    let buffers = match buffers {
+        AioBuffers::One(addr, len) => Buffers::One(addr, size(len)?),
+        AioBuffers::Vector(addr, count) => Buffers::Vector(addr, size(count)?),
+    };
+    // Bad addresses of the vectors themselves are found before anything is done.
+    drop(buffers.open(&*cx.mm.clone())?);
+    let outcome = if write {
+        do_write(cx, file, &buffers, place, flags)
+    } else {
+        do_read(cx, file, &buffers, place, flags)
+    };
+    match outcome {
+        Ok(n) => Ok(Ok(n)),
+        Err(SysErr::Errno(e)) => Ok(Err(e)),
+        Err(other) => Err(other),
+    }
+}

@@ -24,7 +24,7 @@ fn read(cx: &Cx<'_>, set: UserPtr<u64>, size: u64) -> Result<Option<u64>> {
 }
 
 /// Runs `call` with the given signals blocked instead of the task's own; [`signal::deliver`] puts those back.
-pub(super) fn with_mask(
+pub(in crate::syscalls) fn with_mask(
     cx: &mut Cx<'_>,
     set: UserPtr<u64>,
     size: u64,

@@ -9,6 +9,7 @@ mod poll;
 mod select;
 mod timeout;
 
+pub(super) use mask::with_mask;
 pub(super) use timeout::{from_timespec as timespec, put_timespec};
 
 use super::{ArgKind, Syscall};

@@ -5,6 +5,7 @@ use crate::auth::Caps;
 use crate::kernel::{ExitStatus, signal};
 use crate::syscalls::{Args, Block, Cx, OnSignal, SysResult};
 use crate::usermem::UserPtr;
+use std::sync::atomic::Ordering;
 use zerocopy::{Immutable, IntoBytes};
 
 /// `struct sysinfo`, 112 bytes.
@@ -45,7 +46,9 @@ pub(super) fn sysinfo(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 
 pub(super) fn getcpu(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (cpu, node): (UserPtr<u32>, UserPtr<u32>) = (args.get(0), args.get(1));
-    cx.mem().put_opt(cpu, &0)?;
+    // Where the host runs it is not told; it is one that the task may run on.
+    let mine = cx.task.sched.affinity.load(Ordering::Relaxed);
+    cx.mem().put_opt(cpu, &(mine.trailing_zeros() % 64))?;
     cx.mem().put_opt(node, &0)?;
     Ok(0)
 }
