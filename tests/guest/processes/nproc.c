@@ -29,7 +29,9 @@ int main(void)
         l.rlim_cur = l.rlim_max = 2;
         MUST(setrlimit(RLIMIT_NPROC, &l));
         MUST(setgroups(0, NULL));
-        MUST(setresuid(54321, 54321, 54321));
+        /* A user that no other test counts as. */
+        uid_t u = 100000 + getpid();
+        MUST(setresuid(u, u, u));
         one("user, limit 2");
         pid_t sleeper = MUST(fork());
         if (sleeper == 0)
