@@ -47,7 +47,7 @@ impl EventFd {
     pub fn signal(&self, n: u64) {
         {
             let mut c = self.count.lock();
-            *c = c.saturating_add(n).min(u64::MAX - 1);
+            *c = c.saturating_add(n);
         }
         self.queue.wake(Events::IN);
     }
@@ -123,6 +123,10 @@ impl FileOps for EventFd {
         }
         if c < u64::MAX - 1 {
             e |= Events::OUT;
+        }
+        // An overflow, which only the kernel's own signals reach (eventfd(2)).
+        if c == u64::MAX {
+            e |= Events::ERR;
         }
         e
     }

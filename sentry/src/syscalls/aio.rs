@@ -73,9 +73,9 @@ fn io_setup(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     };
     let limits = cx.mm_limits();
     let thread = cx.thread()?;
-    let id = cx.mm.mmap(&*thread, &ring, &limits)?;
+    let id = cx.mm.mmap(thread, &ring, &limits)?;
     if let Err(e) = cx.mem().put(out, &id) {
-        cx.mm.munmap(&*thread, id, PAGE)?;
+        cx.mm.munmap(thread, id, PAGE)?;
         return Err(e.into());
     }
     contexts(cx).insert(id, context);
@@ -87,7 +87,7 @@ fn io_destroy(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     contexts(cx).remove(id)?.destroy();
     let thread = cx.thread()?;
     // The program may have unmapped it.
-    let _ = cx.mm.munmap(&*thread, id, PAGE);
+    let _ = cx.mm.munmap(thread, id, PAGE);
     Ok(0)
 }
 

@@ -152,7 +152,8 @@ pub(super) fn readahead(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if !file.flags().readable() {
         return Err(Errno::EBADF.into());
     }
-    if file.inode().file_type() != FileType::Regular {
+    // Anonymous objects (epoll, eventfd) look regular but have no pages.
+    if file.inode().file_type() != FileType::Regular || !file.ops().seekable() {
         return Err(Errno::EINVAL.into());
     }
     Ok(0)
