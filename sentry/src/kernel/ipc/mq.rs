@@ -31,14 +31,38 @@ const MESSAGE_COST: i64 = 48;
 const TOTAL_MAX: u64 = 64 << 20;
 
 /// Who is told of a message in an empty queue (mq_notify(2)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// Thread-group id.
     pub tgid: i32,
-    /// Signal number; 0 for SIGEV_NONE.
-    pub signal: i32,
-    /// `sigev_value`.
-    pub value: u64,
+    /// How.
+    pub how: Notification,
+}
+
+/// `sigev_notify` of a registration.
+pub enum Notification {
+    /// SIGEV_NONE.
+    None,
+    /// SIGEV_SIGNAL: number and `sigev_value`.
+    Signal(i32, u64),
+    /// SIGEV_THREAD: the C library's helper thread reads the cookie from this netlink socket.
+    Thread(Arc<File>, [u8; COOKIE]),
+}
+
+/// Bytes of the cookie of SIGEV_THREAD (`NOTIFY_COOKIE_LEN`); the last one says what happened.
+pub const COOKIE: usize = 32;
+
+impl Registration {
+    /// Tells the helper thread of SIGEV_THREAD: a message came (`woken`), or the registration was taken away.
+    pub fn tell_thread(self, woken: bool) {
+        const WOKENUP: u8 = 1;
+        const REMOVED: u8 = 2;
+        if let Notification::Thread(socket, mut cookie) = self.how {
+            if let Some(last) = cookie.last_mut() {
+                *last = if woken { WOKENUP } else { REMOVED };
+            }
+            crate::net::netlink::deliver(&socket, cookie.to_vec());
+        }
+    }
 }
 
 /// Capacity of a queue (`struct mq_attr`).
@@ -358,20 +382,18 @@ impl MqInode {
     /// # Errors
     /// EBUSY if a process is registered already.
     pub fn register(&self, tgid: i32, registration: Option<Registration>) -> Result<()> {
-        let mut s = self.state.lock();
-        match registration {
-            Some(_) if s.registration.is_some() => Err(Errno::EBUSY),
-            Some(r) => {
-                s.registration = Some(r);
-                Ok(())
+        let removed = {
+            let mut s = self.state.lock();
+            match registration {
+                Some(_) if s.registration.is_some() => return Err(Errno::EBUSY),
+                Some(r) => s.registration.replace(r),
+                None => s.registration.take_if(|r| r.tgid == tgid),
             }
-            None => {
-                if s.registration.is_some_and(|r| r.tgid == tgid) {
-                    s.registration = None;
-                }
-                Ok(())
-            }
+        };
+        if let Some(r) = removed {
+            r.tell_thread(false);
         }
+        Ok(())
     }
 }
 
@@ -401,12 +423,19 @@ impl FileOps for MqFile {
     fn read(&self, _: &File, _: &dyn Caller, dst: &mut dyn Sink, pos: &mut u64) -> Result<usize> {
         let text = {
             let s = self.0.state.lock();
-            let r = s.registration;
+            let r = s.registration.as_ref();
+            // SIGEV_NONE is 1, SIGEV_THREAD 2.
+            let (how, signal) = match r.map(|r| &r.how) {
+                Some(Notification::None) => (1, 0),
+                Some(Notification::Signal(n, _)) => (0, *n),
+                Some(Notification::Thread(..)) => (2, 0),
+                None => (0, 0),
+            };
             format!(
                 "QSIZE:{:<10} NOTIFY:{:<5} SIGNO:{:<5} NOTIFY_PID:{:<6}\n",
                 s.bytes,
-                r.map_or(0, |r| i32::from(r.signal == 0)),
-                r.map_or(0, |r| r.signal),
+                how,
+                signal,
                 r.map_or(0, |r| r.tgid)
             )
         };

@@ -18,7 +18,7 @@ use super::socket::{
 use crate::abi::{Errno, Result};
 use crate::sync::{Charge, Events, Mutex, Rank};
 use crate::usermem::{Segment, UserPtr, put_all};
-use crate::vfs::Caller;
+use crate::vfs::{Caller, File};
 use std::any::Any;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -141,6 +141,22 @@ impl NetlinkSocket {
         }
         self.common.queue.wake(Events::READABLE);
         Ok(())
+    }
+}
+
+fn of(file: &File) -> Option<&NetlinkSocket> {
+    crate::net::socket::socket_of(file)?.as_any().downcast_ref()
+}
+
+/// Whether the file is a netlink socket.
+pub fn is_netlink(file: &File) -> bool {
+    of(file).is_some()
+}
+
+/// A message of the kernel's for a netlink socket (mq_notify(2)). Lost if there is no room.
+pub fn deliver(file: &File, data: Vec<u8>) {
+    if let Some(Err(e)) = of(file).map(|s| s.answer(data)) {
+        log::debug!("a netlink message was lost: {e}");
     }
 }
 

@@ -64,8 +64,7 @@ pub static TABLE: &[Syscall] = &[
         mq::mq_timedreceive,
         &[Fd, OutBuf, Uint, Ptr, Timespec],
     ),
-    Syscall::new(libc::SYS_mq_notify, "mq_notify", mq::mq_notify, &[Fd, Ptr])
-        .partial("no SIGEV_THREAD"),
+    Syscall::new(libc::SYS_mq_notify, "mq_notify", mq::mq_notify, &[Fd, Ptr]),
     Syscall::new(
         libc::SYS_mq_getsetattr,
         "mq_getsetattr",

@@ -2,9 +2,12 @@
 
 use crate::abi::{Errno, Result};
 use crate::kernel::ipc::mq::{
-    Capacity, MqInode, MqNamespace, PRIO_MAX, Receiver, Registration, queue_of,
+    COOKIE, Capacity, MqInode, MqNamespace, Notification, PRIO_MAX, Receiver, Registration,
+    queue_of,
 };
 use crate::kernel::signal::{Origin, SigInfo, Signal, send_group};
+use crate::net::netlink;
+use crate::net::socket::socket_of;
 use crate::sync::Events;
 use crate::syscalls::time::read_timespec;
 use crate::syscalls::{Args, Block, Cx, Fd, OnSignal, SysErr, SysResult};
@@ -122,10 +125,13 @@ pub fn mq_timedsend(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 
 /// Tells a registered process of a message.
 fn notify(cx: &Cx<'_>, r: Registration) {
-    let (Some(signal), Some(group)) = (Signal::new(r.signal), cx.kernel().process(r.tgid)) else {
+    let Notification::Signal(number, value) = r.how else {
+        return r.tell_thread(true);
+    };
+    let (Some(signal), Some(group)) = (Signal::new(number), cx.kernel().process(r.tgid)) else {
         return;
     };
-    let info = SigInfo::queued(signal, SI_MESGQ, cx.group().pid(), cx.creds().uid, r.value);
+    let info = SigInfo::queued(signal, SI_MESGQ, cx.group().pid(), cx.creds().uid, value);
     if let Err(e) = send_group(&group, info, Origin::Kernel) {
         log::debug!("notification of a message was lost: {e}");
     }
@@ -168,20 +174,28 @@ pub fn mq_notify(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let [value, numbers, ..] = cx.mem().get(p)?;
             let signal = (numbers as u32).cast_signed();
             let how = ((numbers >> 32) as u32).cast_signed();
-            let signal = match how {
-                SIGEV_NONE => 0,
-                SIGEV_SIGNAL if Signal::new(signal).is_some() => signal,
-                // The C library builds it on a netlink socket that the kernel writes to.
+            let how = match how {
+                SIGEV_NONE => Notification::None,
+                SIGEV_SIGNAL if Signal::new(signal).is_some() => {
+                    Notification::Signal(signal, value)
+                }
+                // The C library's helper thread waits on a netlink socket, named in place of the signal.
                 SIGEV_THREAD => {
-                    cx.kernel().log_missing("mq_notify with SIGEV_THREAD");
-                    return Err(Errno::ENOSYS.into());
+                    let cookie = cx.mem().get(UserPtr::<[u8; COOKIE]>::new(value))?;
+                    let socket = cx.file(Fd(signal))?;
+                    if socket_of(&socket).is_none() {
+                        return Err(Errno::ENOTSOCK.into());
+                    }
+                    if !netlink::is_netlink(&socket) {
+                        return Err(Errno::EINVAL.into());
+                    }
+                    Notification::Thread(socket, cookie)
                 }
                 _ => return Err(Errno::EINVAL.into()),
             };
             Some(Registration {
                 tgid: cx.group().pid(),
-                signal,
-                value,
+                how,
             })
         }
     };
