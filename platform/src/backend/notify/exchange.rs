@@ -126,6 +126,18 @@ impl Inner {
 
     /// Waits until `task` says that an order was carried out; descriptors that it asks for are `fds` in order.
     fn done(&self, task: &Task, fds: &[BorrowedFd<'_>]) -> Result<(u64, u64)> {
+        // Unlike an answer, a descriptor wakes the stub wherever the scheduler likes.
+        if !fds.is_empty() {
+            self.bind_here(task.tid);
+        }
+        let done = self.handed(task, fds);
+        if !fds.is_empty() {
+            self.unbind(task, task.tid);
+        }
+        done
+    }
+
+    fn handed(&self, task: &Task, fds: &[BorrowedFd<'_>]) -> Result<(u64, u64)> {
         let mut fds = fds.iter();
         let mut watch = Watch { user: None };
         loop {
@@ -178,6 +190,22 @@ impl Inner {
         let nonce = self.nonce();
         let args = [flags, self.slot_address(slot), nonce];
         parent.process.mailboxes.set_words(parent.slot, ARGS, &args);
+        self.bind_here(parent.tid);
+        let child = self.cloned(parent, flags, nonce, mailboxes);
+        self.unbind(parent, parent.tid);
+        if let Ok(child) = &child {
+            self.unbind(parent, child.tid);
+        }
+        child
+    }
+
+    fn cloned(
+        &self,
+        parent: &Task,
+        flags: u64,
+        nonce: u64,
+        mailboxes: Option<BorrowedFd<'_>>,
+    ) -> Result<Child> {
         self.order(parent, order::CLONE)?;
         let start = Instant::now();
         let mut watch = Watch { user: None };
@@ -210,10 +238,6 @@ impl Inner {
                 }
             }
             if let (Some((tid, ring)), Some(inner_pid)) = (newborn, inner_pid) {
-                if parent.is_hot() {
-                    // Inherited from a watched thread.
-                    self.set_affinity(tid, None);
-                }
                 return Ok(Child {
                     tid,
                     inner_pid,

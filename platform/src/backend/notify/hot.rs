@@ -1,7 +1,7 @@
 //! The hot exchange: while a guest thread makes one call after the other, the worker watches its slot instead of waiting for a ring.
 //!
 //! Two processors that look at the same cache line exchange a call in a tenth of what a ring costs, but the worker takes a processor for it. So it does so
-//! only while calls come fast ([`STREAK`] in a row, each within [`SOON`]), while there is a processor to spare, and for [`LINGER`] after the last call.
+//! only while one thread's calls come fast ([`STREAK`] in a row and nobody else's between them, each within [`SOON`]), while there is a processor to spare, and for [`LINGER`] after the last call.
 //! A spinner that was not run for [`STALL`] has met other work, and leaves the processor to it: the next tries come later and later.
 //!
 //! What may happen between the two is in [`crate::stub::slot`]. No wake-up is lost: the stub posts and then looks whether it is watched; the worker
@@ -21,7 +21,7 @@ use crate::{Error, Event, Result, sys};
 /// How many slots are watched at most.
 const WATCHED: usize = 8;
 /// How many calls in a row must come soon before a slot is watched.
-const STREAK: u32 = 3;
+const STREAK: u32 = 8;
 /// What is soon, in processor cycles since the thread was let run.
 const SOON: u64 = 80_000;
 /// How long the worker watches without a message, in processor cycles.
@@ -46,6 +46,8 @@ pub(super) struct Hot {
     /// Processors that the worker may use, if they can be told.
     allowed: Option<CpuSet>,
     processors: usize,
+    /// Host thread id of the last caller.
+    caller: AtomicI32,
     /// When the last message came, in cycles.
     last: AtomicU64,
     /// Messages since the watch began.
@@ -99,6 +101,7 @@ impl Hot {
             any: AtomicBool::new(false),
             processors: allowed.as_ref().map_or(1, sys::cpu_count),
             allowed,
+            caller: AtomicI32::new(0),
             last: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             not_before: AtomicU64::new(0),
@@ -168,7 +171,8 @@ impl Inner {
             return;
         }
         let soon = sys::cycles().wrapping_sub(task.pace.resumed.load(Relaxed)) < SOON;
-        let streak = if soon {
+        let again = self.hot.caller.swap(task.tid, Relaxed) == task.tid;
+        let streak = if soon && again {
             task.pace.streak.load(Relaxed).saturating_add(1)
         } else {
             0
@@ -187,6 +191,7 @@ impl Inner {
         let spare = running < hot.processors;
         if !spare {
             if hot.any.load(Relaxed) {
+                self.judge(false, now);
                 self.cool();
             }
             return;
@@ -240,21 +245,7 @@ impl Inner {
                 || now.saturating_sub(hot.last.load(Relaxed)) > LINGER
                     && now > hot.last.load(Relaxed)
             {
-                log::debug!(
-                    "watched {} messages, {}",
-                    hot.messages.load(Relaxed),
-                    if stalled {
-                        "then the processor was taken away"
-                    } else {
-                        "then nothing came"
-                    }
-                );
-                if stalled || hot.messages.load(Relaxed) < WORTH {
-                    let factor = hot.penalty.fetch_add(1, Relaxed).min(10);
-                    hot.not_before.store(now + (PENALTY << factor), Relaxed);
-                } else {
-                    hot.penalty.store(0, Relaxed);
-                }
+                self.judge(stalled, now);
                 self.cool();
                 return Ok(self.queued());
             }
@@ -263,6 +254,17 @@ impl Inner {
             if self.pump(Some(0))? {
                 return Ok(self.queued());
             }
+        }
+    }
+
+    /// The watch ends: was it worth its while?
+    fn judge(&self, stalled: bool, now: u64) {
+        let hot = &self.hot;
+        if stalled || hot.messages.load(Relaxed) < WORTH {
+            let factor = hot.penalty.fetch_add(1, Relaxed).min(10);
+            hot.not_before.store(now + (PENALTY << factor), Relaxed);
+        } else {
+            hot.penalty.store(0, Relaxed);
         }
     }
 
@@ -335,6 +337,24 @@ impl Inner {
             self.set_affinity(0, Some(&sys::single_cpu(here)));
         }
         self.set_affinity(task.tid, Some(&sys::without_cpu(allowed, here)));
+    }
+
+    /// Binds a thread to the worker's processor: what the sentry does wakes it there, where it costs a switch. Children inherit that.
+    pub(super) fn bind_here(&self, tid: libc::pid_t) {
+        if self.hot.processors > 1 {
+            self.set_affinity(tid, Some(&sys::single_cpu(processor())));
+        }
+    }
+
+    /// Undoes [`Inner::bind_here`].
+    pub(super) fn unbind(&self, task: &Task, tid: libc::pid_t) {
+        match &self.hot.allowed {
+            Some(_) if self.hot.processors <= 1 => {}
+            Some(allowed) if tid == task.tid && task.is_hot() => {
+                self.set_affinity(tid, Some(&sys::without_cpu(allowed, processor())));
+            }
+            _ => self.set_affinity(tid, None),
+        }
     }
 
     /// Binds a thread to processors, or to none in particular.
