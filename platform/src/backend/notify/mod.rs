@@ -201,7 +201,7 @@ impl AddressSpace for Process {
             return n;
         }
         let dead = self.dead.read();
-        if *dead {
+        if *dead || self.killed.load(SeqCst) {
             0
         } else {
             mem::read(self.pid, addr, buf)
@@ -213,7 +213,7 @@ impl AddressSpace for Process {
             return n;
         }
         let dead = self.dead.read();
-        if *dead {
+        if *dead || self.killed.load(SeqCst) {
             0
         } else {
             mem::write(self.pid, addr, buf)

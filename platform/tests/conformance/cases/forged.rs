@@ -194,7 +194,7 @@ pub fn flood_of_rings(p: Box<dyn Platform>) {
             hostile.clear();
         }
     }
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(8), "{slowest:?}");
     hostile.clear();
     // None of them stays.
     eventually(&*p, || living() <= before + 4);
