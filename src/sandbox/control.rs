@@ -4,8 +4,10 @@
 //! input; the worst a child can do is end its own sandbox with a wrong status. In the other direction travel
 //! [`Message`]s, which the sentry itself reads.
 
-use cofferdam_sentry::boot::control::Message;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use cofferdam_sentry::boot::control::{Event, Message};
+use cofferdam_sentry::boot::fds;
+use cofferdam_sentry::kernel::ExitStatus;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -21,6 +23,8 @@ pub enum Report {
     Exited(u8),
     /// The program was ended by this signal.
     Signaled(u8),
+    /// Of a process beside the program.
+    Process(Event),
     /// The child cannot go on: the exit status that stands for it, and one sentence.
     Failed(u8, String),
 }
@@ -29,6 +33,11 @@ const READY: u8 = 1;
 const EXITED: u8 = 2;
 const SIGNALED: u8 = 3;
 const FAILED: u8 = 4;
+const SPAWNED: u8 = 5;
+const SPAWN_FAILED: u8 = 6;
+const PROCESS_EXITED: u8 = 7;
+const PROCESS_SIGNALED: u8 = 8;
+const LISTED: u8 = 9;
 
 /// What a [`Report::Failed`] with status 125 starts with, for those who can only write(2) bytes.
 pub const FAILED_PREFIX: [u8; 2] = [FAILED, crate::cli::FAILED];
@@ -39,14 +48,8 @@ impl Report {
             Report::Ready => vec![READY],
             Report::Exited(code) => vec![EXITED, *code],
             Report::Signaled(signal) => vec![SIGNALED, *signal],
-            Report::Failed(status, text) => {
-                let text = text.as_bytes();
-                [
-                    &[FAILED, *status][..],
-                    text.get(..text.len().min(MAX_TEXT)).unwrap_or(&[]),
-                ]
-                .concat()
-            }
+            Report::Failed(status, text) => [&[FAILED, *status][..], cut(text)].concat(),
+            Report::Process(event) => encode_event(event),
         }
     }
 
@@ -56,8 +59,54 @@ impl Report {
             [EXITED, code] => Some(Report::Exited(*code)),
             [SIGNALED, signal] => Some(Report::Signaled(*signal)),
             [FAILED, status, text @ ..] => Some(Report::Failed(*status, one_line(text))),
+            [kind, a, b, c, d, rest @ ..] => {
+                decode_event(*kind, u32::from_le_bytes([*a, *b, *c, *d]), rest).map(Report::Process)
+            }
             _ => None,
         }
+    }
+}
+
+fn cut(text: &str) -> &[u8] {
+    let text = text.as_bytes();
+    text.get(..text.len().min(MAX_TEXT)).unwrap_or(&[])
+}
+
+/// Kind, the process's number, and what belongs to the kind.
+fn encode_event(event: &Event) -> Vec<u8> {
+    let head = |kind: u8, number: &u32| [&[kind][..], &number.to_le_bytes()].concat();
+    match event {
+        Event::Spawned(n, pid) => [head(SPAWNED, n), pid.to_le_bytes().to_vec()].concat(),
+        Event::SpawnFailed(n, status, text) => {
+            [&head(SPAWN_FAILED, n)[..], &[*status], cut(text)].concat()
+        }
+        Event::Ended(n, ExitStatus::Exited(code)) => {
+            [head(PROCESS_EXITED, n), vec![*code]].concat()
+        }
+        Event::Ended(n, ExitStatus::Signaled(signal, _)) => {
+            let signal = u8::try_from(*signal).unwrap_or(0);
+            [head(PROCESS_SIGNALED, n), vec![signal]].concat()
+        }
+        Event::Listed(n) => head(LISTED, n),
+    }
+}
+
+fn decode_event(kind: u8, number: u32, rest: &[u8]) -> Option<Event> {
+    match (kind, rest) {
+        (SPAWNED, pid) => Some(Event::Spawned(
+            number,
+            i32::from_le_bytes(pid.try_into().ok()?),
+        )),
+        (SPAWN_FAILED, [status, text @ ..]) => {
+            Some(Event::SpawnFailed(number, *status, one_line(text)))
+        }
+        (PROCESS_EXITED, [code]) => Some(Event::Ended(number, ExitStatus::Exited(*code))),
+        (PROCESS_SIGNALED, [signal]) => Some(Event::Ended(
+            number,
+            ExitStatus::Signaled(i32::from(*signal & 0x7f), false),
+        )),
+        (LISTED, []) => Some(Event::Listed(number)),
+        _ => None,
     }
 }
 
@@ -106,9 +155,15 @@ impl MonitorEnd {
     /// # Errors
     /// What send(2) reports; EAGAIN if the sentry is that far behind.
     pub fn send(&self, message: Message) -> io::Result<()> {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        send(self.0.as_raw_fd(), &message.encode(), flags)?;
-        Ok(())
+        self.send_with(message, &[])
+    }
+
+    /// As [`MonitorEnd::send`], with descriptors.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn send_with(&self, message: Message, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        fds::send(&self.0, &message.encode(), files, MsgFlags::MSG_DONTWAIT)
     }
 
     /// Waits for a report.
@@ -189,6 +244,11 @@ mod tests {
             Report::Exited(3),
             Report::Signaled(9),
             failed,
+            Report::Process(Event::Spawned(3, 17)),
+            Report::Process(Event::SpawnFailed(4, 126, "no".into())),
+            Report::Process(Event::Ended(5, ExitStatus::Exited(7))),
+            Report::Process(Event::Ended(6, ExitStatus::Signaled(9, false))),
+            Report::Process(Event::Listed(1 << 20)),
         ] {
             child.send(&report).unwrap();
             assert_eq!(monitor.receive().unwrap(), Received::Report(report));

@@ -53,6 +53,8 @@ impl HostId {
 pub enum Plan {
     /// The caller is root: the sentry gets a uid of its own; the gofer sees all ids as they are.
     Root(HostId),
+    /// The caller is root of a user namespace with several ids: the sentry gets one of them, the gofer sees all.
+    Namespace(u32, u32),
     /// The caller is an ordinary user: everything runs as that user.
     User(u32, u32),
 }
@@ -76,6 +78,11 @@ impl Plan {
         if uid.is_root() && may_map_any_id() {
             return Ok(Plan::Root(HostId::take()?));
         }
+        if uid.is_root()
+            && let (Some(uid), Some(gid)) = (last_id("uid_map"), last_id("gid_map"))
+        {
+            return Ok(Plan::Namespace(uid, gid));
+        }
         Ok(Plan::User(uid.as_raw(), gid.as_raw()))
     }
 
@@ -85,6 +92,11 @@ impl Plan {
             Plan::Root(host) => Maps {
                 uid: one(0, host.id),
                 gid: one(0, host.id),
+                deny_setgroups: false,
+            },
+            Plan::Namespace(uid, gid) => Maps {
+                uid: one(0, *uid),
+                gid: one(0, *gid),
                 deny_setgroups: false,
             },
             Plan::User(uid, gid) => Maps {
@@ -101,7 +113,7 @@ impl Plan {
     /// The caller's own map cannot be read.
     pub fn gofer_maps(&self) -> Result<Maps> {
         match self {
-            Plan::Root(_) => Ok(Maps {
+            Plan::Root(_) | Plan::Namespace(..) => Ok(Maps {
                 uid: same("uid_map")?,
                 gid: same("gid_map")?,
                 deny_setgroups: false,
@@ -147,6 +159,24 @@ fn identity(map: &str) -> String {
     out
 }
 
+/// The last of several ids that the caller's user namespace maps; `None` if there is but one.
+fn last_id(file: &str) -> Option<u32> {
+    last_of(&fs::read_to_string(format!("/proc/self/{file}")).ok()?)
+}
+
+fn last_of(map: &str) -> Option<u32> {
+    let ranges = map.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().map(str::parse::<u32>);
+        let (first, _, count) = (
+            fields.next()?.ok()?,
+            fields.next()?.ok()?,
+            fields.next()?.ok()?,
+        );
+        first.checked_add(count.checked_sub(1)?)
+    });
+    ranges.max().filter(|last| *last > 0)
+}
+
 /// Whether uid [`FIRST`] and those above exist in the caller's user namespace (not so in most containers).
 fn may_map_any_id() -> bool {
     let whole = |file: &str| {
@@ -175,6 +205,13 @@ mod tests {
             "0 0 4294967295\n"
         );
         assert_eq!(identity("0 1000 1\n1 100000 65536\n"), "0 0 1\n1 1 65536\n");
+    }
+
+    #[test]
+    fn the_last_id_of_a_namespace() {
+        assert_eq!(last_of("         0       1000          1\n"), None);
+        assert_eq!(last_of("0 1000 1\n1 100000 65536\n"), Some(65536));
+        assert_eq!(last_of(""), None);
     }
 
     #[test]

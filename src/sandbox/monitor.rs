@@ -1,16 +1,15 @@
 //! The monitor: starts gofer and sentry, passes signals on, and learns how it all ended.
 
-use super::control::{self, MonitorEnd, Received, Report};
-use super::gofer::Gofer;
+use super::control::Report;
 use super::ids::Plan;
-use super::sentry::Sentry;
 use super::signals::{Incoming, Signals};
-use super::spawn::{Child, Ended, spawn};
+use super::spawn::Ended;
 use super::spec::Spec;
+use super::start::{Start, Started, start};
 use super::terminal::Terminal;
 use super::{Error, Result, host, logging, streams, tree};
 use crate::jail::{caps, filters, process, seccomp, violation};
-use cofferdam_sentry::boot::{Stdio, control::Message};
+use cofferdam_sentry::boot::control::Message;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 
@@ -44,60 +43,37 @@ pub fn run(mut spec: Spec) -> Result<u8> {
         sentry_keeps.push(libc::STDERR_FILENO);
     }
     let mut terminal = Terminal::of_streams();
+    let size = terminal.as_ref().map(Terminal::size);
     let stdio = match &terminal {
-        Some(t) => {
-            let host = t
-                .reopen()
-                .map_err(|e| Error::Host(format!("cannot open the terminal: {e}")))?;
-            Stdio::Terminal {
-                host,
-                size: t.size(),
-            }
-        }
-        None => Stdio::Host(streams::for_sentry().map_err(broken("pass on the standard streams"))?),
+        Some(t) => vec![
+            t.reopen()
+                .map_err(|e| Error::Host(format!("cannot open the terminal: {e}")))?,
+        ],
+        None => streams::for_sentry()
+            .map_err(broken("pass on the standard streams"))?
+            .into(),
     };
     let signals = Signals::block().map_err(|e| broken("receive signals")(e.into()))?;
-    let (gofer_end, gofer_child_end) = control::pair().map_err(broken("make a socket"))?;
-    let (sentry_end, sentry_child_end) = control::pair().map_err(broken("make a socket"))?;
-    let (server, client) =
-        cofferdam_gofer::transport::SeqPacket::pair().map_err(broken("make a socket"))?;
-
-    let gofer_maps = plan.gofer_maps()?;
-    let gofer = Gofer {
-        control: gofer_child_end,
-        socket: server,
-        served,
-        keep: log,
-    };
-    let gofer = Process {
-        name: "gofer",
-        end: gofer_end,
-        child: spawn(&gofer_maps, move || gofer.run())?,
-        open: true,
-    };
-    let sentry_maps = plan.sentry_maps();
-    let sentry = Sentry {
-        control: sentry_child_end,
-        gofer: client,
-        spec,
-        mounted,
-        stdio,
-        may_drop_groups: !sentry_maps.deny_setgroups,
-        keep: sentry_keeps,
-    };
-    let sentry = Process {
-        name: "sentry",
-        end: sentry_end,
-        child: spawn(&sentry_maps, move || sentry.run())?,
-        open: true,
-    };
+    let started = start(
+        &plan,
+        Start {
+            gofer_maps: plan.gofer_maps()?,
+            served,
+            guest: spec.guest(mounted, size),
+            streams: stdio,
+            platform: spec.platform,
+            strace: spec.strace,
+            profile: spec.profile,
+            keep: log,
+            sentry_keeps,
+        },
+    )?;
     streams::give_up();
     confine()?;
     let mut monitor = Monitor {
         signals,
         terminal: terminal.as_mut(),
-        gofer,
-        sentry,
+        children: started,
         ready: 0,
     };
     let outcome = monitor.wait();
@@ -115,41 +91,6 @@ fn confine() -> Result<()> {
     seccomp::confine(&filters::monitor::ROLE).map_err(named)
 }
 
-/// A child and the connection with it.
-struct Process {
-    name: &'static str,
-    end: MonitorEnd,
-    child: Child,
-    /// The connection has not ended.
-    open: bool,
-}
-
-impl Process {
-    /// What it says next; `None` once it says no more.
-    fn report(&mut self) -> Result<Option<Report>> {
-        match self.end.receive() {
-            Ok(Received::Report(report)) => Ok(Some(report)),
-            Ok(Received::End) => {
-                self.open = false;
-                Ok(None)
-            }
-            Err(e) => Err(Error::Died(format!("the {} broke off: {e}", self.name))),
-        }
-    }
-
-    /// The sentence for an end that nobody announced.
-    fn died(&mut self) -> Error {
-        let how = match self.child.wait() {
-            Ended::Exited(status) => format!("ended with status {status}"),
-            Ended::Signaled(signal) => format!("was killed by signal {signal}"),
-        };
-        Error::Died(format!(
-            "the {} {how} while the program ran; the sandbox is gone",
-            self.name
-        ))
-    }
-}
-
 /// What the monitor waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
@@ -163,8 +104,7 @@ enum Source {
 struct Monitor<'t> {
     signals: Signals,
     terminal: Option<&'t mut Terminal>,
-    gofer: Process,
-    sentry: Process,
+    children: Started,
     /// How many children have finished their set-up.
     ready: u8,
 }
@@ -179,16 +119,16 @@ impl Monitor<'_> {
             }
             // What a child said last counts more than that it ended.
             if ready.contains(&Source::SentrySays) {
-                if let Some(report) = self.sentry.report()?
+                if let Some(report) = self.children.sentry.report()?
                     && let Some(status) = self.heed(report)?
                 {
                     return Ok(status);
                 }
             } else if ready.contains(&Source::SentryEnded) {
-                return Err(self.sentry.died());
+                return Err(self.children.sentry.died());
             }
             if ready.contains(&Source::GoferSays) {
-                if let Some(report) = self.gofer.report()?
+                if let Some(report) = self.children.gofer.report()?
                     && self.heed(report)?.is_some()
                 {
                     return Err(Error::Died(
@@ -197,10 +137,10 @@ impl Monitor<'_> {
                     ));
                 }
             } else if ready.contains(&Source::GoferEnded)
-                && self.gofer.child.wait() != Ended::Exited(0)
+                && self.children.gofer.child.wait() != Ended::Exited(0)
             {
                 // Status 0: the sentry has let go of it, and is about to say why.
-                return Err(self.gofer.died());
+                return Err(self.children.gofer.died());
             }
         }
     }
@@ -209,8 +149,12 @@ impl Monitor<'_> {
     fn poll(&self) -> Result<Vec<Source>> {
         let mut sources = vec![(Source::Signals, self.signals.as_fd())];
         for (process, says, ended) in [
-            (&self.sentry, Source::SentrySays, Source::SentryEnded),
-            (&self.gofer, Source::GoferSays, Source::GoferEnded),
+            (
+                &self.children.sentry,
+                Source::SentrySays,
+                Source::SentryEnded,
+            ),
+            (&self.children.gofer, Source::GoferSays, Source::GoferEnded),
         ] {
             if process.open {
                 sources.push((says, process.end.as_fd()));
@@ -261,6 +205,10 @@ impl Monitor<'_> {
             Report::Exited(code) => Ok(Some(code)),
             Report::Signaled(signal) => Ok(Some(128_u8.saturating_add(signal & 0x7f))),
             Report::Failed(status, sentence) => Err(Error::Reported(status, sentence)),
+            Report::Process(event) => {
+                log::warn!("the sentry speaks of processes that nobody started: {event:?}");
+                Ok(None)
+            }
         }
     }
 
@@ -271,10 +219,10 @@ impl Monitor<'_> {
         while let Some(incoming) = self.signals.next().map_err(failed)? {
             match incoming {
                 Incoming::Child => {}
-                Incoming::Forward(signal) => self.tell(Message::Signal(signal)),
+                Incoming::Forward(signal) => self.tell(Message::Signal(0, signal)),
                 Incoming::WindowSize => self.tell_window_size(),
                 Incoming::Stop(signal) => {
-                    self.tell(Message::Signal(signal));
+                    self.tell(Message::Signal(0, signal));
                     if let Some(terminal) = &mut self.terminal {
                         terminal.restore();
                     }
@@ -294,24 +242,19 @@ impl Monitor<'_> {
     fn tell_window_size(&self) {
         if let Some(terminal) = &self.terminal {
             let (rows, columns) = terminal.size();
-            self.tell(Message::WindowSize(rows, columns));
+            self.tell(Message::WindowSize(0, rows, columns));
         }
     }
 
     /// A sentry that is gone or does not listen has its own way to the end of the sandbox.
     fn tell(&self, message: Message) {
-        if let Err(e) = self.sentry.end.send(message) {
+        if let Err(e) = self.children.sentry.end.send(message) {
             log::warn!("cannot tell the sentry {message:?}: {e}");
         }
     }
 
-    /// Ends what still runs and reaps it. The sentry is init of its pid namespace: with it go zygote and stubs, and it is
-    /// reaped only when they are gone.
     fn end(&mut self) {
-        self.sentry.child.kill();
-        self.gofer.child.kill();
-        self.sentry.child.wait();
-        self.gofer.child.wait();
+        self.children.end();
         if let Some(terminal) = &mut self.terminal {
             terminal.restore();
         }

@@ -1,20 +1,18 @@
 //! The sentry's process, from its clone to its end.
 
 use super::control::{ChildEnd, FAILED_PREFIX, Report};
-use super::spec::{Identity, Spec};
-use super::{backtrace, host, logging, tree::Mounted};
+use super::{backtrace, host, logging};
 use crate::cli::FAILED;
 use crate::jail::{self, caps, filters, process, root, seccomp, violation};
 use cofferdam_gofer::client::Client;
 use cofferdam_gofer::transport::{SeqPacket, Transport};
 use cofferdam_platform::{Kind, Platform};
-use cofferdam_sentry::boot::{self, BootConfig, BootError, Stdio, UserConfig};
+use cofferdam_sentry::boot::{self, BootConfig, GuestConfig};
 use cofferdam_sentry::kernel::{ExitStatus, SyscallTracer};
 use cofferdam_sentry::profile::{self, Profile};
 use cofferdam_sentry::syscalls::strace::Strace;
-use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
 /// Everything the sentry is given.
@@ -23,12 +21,16 @@ pub struct Sentry {
     pub control: ChildEnd,
     /// To the gofer.
     pub gofer: OwnedFd,
-    /// What the user asked for.
-    pub spec: Spec,
-    /// What to mount where.
-    pub mounted: Mounted,
-    /// Standard streams of the program.
-    pub stdio: Stdio,
+    /// What the guest finds.
+    pub guest: GuestConfig,
+    /// The first process's streams.
+    pub streams: Vec<OwnedFd>,
+    /// Name of the platform.
+    pub platform: String,
+    /// Where decoded system calls go.
+    pub strace: Option<File>,
+    /// Where the profile goes.
+    pub profile: Option<crate::profile::Output>,
     /// Whether the user namespace lets go of supplementary groups.
     pub may_drop_groups: bool,
     /// Other descriptors to keep open (the log).
@@ -73,12 +75,11 @@ impl Sentry {
             .control
             .duplicate()
             .map_err(|e| Failure(FAILED, e.to_string()))?;
-        let spec = self.spec;
-        let mut tracer = spec
+        let mut tracer = self
             .strace
             .map(|file| Box::new(Strace::new(file, trace_ended)) as Box<dyn SyscallTracer>);
         let mut transport: Box<dyn Transport> = Box::new(SeqPacket::client(self.gofer));
-        let profile = spec.profile.map(|output| (Profile::start(), output));
+        let profile = self.profile.map(|output| (Profile::start(), output));
         if let Some((p, _)) = &profile {
             platform = profile::wrap(platform, p);
             transport = Box::new(profile::Timed::new(transport, p));
@@ -89,25 +90,21 @@ impl Sentry {
         }
         let gofer = Client::over(transport).map_err(|e| Failure(FAILED, e.to_string()))?;
         let ready = self.control;
+        let told = ready
+            .duplicate()
+            .map(ChildEnd::from)
+            .map_err(|e| Failure(FAILED, e.to_string()))?;
         let config = BootConfig {
-            is_init: false,
             platform,
             gofer: Some(Arc::new(gofer)),
-            root: self.mounted.root,
-            mounts: self.mounted.mounts,
-            argv: bytes(spec.argv),
-            envp: bytes(spec.env),
-            cwd: spec.cwd.as_os_str().as_bytes().to_vec(),
-            user: match spec.identity {
-                Identity::Ids(uid, gid, groups) => UserConfig::Ids { uid, gid, groups },
-                Identity::Name(name) => UserConfig::Name(name),
-            },
-            caps: cofferdam_sentry::auth::Caps::all(),
-            hostname: spec.hostname.into_bytes(),
-            stdio: self.stdio,
+            guest: self.guest,
+            streams: self.streams,
             tracer,
-            limits: Default::default(),
             control: Some(control),
+            events: Arc::new(move |event| {
+                // Without a monitor the control thread ends the sandbox.
+                let _ = told.send(&Report::Process(event));
+            }),
             lock_down: Box::new(move || {
                 seccomp::confine(&filters::sentry::role(kind))
                     .map_err(|e| format!("the sentry {}", host::explain_jail(&e)))?;
@@ -123,11 +120,7 @@ impl Sentry {
             log::error!("cannot write the profile: {e}");
         }
         ended.map_err(|e| {
-            let status = match e {
-                BootError::NotFound(_) => 127,
-                BootError::NotExecutable(_) => 126,
-                BootError::Failed(_) => FAILED,
-            };
+            let status = e.exit_status();
             Failure(status, e.to_string())
         })
     }
@@ -136,12 +129,9 @@ impl Sentry {
     fn descriptors(&self) -> Vec<i32> {
         let mut keep = self.keep.clone();
         keep.extend([self.control.as_fd().as_raw_fd(), self.gofer.as_raw_fd()]);
-        match &self.stdio {
-            Stdio::Host(streams) => keep.extend(streams.iter().map(AsRawFd::as_raw_fd)),
-            Stdio::Terminal { host, .. } => keep.push(host.as_raw_fd()),
-        }
-        keep.extend(self.spec.strace.iter().map(AsRawFd::as_raw_fd));
-        let profile = self.spec.profile.iter();
+        keep.extend(self.streams.iter().map(AsRawFd::as_raw_fd));
+        keep.extend(self.strace.iter().map(AsRawFd::as_raw_fd));
+        let profile = self.profile.iter();
         keep.extend(profile.map(|output| output.file.as_raw_fd()));
         keep
     }
@@ -156,7 +146,7 @@ impl Sentry {
         process::no_core().map_err(jail)?;
         // Forks the zygote, which needs the capabilities over these namespaces to make its own, and is traced.
         process::dumpable().map_err(jail)?;
-        let wanted = self.spec.platform.parse().map_err(|e| Failure(FAILED, e))?;
+        let wanted = self.platform.parse().map_err(|e| Failure(FAILED, e))?;
         let launched =
             cofferdam_platform::launch(Some(wanted)).map_err(|e| Failure(FAILED, e.to_string()))?;
         // What has to be read from the host's /proc before it is out of sight.
@@ -189,10 +179,6 @@ fn set_fd_directory() -> Result<(), Failure> {
         jail::sys::duplicate_at(dir.dir(), filters::sentry::FD_DIRECTORY).map_err(failed)?,
     );
     Ok(())
-}
-
-fn bytes(strings: Vec<OsString>) -> Vec<Vec<u8>> {
-    strings.into_iter().map(OsString::into_vec).collect()
 }
 
 /// A panic in any thread is a bug of the sentry, after which its state cannot be trusted: say so and end.

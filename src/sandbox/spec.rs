@@ -1,7 +1,10 @@
 //! What a sandbox is to be: plain data, checked by whoever fills it in.
 
+use super::tree::Mounted;
+use cofferdam_sentry::boot::{GuestConfig, ProcessConfig, UserConfig};
 use std::ffi::OsString;
 use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 /// What the guest sees as `/`.
@@ -74,4 +77,51 @@ pub struct Spec {
     pub profile: Option<crate::profile::Output>,
     /// Where log lines go, and up to which level.
     pub log: Option<(File, log::LevelFilter)>,
+}
+
+impl Spec {
+    /// The sentry's part. `terminal`: rows and columns of the host terminal that the program's is behind.
+    pub fn guest(&self, mounted: Mounted, terminal: Option<(u16, u16)>) -> GuestConfig {
+        let process = ProcessConfig {
+            argv: bytes(&self.argv),
+            envp: bytes(&self.env),
+            cwd: self.cwd.as_os_str().as_bytes().to_vec(),
+            make_cwd: false,
+            set_home: false,
+            user: match &self.identity {
+                Identity::Ids(uid, gid, groups) => UserConfig::Ids {
+                    uid: *uid,
+                    gid: *gid,
+                    groups: groups.clone(),
+                },
+                Identity::Name(name) => UserConfig::Name(name.clone()),
+            },
+            caps: None,
+            no_new_privs: false,
+            limits: vec![],
+            umask: None,
+            oom_score_adj: None,
+            seccomp: None,
+            terminal,
+        };
+        GuestConfig {
+            root: mounted.root,
+            kernel_mounts: true,
+            mounts: mounted.mounts,
+            devices: vec![],
+            masked: vec![],
+            read_only_paths: vec![],
+            process,
+            is_init: false,
+            wait_for_start: false,
+            hostname: self.hostname.clone().into_bytes(),
+            domainname: None,
+            memory_limit: None,
+            task_limit: None,
+        }
+    }
+}
+
+fn bytes(strings: &[OsString]) -> Vec<Vec<u8>> {
+    strings.iter().map(|s| s.clone().into_vec()).collect()
 }

@@ -4,6 +4,7 @@ use super::spec::{Mount, Root, Spec};
 use cofferdam_gofer::server::ExportOptions;
 use cofferdam_gofer::tree::TreeEntry;
 use cofferdam_sentry::boot::{MountConfig, MountSource, RootConfig};
+use cofferdam_sentry::vfs::MountFlags;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -129,19 +130,25 @@ pub fn plan(spec: &Spec, overflow: bool) -> (Served, Mounted) {
                 MountConfig {
                     target: bytes(target),
                     source: MountSource::Export(u32::try_from(index).unwrap_or(u32::MAX)),
-                    read_only: !writable && !overlay,
+                    flags: flags(!writable && !overlay),
                     overlay: *overlay,
                 }
             }
             Mount::Tmpfs { target, size } => MountConfig {
                 target: bytes(target),
-                source: MountSource::Tmpfs(*size),
-                read_only: false,
+                source: MountSource::Tmpfs(size.map_or(String::new(), |n| format!("size={n}"))),
+                flags: flags(false),
                 overlay: false,
             },
         });
     }
     (served, Mounted { root, mounts })
+}
+
+fn flags(read_only: bool) -> MountFlags {
+    let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
+    flags.set(MountFlags::READONLY, read_only);
+    flags
 }
 
 fn below(base: &str, absolute: &Path) -> PathBuf {

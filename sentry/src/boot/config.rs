@@ -1,9 +1,11 @@
 //! What a sandbox is to be: given to [`super::run`] by the launcher.
 
-use crate::auth::Caps;
-use crate::kernel::{Limits, SyscallTracer};
+use super::control::EventSink;
+use crate::kernel::SyscallTracer;
+use crate::vfs::MountFlags;
 use cofferdam_gofer::client::Client;
 use cofferdam_platform::Platform;
+use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -13,37 +15,123 @@ pub struct BootConfig {
     pub platform: Arc<dyn Platform>,
     /// Connection to the gofer, if anything is served by one.
     pub gofer: Option<Arc<Client>>,
+    /// What the guest finds.
+    pub guest: GuestConfig,
+    /// Streams of the first process: either the host terminal or standard input, output and error; then any others.
+    pub streams: Vec<OwnedFd>,
+    /// Sees every system call (`--strace`).
+    pub tracer: Option<Box<dyn SyscallTracer>>,
+    /// Messages from the monitor ([`super::control`]); its end of file ends the sandbox.
+    pub control: Option<OwnedFd>,
+    /// Told of what happens to processes other than init.
+    pub events: EventSink,
+    /// Called once when everything that needs the host is done, before any guest code runs: empties namespaces,
+    /// drops what is left of rights and installs the system call filter. Helper threads are running by then.
+    pub lock_down: Box<dyn FnOnce() -> Result<(), String> + Send>,
+}
+
+/// What the guest finds: plain data.
+#[derive(Clone, Debug)]
+pub struct GuestConfig {
     /// What `/` is.
     pub root: RootConfig,
-    /// Mounted in order, after `/proc`, `/dev`, `/dev/pts`, `/dev/shm`, `/tmp` and `/sys`. Missing mount points
-    /// are made where the root can be written.
+    /// Mount `/proc`, `/dev`, `/dev/pts`, `/dev/shm`, `/tmp` and `/sys` before `mounts`. Otherwise `mounts` says it all, and
+    /// the usual nodes and links are made in whatever is at `/dev` then.
+    pub kernel_mounts: bool,
+    /// Mounted in order. Missing mount points are made where the root can be written.
     pub mounts: Vec<MountConfig>,
+    /// Further nodes.
+    pub devices: Vec<DeviceConfig>,
+    /// Paths hidden behind an empty file or directory; missing ones are skipped.
+    pub masked: Vec<Vec<u8>>,
+    /// Paths that become read-only mounts; missing ones are skipped.
+    pub read_only_paths: Vec<Vec<u8>>,
+    /// The first process.
+    pub process: ProcessConfig,
+    /// The program is a real init (a container's entry point under an engine): it waits for orphans itself and is
+    /// protected from signals it does not handle. False for `cofferdam do`, where it is an ordinary program.
+    pub is_init: bool,
+    /// Init does not run before [`super::control::Message::Start`].
+    pub wait_for_start: bool,
+    /// uname's nodename.
+    pub hostname: Vec<u8>,
+    /// uname's domainname.
+    pub domainname: Option<Vec<u8>>,
+    /// Memory that the guest is told it has, in bytes.
+    pub memory_limit: Option<u64>,
+    /// Most tasks.
+    pub task_limit: Option<u64>,
+}
+
+/// A process to be started.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProcessConfig {
     /// The program and its arguments; a name without '/' is looked up in PATH of `envp`.
     pub argv: Vec<Vec<u8>>,
     /// `K=V` strings.
     pub envp: Vec<Vec<u8>>,
-    /// The program is a real init (a container's entry point under an engine): it waits for orphans itself and is
-    /// protected from signals it does not handle. False for `cofferdam do`, where it is an ordinary program.
-    pub is_init: bool,
     /// Working directory in the guest.
     pub cwd: Vec<u8>,
-    /// Who the program runs as.
+    /// Make a missing working directory.
+    pub make_cwd: bool,
+    /// Set HOME, if it is not set, from the guest's /etc/passwd.
+    pub set_home: bool,
+    /// Who it runs as.
     pub user: UserConfig,
-    /// Capability bounding set; root starts with all of it.
-    pub caps: Caps,
-    /// uname's nodename.
-    pub hostname: Vec<u8>,
-    /// Standard input, output and error.
-    pub stdio: Stdio,
-    /// Sees every system call (`--strace`).
-    pub tracer: Option<Box<dyn SyscallTracer>>,
-    /// Resource limits of the first process.
-    pub limits: Limits,
-    /// Messages from the monitor ([`super::control`]); its end of file ends the sandbox.
-    pub control: Option<OwnedFd>,
-    /// Called once when everything that needs the host is done, before any guest code runs: empties namespaces,
-    /// drops what is left of rights and installs the system call filter. Helper threads are running by then.
-    pub lock_down: Box<dyn FnOnce() -> Result<(), String> + Send>,
+    /// Capabilities before execve; `None`: all for root, and in the bounding set.
+    pub caps: Option<CapsConfig>,
+    /// prctl(PR_SET_NO_NEW_PRIVS).
+    pub no_new_privs: bool,
+    /// Resource limits that differ from the sentry's defaults: RLIMIT_*, soft, hard.
+    pub limits: Vec<(u32, u64, u64)>,
+    /// umask(2).
+    pub umask: Option<u32>,
+    /// /proc/PID/oom_score_adj.
+    pub oom_score_adj: Option<i32>,
+    /// A filter that its calls go through (seccomp(2)).
+    pub seccomp: Option<SeccompConfig>,
+    /// The first of its streams is a host terminal: the guest gets a terminal of its own, pumped to and from it. Rows and
+    /// columns at the start.
+    pub terminal: Option<(u16, u16)>,
+}
+
+/// Capability sets by bit (capabilities(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct CapsConfig {
+    pub bounding: u64,
+    pub permitted: u64,
+    pub effective: u64,
+    pub inheritable: u64,
+    pub ambient: u64,
+}
+
+/// A seccomp filter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompConfig {
+    /// Classic BPF: code, jt, jf, k.
+    pub program: Vec<(u16, u8, u8, u32)>,
+    /// Log what is not allowed (SECCOMP_FILTER_FLAG_LOG).
+    pub log: bool,
+}
+
+/// A device node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceConfig {
+    /// Absolute path in the guest.
+    pub path: Vec<u8>,
+    /// `c`, `b` or `p`.
+    pub kind: char,
+    /// Device number.
+    pub major: u32,
+    /// Device number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// What `/` is.
@@ -64,9 +152,9 @@ pub struct MountConfig {
     pub target: Vec<u8>,
     /// What is there.
     pub source: MountSource,
-    /// Refuse writes with EROFS.
-    pub read_only: bool,
-    /// Put an in-memory layer over a directory that is served, so that writes succeed and vanish. Not with `read_only`.
+    /// Refuse writes with EROFS and the like.
+    pub flags: MountFlags,
+    /// Put an in-memory layer over a directory that is served, so that writes succeed and vanish. Not with `READONLY`.
     pub overlay: bool,
 }
 
@@ -75,12 +163,24 @@ pub struct MountConfig {
 pub enum MountSource {
     /// An export that the gofer serves (a directory or a single file), by index.
     Export(u32),
-    /// An empty tmpfs; size limit in bytes.
-    Tmpfs(Option<u64>),
+    /// An empty tmpfs, with mount(2)'s options.
+    Tmpfs(String),
+    /// A tmpfs that starts with what is at the mount point.
+    TmpfsCopy,
+    /// procfs of the sandbox.
+    Proc,
+    /// sysfs of the sandbox.
+    Sysfs,
+    /// The sandbox's control group.
+    Cgroup,
+    /// Terminals of the sandbox.
+    Devpts,
+    /// POSIX message queues.
+    Mqueue,
 }
 
 /// Who the program runs as.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum UserConfig {
     /// By number.
     Ids {
@@ -95,19 +195,6 @@ pub enum UserConfig {
     Name(String),
 }
 
-/// Standard streams of the first process.
-pub enum Stdio {
-    /// Host descriptors as they are.
-    Host([OwnedFd; 3]),
-    /// The guest gets a terminal of its own, pumped to and from this host terminal (in raw mode).
-    Terminal {
-        /// The host terminal, open for reading and writing.
-        host: OwnedFd,
-        /// Rows and columns at the start.
-        size: (u16, u16),
-    },
-}
-
 /// Why a sandbox could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
@@ -120,4 +207,15 @@ pub enum BootError {
     /// Anything else (exit status 125).
     #[error("{0}")]
     Failed(String),
+}
+
+impl BootError {
+    /// 127 not found, 126 not executable, 125 anything else.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            BootError::NotFound(_) => 127,
+            BootError::NotExecutable(_) => 126,
+            BootError::Failed(_) => 125,
+        }
+    }
 }

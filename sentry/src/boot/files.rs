@@ -1,6 +1,6 @@
 //! The guest's file tree at start.
 
-use super::{BootError, MountConfig, MountSource, RootConfig, reason, show};
+use super::{BootError, GuestConfig, MountConfig, MountSource, RootConfig, devices, reason, show};
 use crate::abi::Errno;
 use crate::fs::devfs;
 use crate::fs::gofer::{CachePolicy, GoferFs};
@@ -29,50 +29,82 @@ type OwnMount = (&'static [u8], Arc<SuperBlock>, MountFlags);
 
 impl Sources<'_> {
     /// Makes the mount namespace: the root, the kernel's own file systems, then what the caller asked for.
-    pub(super) fn mount_all(
-        &self,
-        root: RootConfig,
-        mounts: &[MountConfig],
-    ) -> Result<Arc<MountNamespace>, BootError> {
+    pub(super) fn mount_all(&self, guest: &GuestConfig) -> Result<Arc<MountNamespace>, BootError> {
         crate::procfs::prepare();
         devfs::register_drivers();
         let failed =
             |what: &str, e: Errno| BootError::Failed(format!("cannot mount {what}: {}", reason(e)));
-        let sb = self.root(root).map_err(|e| failed("the root", e))?;
+        let sb = self.root(guest.root).map_err(|e| failed("the root", e))?;
         let fs_type = sb.fs_type().to_owned();
         let ns = MountNamespace::new(sb, fs_type.as_bytes(), MountFlags::empty());
         let fs = FsContext::new(ns.clone());
-        for (target, sb, flags) in self.own_mounts() {
-            let at = mount_point(&fs, target, true).map_err(|e| failed(&show(target), e))?;
-            let fs_type = sb.fs_type().to_owned();
-            ns.mount(&at, sb, fs_type.as_bytes(), flags)
-                .map_err(|e| failed(&show(target), e))?;
-            if target == b"/dev" {
-                devfs::populate(&fs).map_err(|e| failed("the devices of /dev", e))?;
-            }
+        if guest.kernel_mounts {
+            self.mount_own(&ns, &fs)?;
         }
-        for m in mounts {
+        for m in &guest.mounts {
             let what = show(&m.target);
-            let sb = match m.source {
-                MountSource::Tmpfs(size) => tmpfs_superblock(size, 0o1777),
-                MountSource::Export(index) => self
-                    .served(index, m.overlay)
-                    .map_err(|e| failed(&what, e))?,
-            };
-            let is_dir = sb.root().is_dir();
-            let at = mount_point(&fs, &m.target, is_dir).map_err(|e| failed(&what, e))?;
-            let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
-            flags.set(MountFlags::READONLY, m.read_only);
-            let fs_type = sb.fs_type().to_owned();
-            ns.mount(&at, sb, fs_type.as_bytes(), flags)
-                .map_err(|e| failed(&what, e))?;
+            self.mount(&ns, &fs, m).map_err(|e| failed(&what, e))?;
         }
-        if root.read_only
+        if !guest.kernel_mounts {
+            devfs::populate(&fs).map_err(|e| failed("the devices of /dev", e))?;
+        }
+        for device in &guest.devices {
+            devices::make(&fs, device)?;
+        }
+        for path in &guest.read_only_paths {
+            read_only(&ns, &fs, path).map_err(|e| failed(&show(path), e))?;
+        }
+        for path in &guest.masked {
+            mask(&ns, &fs, path).map_err(|e| failed(&show(path), e))?;
+        }
+        if guest.root.read_only
             && let Some(m) = ns.mounts().first()
         {
             m.set_flags(m.flags() | MountFlags::READONLY);
         }
         Ok(ns)
+    }
+
+    fn mount_own(&self, ns: &Arc<MountNamespace>, fs: &FsContext) -> Result<(), BootError> {
+        for (target, sb, flags) in self.own_mounts() {
+            let failed = |e: Errno| {
+                BootError::Failed(format!("cannot mount {}: {}", show(target), reason(e)))
+            };
+            let at = mount_point(fs, target, true).map_err(failed)?;
+            let fs_type = sb.fs_type().to_owned();
+            ns.mount(&at, sb, fs_type.as_bytes(), flags)
+                .map_err(failed)?;
+            if target == b"/dev" {
+                devfs::populate(fs).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mount(
+        &self,
+        ns: &Arc<MountNamespace>,
+        fs: &FsContext,
+        m: &MountConfig,
+    ) -> Result<(), Errno> {
+        let sb = match &m.source {
+            MountSource::Tmpfs(options) => {
+                Tmpfs::superblock(&TmpfsOptions::parse(options.as_bytes())?)
+            }
+            MountSource::TmpfsCopy => {
+                let at = mount_point(fs, &m.target, true)?;
+                Overlay::superblock(at.inode().clone(), None)?
+            }
+            MountSource::Export(index) => self.served(*index, m.overlay)?,
+            MountSource::Proc => crate::procfs::superblock(self.kernel),
+            MountSource::Sysfs => sysfs::superblock(&KernelMachine::of(self.kernel)),
+            MountSource::Cgroup => sysfs::cgroup_superblock(&KernelMachine::of(self.kernel)),
+            MountSource::Devpts => self.devpts.superblock(),
+            MountSource::Mqueue => tmpfs_superblock(None, 0o1777),
+        };
+        let at = mount_point(fs, &m.target, sb.root().is_dir())?;
+        let fs_type = sb.fs_type().to_owned();
+        ns.mount(&at, sb, fs_type.as_bytes(), m.flags).map(drop)
     }
 
     /// What the gofer serves, as it is or under a layer in memory that takes writes.
@@ -126,6 +158,36 @@ fn tmpfs_superblock(size: Option<u64>, mode: u32) -> Arc<SuperBlock> {
         mode,
         ..TmpfsOptions::default()
     })
+}
+
+/// Makes what is at `path` a read-only mount. Missing paths are skipped.
+fn read_only(ns: &Arc<MountNamespace>, fs: &FsContext, path: &[u8]) -> Result<(), Errno> {
+    let at = match vfs::resolve(&KernelCaller, fs, &At::Cwd, path, WalkFlags::FOLLOW) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        other => other?,
+    };
+    let m = ns.bind(&at, &at, true)?;
+    m.set_flags(m.flags() | MountFlags::READONLY);
+    Ok(())
+}
+
+/// Hides what is at `path` behind an empty, read-only file or directory. Missing paths are skipped.
+fn mask(ns: &Arc<MountNamespace>, fs: &FsContext, path: &[u8]) -> Result<(), Errno> {
+    let at = match vfs::resolve(&KernelCaller, fs, &At::Cwd, path, WalkFlags::FOLLOW) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        other => other?,
+    };
+    if at.inode().file_type() == FileType::Directory {
+        ns.mount(
+            &at,
+            tmpfs_superblock(None, 0o755),
+            b"tmpfs",
+            MountFlags::READONLY,
+        )?;
+        return Ok(());
+    }
+    let null = vfs::resolve(&KernelCaller, fs, &At::Cwd, b"/dev/null", WalkFlags::FOLLOW)?;
+    ns.bind(&null, &at, false).map(drop)
 }
 
 /// The place at `path`, made if it is missing.

@@ -42,6 +42,21 @@ pub(super) fn find(user: &UserConfig, fs: &FsContext) -> Result<Account, BootErr
     }
 }
 
+/// Home directory: of a user found by name, or with `by_id` of any in the table; `/` for strangers.
+pub(super) fn home(account: &Account, fs: &FsContext, by_id: bool) -> Option<Vec<u8>> {
+    if account.home.is_some() || !by_id {
+        return account.home.clone();
+    }
+    let passwd = read_file(fs, b"/etc/passwd").unwrap_or_default();
+    let uid = account.uid.to_string();
+    let home = String::from_utf8_lossy(&passwd)
+        .lines()
+        .map(fields)
+        .find(|f| f.get(2) == Some(&uid.as_str()))
+        .and_then(|f| f.get(5).map(|h| h.as_bytes().to_vec()));
+    Some(home.filter(|h| !h.is_empty()).unwrap_or(b"/".to_vec()))
+}
+
 fn fields(line: &str) -> Vec<&str> {
     line.split(':').collect()
 }

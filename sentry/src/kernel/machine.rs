@@ -26,7 +26,8 @@ impl Machine for KernelMachine {
     }
     fn tasks(&self) -> (usize, usize) {
         let now = self.0.upgrade().map_or(0, |k| k.task_count());
-        (now, usize::try_from(super::PID_MAX).unwrap_or(usize::MAX))
+        let most = self.0.upgrade().map_or(0, |k| k.task_limit());
+        (now, usize::try_from(most).unwrap_or(usize::MAX))
     }
     fn ids(&self, threads: bool) -> Vec<i32> {
         let Some(kernel) = self.0.upgrade() else {

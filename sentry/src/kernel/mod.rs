@@ -59,6 +59,9 @@ pub struct Kernel {
     queued: AtomicUsize,
     next_token: AtomicU64,
     memory_limit: AtomicU64,
+    task_limit: AtomicU64,
+    /// Whom to tell of the end of processes that were started from outside, by pid.
+    outside: Mutex<HashMap<i32, EndWatcher>>,
     cpu_mask: u64,
     by_token: Mutex<HashMap<u64, Arc<Task>>>,
     /// How many times a task has left `by_token`.
@@ -90,6 +93,9 @@ impl MemoryInfo {
         self.total.saturating_sub(self.used)
     }
 }
+
+/// Called once with how a process ended.
+pub type EndWatcher = Box<dyn FnOnce(ExitStatus) + Send>;
 
 /// Memory that a sandbox without a limit is said to have: 2 GiB, whatever the host has.
 const DEFAULT_MEMORY: u64 = 2 << 30;
@@ -158,6 +164,21 @@ impl Kernel {
         self.memory_limit
             .store(bytes, std::sync::atomic::Ordering::Relaxed);
     }
+    /// Most tasks at a time (the guest's `pids.max`).
+    pub fn task_limit(&self) -> u64 {
+        self.task_limit.load(std::sync::atomic::Ordering::Relaxed)
+    }
+    /// Sets it; never more than half of [`PID_MAX`].
+    pub fn set_task_limit(&self, tasks: u64) {
+        self.task_limit.store(
+            tasks.clamp(1, PID_MAX as u64 / 2),
+            std::sync::atomic::Ordering::Relaxed,
+        );
+    }
+    /// Calls `tell` when a process that was started from outside has ended. Call before it runs.
+    pub fn when_ended(&self, pid: i32, tell: EndWatcher) {
+        self.outside.lock().insert(pid, tell);
+    }
     /// Bit per CPU that the guest may use.
     pub fn cpu_mask(&self) -> u64 {
         self.cpu_mask
@@ -191,6 +212,8 @@ impl Kernel {
             queued: AtomicUsize::new(0),
             next_token: AtomicU64::new(1),
             memory_limit: AtomicU64::new(DEFAULT_MEMORY),
+            task_limit: AtomicU64::new(PID_MAX as u64 / 2),
+            outside: Mutex::new(Rank::LEAF, HashMap::new()),
             cpu_mask: host_cpus(),
             by_token: Mutex::new(Rank::LEAF, HashMap::new()),
             departures: AtomicU64::new(0),

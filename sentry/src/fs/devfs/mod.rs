@@ -3,7 +3,7 @@
 pub mod mem;
 
 use super::devices;
-use crate::abi::Result;
+use crate::abi::{Errno, Result};
 use crate::vfs::{At, FileType, FsContext, KernelCaller, names};
 use std::sync::Arc;
 
@@ -32,7 +32,15 @@ const LINKS: &[(&str, &str)] = &[
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Fills the tmpfs that is mounted at `/dev`.
+/// What is there already is as good.
+fn there<T>(made: Result<T>) -> Result<()> {
+    match made {
+        Ok(_) | Err(Errno::EEXIST) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Puts into `/dev` what is missing there.
 ///
 /// # Errors
 /// Those of mknod(2) and symlink(2).
@@ -40,7 +48,7 @@ pub fn populate(fs: &FsContext) -> Result<()> {
     let path = |name: &str| format!("/dev/{name}").into_bytes();
     for (name, major, minor, perm) in NODES {
         let rdev = devices::makedev(*major, *minor);
-        names::mknod(
+        there(names::mknod(
             &KernelCaller,
             fs,
             &At::Cwd,
@@ -48,13 +56,19 @@ pub fn populate(fs: &FsContext) -> Result<()> {
             FileType::CharDevice,
             *perm,
             rdev,
-        )?;
+        ))?;
     }
     for (name, target) in LINKS {
-        names::symlink(&KernelCaller, fs, target.as_bytes(), &At::Cwd, &path(name))?;
+        there(names::symlink(
+            &KernelCaller,
+            fs,
+            target.as_bytes(),
+            &At::Cwd,
+            &path(name),
+        ))?;
     }
     for (name, perm) in [("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)] {
-        names::mkdir(&KernelCaller, fs, &At::Cwd, &path(name), perm)?;
+        there(names::mkdir(&KernelCaller, fs, &At::Cwd, &path(name), perm))?;
     }
     Ok(())
 }

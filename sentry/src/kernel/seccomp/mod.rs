@@ -330,6 +330,28 @@ fn install(cx: &mut Cx<'_>, flags: u32, arg: u64) -> SysResult {
     Ok(0)
 }
 
+/// Gives a task that has not run yet a filter (code, jt, jf, k per instruction), after any that it has.
+///
+/// # Errors
+/// EINVAL for a program that seccomp(2) would not take; ENOMEM.
+pub fn attach(task: &Task, program: &[(u16, u8, u8, u32)], log: bool) -> Result<()> {
+    let insns = program.iter().map(|(code, jt, jf, k)| Insn {
+        code: *code,
+        jt: *jt,
+        jf: *jf,
+        k: *k,
+    });
+    let program = Program::new(insns.collect())?;
+    let before = match task.seccomp.get() {
+        Mode::Strict => return Err(Errno::EINVAL),
+        Mode::Off => None,
+        Mode::Filter(f) => Some(f),
+    };
+    let filter = add(program, log, before)?;
+    task.seccomp.set(Mode::Filter(filter));
+    Ok(())
+}
+
 fn add(program: Program, log: bool, before: Option<Arc<Filter>>) -> Result<Arc<Filter>> {
     let path = before
         .as_ref()

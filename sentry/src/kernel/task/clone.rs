@@ -5,7 +5,7 @@ use crate::abi::Errno;
 use crate::auth::{Caps, Credentials};
 use crate::kernel::pidfd::PidFd;
 use crate::kernel::tree::{Life, Node};
-use crate::kernel::{Cx, ExitStatus, PID_MAX, ThreadGroup, signal};
+use crate::kernel::{Cx, ExitStatus, ThreadGroup, signal};
 use crate::syscalls::{Block, OnSignal, SysErr, SysResult};
 use crate::usermem::UserPtr;
 use crate::vfs::OpenFlags;
@@ -160,7 +160,7 @@ fn make(
     let has = |f| a.flags & f != 0;
     let creds = cx.creds().clone();
     let thread = cx.thread()?;
-    if kernel.task_count() as u64 >= PID_MAX as u64 / 2 || too_many(cx, &creds) {
+    if kernel.task_count() as u64 >= kernel.task_limit() || too_many(cx, &creds) {
         return Err(Errno::EAGAIN.into());
     }
     let token = kernel.new_token();

@@ -122,6 +122,8 @@ struct News {
     /// PR_SET_PDEATHSIG receivers.
     parent_died: Vec<Arc<Task>>,
     init_ended: Option<ExitStatus>,
+    /// A process whose parent is outside.
+    outside: Option<(i32, ExitStatus)>,
 }
 
 /// What a SIGCHLD says.
@@ -151,6 +153,12 @@ impl News {
         for t in self.parent_died {
             signal::parent_died(&t);
         }
+        if let Some((pid, status)) = self.outside {
+            let watcher = kernel.outside.lock().remove(&pid);
+            if let Some(tell) = watcher {
+                tell(status);
+            }
+        }
         if let Some(status) = self.init_ended {
             *kernel.init_status.lock() = Some(status);
             kernel.stopping.store(true, Ordering::SeqCst);
@@ -173,6 +181,9 @@ fn process_ended(
         Some(n) => (n.parent, std::mem::take(&mut n.children), n.exit_signal),
         None => return,
     };
+    if parent_pid == 0 {
+        news.outside = Some((pid, status));
+    }
     if group.sid() == pid {
         news.hangup = Some(group.clone());
     }
