@@ -2,7 +2,10 @@
 
 mod bench;
 mod cli;
+mod clock;
+mod container;
 mod jail;
+mod oci;
 mod profile;
 mod sandbox;
 mod workload;

@@ -1,13 +1,30 @@
 //! The command line: one file per command, and what they share.
 //!
-//! Every failure of Cofferdam itself ends here as one sentence on standard error and an exit status of 125, 126 or 127.
+//! Every failure of Cofferdam itself ends here as one sentence on standard error. The exit status is then 125, 126 or 127, for
+//! the verbs of an OCI runtime 1 ([`runtime`]).
 
 mod bench;
+mod checkpoint;
+mod create;
+mod delete;
 mod r#do;
+mod events;
+mod exec;
+mod features;
+mod kill;
+mod list;
 mod options;
+mod pause;
 mod platforms;
+mod ps;
+mod resume;
+pub mod runtime;
+mod spec;
+mod start;
+mod state;
 mod syscalls;
 mod workload;
+mod update;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -17,10 +34,15 @@ pub const FAILED: u8 = 125;
 
 /// A user-space kernel that runs untrusted Linux programs unchanged.
 #[derive(Parser)]
-#[command(name = "cofferdam", version, disable_help_subcommand = true)]
+#[command(name = "cofferdam", disable_help_subcommand = true)]
 struct Cli {
+    /// Print version
+    #[arg(short = 'V', short_alias = 'v', long)]
+    version: bool,
+    #[command(flatten)]
+    global: runtime::Global,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -35,6 +57,26 @@ enum Command {
     Bench(Box<bench::Bench>),
     #[command(hide = true)]
     Workload(workload::Workload),
+    Create(create::Create),
+    Start(start::Start),
+    Run(create::Run),
+    State(state::State),
+    Kill(kill::Kill),
+    Delete(delete::Delete),
+    Exec(Box<exec::Exec>),
+    Ps(ps::Ps),
+    List(list::List),
+    Pause(pause::Pause),
+    Resume(resume::Resume),
+    Events(events::Events),
+    Update(Box<update::Update>),
+    Spec(spec::Spec),
+    /// Print what this runtime can do
+    Features,
+    /// Not supported yet
+    Checkpoint(checkpoint::Anything),
+    /// Not supported yet
+    Restore(checkpoint::Anything),
 }
 
 /// Parses and runs; the result is the process's exit status.
@@ -48,13 +90,63 @@ pub fn main() -> ExitCode {
         }
         Err(e) => return usage(&e),
     };
-    match cli.command {
+    if cli.version {
+        return match print(&version()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(FAILED),
+        };
+    }
+    let Some(command) = cli.command else {
+        complain("no command given; try 'cofferdam --help'");
+        return ExitCode::from(FAILED);
+    };
+    let global = &cli.global;
+    match command {
         Command::Do(command) => command.run(),
         Command::Platforms => platforms::run(),
         Command::Syscalls(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Workload(command) => command.run(),
+        Command::Create(verb) => verb.run(global),
+        Command::Start(verb) => verb.run(global),
+        Command::Run(verb) => verb.run(global),
+        Command::State(verb) => verb.run(global),
+        Command::Kill(verb) => verb.run(global),
+        Command::Delete(verb) => verb.run(global),
+        Command::Exec(verb) => verb.run(global),
+        Command::Ps(verb) => verb.run(global),
+        Command::List(verb) => verb.run(global),
+        Command::Pause(verb) => verb.run(global),
+        Command::Resume(verb) => verb.run(global),
+        Command::Events(verb) => verb.run(global),
+        Command::Update(verb) => verb.run(global),
+        Command::Spec(verb) => verb.run(global),
+        Command::Features => features::run(global),
+        Command::Checkpoint(_) => checkpoint::run(global, "checkpoint"),
+        Command::Restore(_) => checkpoint::run(global, "restore"),
     }
+}
+
+/// What `--version` prints: engines look for the word "version" and what follows it, and for "spec:".
+fn version() -> String {
+    format!(
+        "cofferdam version {}\nspec: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        crate::oci::VERSION
+    )
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<(), crate::container::Error> {
+    use std::io::Write;
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(crate::container::at("cannot write to standard output"))
+}
+
+/// Writes a document to standard output, in many lines.
+fn print_json(value: &serde_json::Value) -> Result<(), crate::container::Error> {
+    print(&format!("{value:#}\n"))
 }
 
 /// One sentence on standard error.

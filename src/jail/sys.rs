@@ -188,3 +188,33 @@ pub fn duplicate_at(fd: BorrowedFd<'_>, number: RawFd) -> nix::Result<OwnedFd> {
         Err(nix::errno::Errno::EBUSY)
     }
 }
+
+/// TIOCSCTTY: makes a terminal the controlling one of the calling session leader, which has none.
+pub fn set_controlling_terminal(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the request takes a number.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSCTTY, 0) }.into()).map(drop)
+}
+
+/// TIOCSWINSZ: sets rows and columns of a terminal.
+pub fn set_window_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
+    // SAFETY: zero is a valid winsize.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    (size.ws_row, size.ws_col) = (rows, columns);
+    // SAFETY: the request reads a winsize.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }.into())
+        .map(drop)
+}
+
+/// A descriptor for a process (pidfd_open(2)).
+pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// Takes over a descriptor that this process has inherited under this number and nobody in it owns; EBADF if there is none.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD takes no pointer.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
+    // SAFETY: it is open, and by the caller's word nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}

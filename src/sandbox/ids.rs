@@ -60,7 +60,7 @@ pub enum Plan {
 }
 
 /// Lines for uid_map and gid_map of a user namespace.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maps {
     pub uid: String,
     pub gid: String,
@@ -130,6 +130,23 @@ impl Plan {
     pub fn foreign_owners_overflow(&self) -> bool {
         matches!(self, Plan::User(..))
     }
+}
+
+impl Maps {
+    /// From lines `inside outside count`.
+    pub fn from_lines(uid: &str, gid: &str) -> Maps {
+        Maps {
+            uid: uid.to_owned(),
+            gid: gid.to_owned(),
+            deny_setgroups: false,
+        }
+    }
+}
+
+/// Whether sandboxes of the calling process see files of other owners as the overflow id's.
+pub fn overflows() -> bool {
+    let uid = nix::unistd::geteuid();
+    !(uid.is_root() && (may_map_any_id() || last_id("uid_map").is_some()))
 }
 
 fn one(inside: u32, outside: u32) -> String {

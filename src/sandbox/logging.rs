@@ -5,12 +5,24 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recvmsg, sen
 use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The role's name in its lines.
 static ROLE: OnceLock<&'static str> = OnceLock::new();
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// `time="…" level=… msg="…"`, as other runtimes write it.
+    Text,
+    /// `{"level":…,"msg":…,"time":…}`.
+    Json,
+}
+
+/// Warnings of a verb that may yet fail: readers of a failed verb's log expect one line, its error.
+static DEFERRED: Mutex<Option<String>> = Mutex::new(None);
 
 struct FileLog {
     file: File,
@@ -18,6 +30,10 @@ struct FileLog {
     failed: AtomicBool,
     /// Holds one message for all processes of the sandbox: who takes it tells that the log is lost.
     turn: (OwnedFd, OwnedFd),
+    /// Gofer and sentry say nothing here: what ends them the monitor says.
+    quiet: bool,
+    /// `None`: our own format with the process's role.
+    format: Option<Format>,
 }
 
 impl Log for FileLog {
@@ -26,7 +42,35 @@ impl Log for FileLog {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let line = line(ROLE.get().copied().unwrap_or("monitor"), record);
+        let role = ROLE.get().copied();
+        if self.quiet && !matches!(role, None | Some("monitor")) {
+            return;
+        }
+        let line = match self.format {
+            None => line(role.unwrap_or("monitor"), record),
+            Some(format) => runtime_line(format, record),
+        };
+        if role.is_none()
+            && record.level() > log::Level::Error
+            && let Ok(mut deferred) = DEFERRED.lock()
+            && let Some(lines) = &mut *deferred
+        {
+            lines.push_str(&line);
+            return;
+        }
+        self.write(&line);
+    }
+
+    fn flush(&self) {
+        let lines = DEFERRED.lock().ok().and_then(|mut d| d.take());
+        if let Some(lines) = lines.filter(|l| !l.is_empty()) {
+            self.write(&lines);
+        }
+    }
+}
+
+impl FileLog {
+    fn write(&self, line: &str) {
         // One write per line: lines of several processes do not mix. The first failure is told, the others, in
         // this process or another, would only repeat it.
         if let Err(e) = (&self.file).write_all(line.as_bytes())
@@ -38,8 +82,65 @@ impl Log for FileLog {
             ));
         }
     }
+}
 
-    fn flush(&self) {}
+/// A line as callers of OCI runtimes parse it.
+fn runtime_line(format: Format, record: &Record<'_>) -> String {
+    let level = match record.level() {
+        log::Level::Error => "error",
+        log::Level::Warn => "warning",
+        log::Level::Info => "info",
+        log::Level::Debug | log::Level::Trace => "debug",
+    };
+    let (message, time) = (record.args().to_string(), crate::clock::rfc3339_now());
+    match format {
+        Format::Json => {
+            let line = serde_json::json!({ "level": level, "msg": message, "time": time });
+            format!("{line}\n")
+        }
+        Format::Text => format!("time={time:?} level={level} msg={message:?}\n"),
+    }
+}
+
+/// Sends log lines of a verb, and of the processes that it leaves behind, to `file`. Without `debug` its warnings are kept
+/// until [`flush_deferred`]. The result is the descriptors that must stay open for it, the file's first.
+///
+/// # Errors
+/// Too many descriptors.
+pub fn start_runtime(
+    file: File,
+    level: LevelFilter,
+    format: Format,
+    debug: bool,
+) -> nix::Result<Vec<RawFd>> {
+    let turn = new_turn()?;
+    let used = descriptors(&file, &turn);
+    let log = FileLog {
+        file,
+        failed: AtomicBool::new(false),
+        turn,
+        quiet: !debug,
+        format: Some(format),
+    };
+    if log::set_boxed_logger(Box::new(log)).is_ok() {
+        log::set_max_level(level);
+    }
+    if !debug && let Ok(mut deferred) = DEFERRED.lock() {
+        *deferred = Some(String::new());
+    }
+    Ok(used)
+}
+
+/// The verb has succeeded: its warnings may be read.
+pub fn flush_deferred() {
+    log::logger().flush();
+}
+
+/// The verb has failed: only its error is to be read.
+pub fn drop_deferred() {
+    if let Ok(mut deferred) = DEFERRED.lock() {
+        *deferred = None;
+    }
 }
 
 impl FileLog {
@@ -73,6 +174,24 @@ fn line(role: &str, record: &Record<'_>) -> String {
 /// # Errors
 /// Too many descriptors.
 pub fn start(file: File, level: LevelFilter) -> nix::Result<Vec<RawFd>> {
+    let turn = new_turn()?;
+    let used = descriptors(&file, &turn);
+    if log::set_boxed_logger(Box::new(FileLog {
+        file,
+        failed: AtomicBool::new(false),
+        turn,
+        quiet: false,
+        format: None,
+    }))
+    .is_ok()
+    {
+        log::set_max_level(level);
+    }
+    Ok(used)
+}
+
+/// A message that only one process of a sandbox gets.
+fn new_turn() -> nix::Result<(OwnedFd, OwnedFd)> {
     let turn = socketpair(
         AddressFamily::Unix,
         SockType::Datagram,
@@ -80,22 +199,17 @@ pub fn start(file: File, level: LevelFilter) -> nix::Result<Vec<RawFd>> {
         SockFlag::SOCK_CLOEXEC,
     )?;
     send(turn.0.as_raw_fd(), &[1], MsgFlags::empty())?;
-    let used = vec![
+    Ok(turn)
+}
+
+/// What must stay open for a log, the file first.
+fn descriptors(file: &File, turn: &(OwnedFd, OwnedFd)) -> Vec<RawFd> {
+    vec![
         file.as_raw_fd(),
         turn.0.as_raw_fd(),
         turn.1.as_raw_fd(),
         libc::STDERR_FILENO,
-    ];
-    if log::set_boxed_logger(Box::new(FileLog {
-        file,
-        failed: AtomicBool::new(false),
-        turn,
-    }))
-    .is_ok()
-    {
-        log::set_max_level(level);
-    }
-    Ok(used)
+    ]
 }
 
 /// Names this process in its lines from here on. Called once in a child.

@@ -41,6 +41,15 @@ fn reopen(number: u32, fd: BorrowedFd<'_>) -> Option<OwnedFd> {
     .ok()
 }
 
+/// As [`give_up`], standard error too: whoever speaks later has a log.
+pub fn give_up_all() {
+    give_up();
+    if let Ok(null) = nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+    {
+        let _ = nix::unistd::dup2_stderr(&null);
+    }
+}
+
 /// Replaces this process's standard input and output by `/dev/null`: whoever is at the other end of them is to learn
 /// of it when the program inside closes its own. Standard error stays, for the last word.
 pub fn give_up() {

@@ -47,6 +47,24 @@ impl Terminal {
         })
     }
 
+    /// This terminal, whoever else uses it.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn of_fd(fd: OwnedFd) -> Result<Terminal, Errno> {
+        let before = tcgetattr(&fd)?;
+        Ok(Terminal {
+            fd,
+            before,
+            raw: false,
+        })
+    }
+
+    /// Leaves it as it is now.
+    pub fn leave(mut self) {
+        self.raw = false;
+    }
+
     /// A description of its own of the terminal, for the sentry: non-blocking without disturbing others.
     ///
     /// # Errors

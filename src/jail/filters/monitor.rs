@@ -10,6 +10,16 @@ pub const ROLE: Role = Role {
     refused: NO_CLONE3,
 };
 
+/// That of a container's monitor, which also answers verbs.
+pub const CONTAINER: Role = Role {
+    name: "monitor",
+    theirs: CONTAINER_CALLS,
+    ours: RULES,
+    refused: NO_CLONE3,
+};
+
+const CONTAINER_CALLS: &[(i64, &str)] = &[(libc::SYS_accept4, "connections of verbs")];
+
 const RULES: &[Rule] = &[
     // waiting
     allow(

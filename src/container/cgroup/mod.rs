@@ -1,0 +1,235 @@
+//! The host's control group that holds all processes of one container (cgroups(7)): version 2, or version 1's hierarchies.
+//!
+//! [`Cgroup`] knows its directories; `resources` writes limits, `stats` reads usage. Devices need no rules here: no process
+//! of a sandbox can open any.
+
+mod hierarchy;
+mod resources;
+mod stats;
+
+use super::{Error, Result, at};
+use hierarchy::Hierarchy;
+use oci_spec::runtime::LinuxResources;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Which interface files there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Version {
+    /// One directory per controller.
+    V1,
+    /// One directory.
+    V2,
+}
+
+/// A container's control group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// Of the files.
+    pub version: Version,
+    /// By controller; the empty name in version 2.
+    pub dirs: BTreeMap<String, PathBuf>,
+}
+
+/// How long freezing and the end of killed processes may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Cgroup {
+    /// Makes the directories for a configuration's `cgroupsPath`.
+    ///
+    /// # Errors
+    /// The path's syntax is wrong, or the host refuses. An ordinary user without delegation gets `None`.
+    pub fn create(
+        path: Option<&Path>,
+        id: &str,
+        systemd: bool,
+        may_lack: bool,
+    ) -> Result<Option<Cgroup>> {
+        let host = Hierarchy::of_host()?;
+        let path = hierarchy::path_for(path, id, systemd)?;
+        let cgroup = host.place(&path);
+        match cgroup.make_dirs() {
+            Ok(()) => Ok(Some(cgroup)),
+            Err(e)
+                if may_lack
+                    && matches!(
+                        e.kind(),
+                        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+                    ) =>
+            {
+                Ok(None)
+            }
+            Err(e) => Err(Error::Other(format!(
+                "cannot make the control group {path}: {e}"
+            ))),
+        }
+    }
+
+    fn make_dirs(&self) -> std::io::Result<()> {
+        for (controller, dir) in &self.dirs {
+            fs::create_dir_all(dir)?;
+            if self.version == Version::V2 {
+                hierarchy::enable_controllers(dir);
+            } else if controller == "cpuset" {
+                hierarchy::inherit_cpuset(dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a process in.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn join(&self, pid: i32) -> Result<()> {
+        for dir in self.dirs.values() {
+            write(&dir.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Sets limits.
+    ///
+    /// # Errors
+    /// The host refuses one; the sentence says which.
+    pub fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        for setting in resources::settings(self.version, resources) {
+            let Some(dir) = self.dir(setting.controller) else {
+                if setting.required {
+                    return Err(Error::Other(format!(
+                        "the host has no {} controller for the limit {}",
+                        setting.controller, setting.file
+                    )));
+                }
+                continue;
+            };
+            match write(&dir.join(&setting.file), &setting.value) {
+                Err(e) if setting.required => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn dir(&self, controller: &str) -> Option<&PathBuf> {
+        match self.version {
+            Version::V1 => self.dirs.get(controller),
+            Version::V2 => self.dirs.get(""),
+        }
+    }
+
+    fn freezer(&self) -> Option<(PathBuf, &'static str, &'static str)> {
+        let dir = self.dir("freezer")?;
+        Some(match self.version {
+            Version::V1 => (dir.join("freezer.state"), "FROZEN", "THAWED"),
+            Version::V2 => (dir.join("cgroup.freeze"), "1", "0"),
+        })
+    }
+
+    /// Whether `pause` has stopped it.
+    pub fn is_frozen(&self) -> bool {
+        self.freezer().is_some_and(|(file, frozen, _)| {
+            fs::read_to_string(file).is_ok_and(|s| matches!(s.trim(), s if s == frozen || s == "FREEZING"))
+        })
+    }
+
+    /// Stops every process.
+    ///
+    /// # Errors
+    /// There is no freezer, or it does not come to rest.
+    pub fn freeze(&self) -> Result<()> {
+        let (file, frozen, thawed) = self.freezer().ok_or(Error::Other(
+            "the host has no freezer controller to pause with".into(),
+        ))?;
+        write(&file, frozen)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_at_rest(&file) {
+            if Instant::now() > deadline {
+                write(&file, thawed)?;
+                return Err(Error::Other("unable to freeze".into()));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn is_at_rest(&self, file: &Path) -> bool {
+        match self.version {
+            Version::V1 => fs::read_to_string(file).is_ok_and(|s| s.trim() == "FROZEN"),
+            Version::V2 => {
+                let events = file.with_file_name("cgroup.events");
+                fs::read_to_string(events).is_ok_and(|s| s.lines().any(|l| l == "frozen 1"))
+            }
+        }
+    }
+
+    /// Lets them run again.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn thaw(&self) -> Result<()> {
+        match self.freezer() {
+            Some((file, _, thawed)) if file.exists() => write(&file, thawed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Processes in it.
+    pub fn processes(&self) -> Vec<i32> {
+        let Some(dir) = self.dir("pids").or(self.dirs.values().next()) else {
+            return vec![];
+        };
+        let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|l| l.parse().ok()).collect()
+    }
+
+    /// Kills whatever is in it.
+    pub fn kill_all(&self) {
+        for pid in self.processes() {
+            if pid > 0 {
+                // It may have ended.
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
+        }
+    }
+
+    /// Removes the directories, waiting for what ends.
+    ///
+    /// # Errors
+    /// Something stays in it.
+    pub fn remove(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        for dir in self.dirs.values() {
+            loop {
+                match fs::remove_dir(dir) {
+                    Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {
+                        if Instant::now() > deadline {
+                            return Err(at(format!("cannot remove {}", dir.display()))(e));
+                        }
+                        self.kill_all();
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                    Err(e) if e.kind() != ErrorKind::NotFound => {
+                        return Err(at(format!("cannot remove {}", dir.display()))(e));
+                    }
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a control file at once.
+fn write(path: &Path, value: &str) -> Result<()> {
+    let file = fs::OpenOptions::new().write(true).open(path);
+    file.and_then(|mut f| f.write_all(value.as_bytes()))
+        .map_err(|e| Error::Other(format!("cannot write {value} to {}: {e}", path.display())))
+}

@@ -1,0 +1,101 @@
+//! Hooks: programs of the host that are told of a container's life, its state on their standard input.
+
+use super::{Error, Result};
+use oci_spec::runtime::Hook;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Runs hooks of one kind in order, until one fails.
+///
+/// # Errors
+/// One could not be run, failed, or took too long; the sentence says which.
+pub fn run(kind: &str, hooks: Option<&Vec<Hook>>, state: &Value, dir: &std::path::Path) -> Result<()> {
+    for (i, hook) in hooks.into_iter().flatten().enumerate() {
+        run_one(hook, state, dir).map_err(|why| {
+            Error::Other(format!(
+                "error running hook #{i}: error running {kind} hook {}: {why}",
+                hook.path().display()
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+fn run_one(hook: &Hook, state: &Value, dir: &std::path::Path) -> std::result::Result<(), String> {
+    let mut args = hook.args().iter().flatten();
+    let mut command = Command::new(hook.path());
+    if let Some(name) = args.next() {
+        command.arg0(name);
+    }
+    command.args(args).env_clear().current_dir(dir);
+    for pair in hook.env().iter().flatten() {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        command.env(key, value);
+    }
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| e.to_string())?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A hook need not read it; the state fits into the pipe.
+        let _ = stdin.write_all(state.to_string().as_bytes());
+    }
+    let timeout = hook.timeout().and_then(|s| u64::try_from(s).ok());
+    let deadline = timeout.map(|s| Instant::now() + Duration::from_secs(s));
+    let status = loop {
+        match child.try_wait().map_err(|e| e.to_string())? {
+            Some(status) => break status,
+            None if deadline.is_some_and(|d| Instant::now() >= d) => {
+                // It may have ended by itself just now.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("timed out after {} seconds", timeout.unwrap_or(0)));
+            }
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let mut said = String::new();
+    if let Some(stderr) = child.stderr.take() {
+        // What it said is an extra.
+        let _ = stderr.take(4096).read_to_string(&mut said);
+    }
+    Err(format!("{status}, stderr: {}", said.trim().replace('\n', " ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::path::Path;
+
+    fn hook(script: &str, timeout: Option<i64>) -> Vec<Hook> {
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["A=b"], "timeout": timeout});
+        vec![serde_json::from_value(hook).unwrap()]
+    }
+
+    fn outcome(script: &str, timeout: Option<i64>) -> Result<()> {
+        let state = json!({"id": "x"});
+        run("createRuntime", Some(&hook(script, timeout)), &state, Path::new("/"))
+    }
+
+    #[test]
+    fn they_get_the_state_and_their_environment_alone() {
+        outcome(r#"read s; test "$s" = '{"id":"x"}' || test "$A" = b && test -z "$HOME""#, None).unwrap();
+        outcome(r#"read s; case $s in *'"id":"x"'*) exit 0;; esac; exit 1"#, None).unwrap();
+    }
+
+    #[test]
+    fn failures_and_timeouts_are_told() {
+        let e = outcome("echo oh no >&2; exit 3", None).unwrap_err().to_string();
+        assert!(e.contains("createRuntime") && e.contains("oh no") && e.contains('3'), "{e}");
+        let e = outcome("exec sleep 20", Some(1)).unwrap_err().to_string();
+        assert!(e.contains("timed out after 1 seconds"), "{e}");
+    }
+}

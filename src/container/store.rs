@@ -1,0 +1,311 @@
+//! The state directory: one subdirectory per container with what must outlive the verb that made it.
+
+use super::cgroup::Cgroup;
+use super::{Error, Result, at, protocol};
+use oci_spec::runtime::Spec;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What is saved of a container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Saved {
+    /// Its name.
+    pub id: String,
+    /// The monitor's.
+    pub pid: i32,
+    /// When the monitor started, in clock ticks since the host's boot: with the pid, which process it is.
+    pub start_time: u64,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// Absolute path of the root.
+    pub rootfs: PathBuf,
+    /// RFC 3339.
+    pub created: String,
+    /// Who created it.
+    pub owner: u32,
+    /// The host's control group, if there is one.
+    pub cgroup: Option<Cgroup>,
+    /// The configuration.
+    pub spec: Spec,
+}
+
+/// The specification's states, and `paused`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Hooks run, or the sandbox is being set up.
+    Creating,
+    /// Waits for `start`.
+    Created,
+    /// Runs.
+    Running,
+    /// Frozen by `pause`.
+    Paused,
+    /// Its process has ended.
+    Stopped,
+}
+
+impl Status {
+    /// As in `state`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+/// All containers below one `--root`.
+#[derive(Clone, Debug)]
+pub struct Store(PathBuf);
+
+/// One container.
+#[derive(Debug)]
+pub struct Container {
+    dir: PathBuf,
+    /// What is known of it.
+    pub saved: Saved,
+}
+
+/// Names that are safe as a directory.
+fn check_id(id: &str) -> Result<()> {
+    let ok = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+    if id.is_empty() || id == "." || id == ".." || id.len() > 1024 || !id.chars().all(ok) {
+        return Err(Error::Other(format!("invalid container ID format: '{id}'")));
+    }
+    Ok(())
+}
+
+const STATE: &str = "state.json";
+const SOCKET: &str = "control.sock";
+
+impl Store {
+    /// At this directory, which need not exist.
+    pub fn at(root: PathBuf) -> Store {
+        Store(root)
+    }
+
+    /// `$XDG_RUNTIME_DIR/cofferdam` for ordinary users and root of a user namespace, else `/run/cofferdam`.
+    pub fn default_root(rootless: bool) -> PathBuf {
+        match std::env::var_os("XDG_RUNTIME_DIR") {
+            Some(dir) if rootless && !dir.is_empty() => PathBuf::from(dir).join("cofferdam"),
+            _ => "/run/cofferdam".into(),
+        }
+    }
+
+    /// Reserves a name: makes its directory.
+    ///
+    /// # Errors
+    /// The name is taken or unfit, or the directory cannot be made.
+    pub fn reserve(&self, id: &str) -> Result<PathBuf> {
+        check_id(id)?;
+        let mut builder = fs::DirBuilder::new();
+        builder.mode(0o700);
+        builder
+            .recursive(true)
+            .create(&self.0)
+            .map_err(at(format!("cannot make {}", self.0.display())))?;
+        let dir = self.0.join(id);
+        match builder.recursive(false).create(&dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::Exists),
+            other => other
+                .map(|()| dir.clone())
+                .map_err(at(format!("cannot make {}", dir.display()))),
+        }
+    }
+
+    /// A container by name.
+    ///
+    /// # Errors
+    /// [`Error::NotExist`], or its state cannot be read.
+    pub fn load(&self, id: &str) -> Result<Container> {
+        check_id(id)?;
+        let dir = self.0.join(id);
+        let text = match fs::read(dir.join(STATE)) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NotExist),
+            other => other.map_err(at(format!("cannot read the state of {id}")))?,
+        };
+        let saved = serde_json::from_slice(&text)
+            .map_err(at(format!("the saved state of {id} is malformed")))?;
+        Ok(Container { dir, saved })
+    }
+
+    /// Removes what a crash between making the directory and saving the state has left.
+    pub fn remove_unfinished(&self, id: &str) -> bool {
+        check_id(id).is_ok() && fs::remove_dir_all(self.0.join(id)).is_ok()
+    }
+
+    /// All of them, by name. Those whose state cannot be read are left out.
+    pub fn all(&self) -> Vec<Container> {
+        let Ok(entries) = fs::read_dir(&self.0) else {
+            return vec![];
+        };
+        let mut ids: Vec<String> = entries
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok())
+            .collect();
+        ids.sort();
+        ids.iter().filter_map(|id| self.load(id).ok()).collect()
+    }
+}
+
+impl Container {
+    /// A new one, saved.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    pub fn save_new(dir: PathBuf, saved: Saved) -> Result<Container> {
+        let c = Container { dir, saved };
+        c.save()?;
+        Ok(c)
+    }
+
+    /// Writes the state anew.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save(&self) -> Result<()> {
+        let what = format!("cannot save the state of {}", self.saved.id);
+        let text = serde_json::to_vec(&self.saved).map_err(at(&what))?;
+        let new = self.dir.join(".state.json");
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)
+            .map_err(at(&what))?;
+        std::io::Write::write_all(&mut file, &text).map_err(at(&what))?;
+        fs::rename(&new, self.dir.join(STATE)).map_err(at(&what))
+    }
+
+    /// Where it is.
+    pub fn status(&self) -> Status {
+        if !is_alive(self.saved.pid, self.saved.start_time) {
+            return Status::Stopped;
+        }
+        if self.saved.cgroup.as_ref().is_some_and(Cgroup::is_frozen) {
+            return Status::Paused;
+        }
+        match self.ask(&protocol::Request::State) {
+            Ok(protocol::Reply::State { running: true }) => Status::Running,
+            Ok(protocol::Reply::State { running: false }) => Status::Created,
+            // It may have ended in the meantime.
+            _ if !is_alive(self.saved.pid, self.saved.start_time) => Status::Stopped,
+            _ => Status::Creating,
+        }
+    }
+
+    /// A connection with the monitor.
+    ///
+    /// # Errors
+    /// It does not listen (any more).
+    pub fn connect(&self) -> Result<protocol::Connection> {
+        protocol::Connection::connect(&self.dir, SOCKET).map_err(|e| match e.raw_os_error() {
+            Some(libc::ECONNREFUSED | libc::ENOENT) => Error::NotRunning,
+            _ => Error::Other(format!("cannot reach the container's monitor: {e}")),
+        })
+    }
+
+    /// One request and its answer.
+    ///
+    /// # Errors
+    /// The monitor cannot be reached, or refuses.
+    pub fn ask(&self, request: &protocol::Request) -> Result<protocol::Reply> {
+        let connection = self.connect()?;
+        connection.send(request, &[])?;
+        match connection.receive()? {
+            Some(protocol::Reply::Refused { sentence }) => Err(Error::Other(sentence)),
+            Some(reply) => Ok(reply),
+            None => Err(Error::NotRunning),
+        }
+    }
+
+    /// Removes its directory.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn forget(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(at(format!("cannot remove {}", self.dir.display()))(e))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The control socket in a container's directory, listening.
+///
+/// # Errors
+/// It cannot be made.
+pub fn listen(dir: &Path) -> Result<OwnedFd> {
+    protocol::listen(dir, SOCKET).map_err(at("cannot make the control socket"))
+}
+
+/// State and start time of a process: fields 3 and 22 of /proc/PID/stat (proc_pid_stat(5)).
+fn stat_of(pid: i32) -> Option<(char, u64)> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_stat(text: &str) -> Option<(char, u64)> {
+    // The name, in parentheses, may hold anything.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+/// When a process started; `None` if there is no such process.
+pub fn start_time(pid: i32) -> Option<u64> {
+    stat_of(pid).map(|(_, start)| start)
+}
+
+/// Whether this very process still runs. A zombie does not.
+pub fn is_alive(pid: i32, start: u64) -> bool {
+    stat_of(pid).is_some_and(|(state, s)| s == start && !matches!(state, 'Z' | 'X' | 'x'))
+}
+
+/// Writes a pid as engines want it: digits only, appearing at once.
+///
+/// # Errors
+/// What the host says.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}"));
+    let failed = || at(format!("cannot write the pid file {}", path.display()));
+    let mut file = File::create(&new).map_err(failed())?;
+    std::io::Write::write_all(&mut file, pid.to_string().as_bytes()).map_err(failed())?;
+    fs::rename(&new, path).map_err(failed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        for good in ["a", "web-1", "x_y.z+1", "0123"] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "ä", "../x"] {
+            assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn processes_are_told_apart() {
+        let line = "12 (a) b) (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20 21";
+        assert_eq!(parse_stat(line), Some(('S', 777)));
+        let me = std::process::id().cast_signed();
+        let start = start_time(me).unwrap();
+        assert!(is_alive(me, start));
+        assert!(!is_alive(me, start + 1));
+        assert_eq!(start_time(-1), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! A container's `config.json` (the OCI runtime specification): reading, checking, and what it means to a sandbox.
+//!
+//! [`load`] reads and checks; [`process`], [`mounts`] and [`seccomp`] translate parts into the sentry's terms. What cannot be
+//! given to a container is an error, or a sentence in [`Notes`] where the specification lets a runtime go on.
+
+pub mod features;
+pub mod mounts;
+pub mod process;
+pub mod seccomp;
+pub mod template;
+
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use std::path::Path;
+
+/// The version of the specification that we follow.
+pub const VERSION: &str = "1.2.0";
+
+/// A sentence about what the configuration asks for and cannot have.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+/// Shorthand.
+pub type Result<T> = std::result::Result<T, Invalid>;
+
+fn invalid<T>(sentence: impl Into<String>) -> Result<T> {
+    Err(Invalid(sentence.into()))
+}
+
+/// What was asked for and is not done, to be logged once.
+#[derive(Debug, Default)]
+pub struct Notes(pub Vec<String>);
+
+impl Notes {
+    /// Adds a sentence.
+    pub fn add(&mut self, sentence: impl Into<String>) {
+        self.0.push(sentence.into());
+    }
+}
+
+/// Reads `config.json` of a bundle.
+///
+/// # Errors
+/// It is missing, malformed, or asks for what cannot be.
+pub fn load(bundle: &Path) -> Result<Spec> {
+    let path = bundle.join("config.json");
+    let text = match std::fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return invalid(format!(
+                "JSON specification file {} not found",
+                path.display()
+            ));
+        }
+        other => other.map_err(|e| Invalid(format!("cannot read {}: {e}", path.display())))?,
+    };
+    let spec: Spec = serde_json::from_slice(&text)
+        .map_err(|e| Invalid(format!("{} is malformed: {e}", path.display())))?;
+    check(&spec)?;
+    Ok(spec)
+}
+
+fn check(spec: &Spec) -> Result<()> {
+    let version = spec.version();
+    if !version.starts_with("1.") {
+        return invalid(format!(
+            "version {version} of the specification is not supported; 1.0 to {VERSION} are"
+        ));
+    }
+    if spec.root().is_none() {
+        return invalid("the configuration has no root");
+    }
+    if spec.linux().is_none() {
+        return invalid("the configuration has no linux section: only Linux containers are run");
+    }
+    for mount in spec.mounts().iter().flatten() {
+        if mount.destination().as_os_str().is_empty() {
+            return invalid("a mount has no destination");
+        }
+    }
+    for hook in all_hooks(spec) {
+        if !hook.path().is_absolute() {
+            return invalid(format!("the hook {} must be an absolute path", hook.path().display()));
+        }
+        if hook.timeout().is_some_and(|t| t <= 0) {
+            return invalid(format!("the timeout of hook {} must be positive", hook.path().display()));
+        }
+    }
+    Ok(())
+}
+
+fn all_hooks(spec: &Spec) -> impl Iterator<Item = &oci_spec::runtime::Hook> {
+    #[allow(deprecated)] // callers still use prestart
+    spec.hooks().iter().flat_map(|h| {
+        [
+            h.prestart(),
+            h.create_runtime(),
+            h.create_container(),
+            h.start_container(),
+            h.poststart(),
+            h.poststop(),
+        ]
+        .into_iter()
+        .flatten()
+        .flatten()
+    })
+}
+
+/// The network namespace: none of its own, a fresh one, or one by path.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Network<'a> {
+    /// The caller's.
+    Host,
+    /// A new one.
+    Own,
+    /// An existing one.
+    Path(&'a Path),
+}
+
+/// Which network namespace the monitor belongs to, where the engine finds and equips it.
+pub fn network(spec: &Spec) -> Network<'_> {
+    let all = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
+    let ns = all
+        .into_iter()
+        .flatten()
+        .find(|n| n.typ() == LinuxNamespaceType::Network);
+    match ns {
+        None => Network::Host,
+        Some(ns) => match ns.path() {
+            Some(path) => Network::Path(path),
+            None => Network::Own,
+        },
+    }
+}
+
+/// Says what about namespaces is not as asked.
+pub fn note_namespaces(spec: &Spec, notes: &mut Notes) {
+    use LinuxNamespaceType as T;
+    let all = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
+    let all: Vec<_> = all.into_iter().flatten().collect();
+    for ns in &all {
+        if let (Some(path), T::Pid | T::Ipc | T::Uts | T::Mount | T::Time | T::Cgroup) =
+            (ns.path(), ns.typ())
+        {
+            notes.add(format!(
+                "the {} namespace {} is not joined: a sandbox has its own",
+                ns.typ(),
+                path.display()
+            ));
+        }
+    }
+    for (typ, what) in [(T::Pid, "processes"), (T::Ipc, "System V IPC")] {
+        if !all.iter().any(|n| n.typ() == typ) {
+            notes.add(format!("the host's {what} are not shared with the container"));
+        }
+    }
+    if network(spec) != Network::Own {
+        notes.add("the container has no network but its own loopback");
+    }
+}
+
+/// What of the Linux section has no meaning inside, each with one sentence.
+pub fn note_rest(spec: &Spec, notes: &mut Notes) {
+    let Some(linux) = spec.linux() else { return };
+    let process = spec.process().as_ref();
+    for (given, what) in [
+        (linux.mount_label().is_some(), "SELinux mount labels"),
+        (linux.intel_rdt().is_some(), "Intel RDT"),
+        (linux.personality().is_some(), "the personality"),
+        (linux.time_offsets().is_some(), "time offsets"),
+        (linux.net_devices().is_some(), "network devices"),
+        (linux.memory_policy().is_some(), "the memory policy"),
+        (process.is_some_and(|p| p.selinux_label().is_some()), "the SELinux label"),
+        (process.is_some_and(|p| p.scheduler().is_some()), "the scheduler"),
+        (process.is_some_and(|p| p.io_priority().is_some()), "the I/O priority"),
+        (process.is_some_and(|p| p.exec_cpu_affinity().is_some()), "the CPU affinity of exec"),
+    ] {
+        if given {
+            notes.add(format!("{what} of the configuration cannot be applied"));
+        }
+    }
+    if process.is_some_and(|p| p.apparmor_profile().is_some()) {
+        notes.add(
+            "the AppArmor profile is not applied: the program meets no host kernel to be confined in",
+        );
+    }
+    for key in linux.sysctl().iter().flatten().map(|(k, _)| k) {
+        notes.add(format!("the sysctl {key} is not modelled; the sandbox has its own value"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(linux: &str) -> Spec {
+        serde_json::from_str(&format!(
+            r#"{{"ociVersion":"1.0.2","root":{{"path":"rootfs"}},"linux":{linux}}}"#
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn network_namespaces() {
+        assert_eq!(network(&parse("{}")), Network::Host);
+        let own = parse(r#"{"namespaces":[{"type":"network"}]}"#);
+        assert_eq!(network(&own), Network::Own);
+        let path = parse(r#"{"namespaces":[{"type":"network","path":"/x"}]}"#);
+        assert_eq!(network(&path), Network::Path(Path::new("/x")));
+    }
+
+    #[test]
+    fn what_has_no_meaning_is_said() {
+        let spec = parse(r#"{"namespaces":[{"type":"pid","path":"/p"}],"sysctl":{"a.b":"1"}}"#);
+        let mut notes = Notes::default();
+        note_namespaces(&spec, &mut notes);
+        note_rest(&spec, &mut notes);
+        let text = notes.0.join("\n");
+        for part in ["pid namespace /p", "System V IPC", "loopback", "a.b"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
