@@ -30,7 +30,10 @@ impl Events {
             let interval = duration(&self.interval)?;
             let container = global.store().load(&self.id)?;
             if container.status() == Status::Stopped {
-                return Err(Error::Other(format!("container with id {} is not running", self.id)));
+                return Err(Error::Other(format!(
+                    "container with id {} is not running",
+                    self.id
+                )));
             }
             let group = group(&container)?;
             let mut killed = group.stats().oom_kills;

@@ -65,7 +65,11 @@ pub struct Exec {
     #[arg(value_name = "ID")]
     id: String,
     /// The program and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     command: Vec<String>,
 }
 
@@ -91,8 +95,8 @@ impl Exec {
     /// The file, or the container's own process with the options on top.
     fn describe(&self, container: &Container) -> Result<Process> {
         if let Some(path) = &self.process {
-            let text = std::fs::read(path)
-                .map_err(at(format!("cannot read {}", path.display())))?;
+            let text =
+                std::fs::read(path).map_err(at(format!("cannot read {}", path.display())))?;
             return serde_json::from_slice(&text)
                 .map_err(at(format!("{} is malformed", path.display())));
         }
@@ -143,8 +147,9 @@ fn parse_user(text: &str) -> Result<User> {
 
 /// Adds to all sets, as runc does.
 fn with_caps(mut caps: LinuxCapabilities, names: &[String]) -> Result<LinuxCapabilities> {
-    let parsed: Vec<oci_spec::runtime::Capability> =
-        serde_json::to_value(names).and_then(serde_json::from_value).map_err(at("--cap"))?;
+    let parsed: Vec<oci_spec::runtime::Capability> = serde_json::to_value(names)
+        .and_then(serde_json::from_value)
+        .map_err(at("--cap"))?;
     let add = |set: &Option<oci_spec::runtime::Capabilities>| {
         let mut set = set.clone().unwrap_or_default();
         set.extend(parsed.iter().copied());

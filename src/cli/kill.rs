@@ -43,11 +43,21 @@ pub fn parse(text: &str) -> Result<i32> {
     let upper = text.to_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     if let Some(rest) = name.strip_prefix("RTMIN") {
-        let offset: i32 = rest.strip_prefix('+').unwrap_or("0").parse().map_err(|_| unknown())?;
-        return Some(libc::SIGRTMIN() + offset).filter(|n| *n <= 64).ok_or_else(unknown);
+        let offset: i32 = rest
+            .strip_prefix('+')
+            .unwrap_or("0")
+            .parse()
+            .map_err(|_| unknown())?;
+        return Some(libc::SIGRTMIN() + offset)
+            .filter(|n| *n <= 64)
+            .ok_or_else(unknown);
     }
     if let Some(rest) = name.strip_prefix("RTMAX") {
-        let offset: i32 = rest.strip_prefix('-').unwrap_or("0").parse().map_err(|_| unknown())?;
+        let offset: i32 = rest
+            .strip_prefix('-')
+            .unwrap_or("0")
+            .parse()
+            .map_err(|_| unknown())?;
         return Some(64 - offset)
             .filter(|n| *n >= libc::SIGRTMIN())
             .ok_or_else(unknown);

@@ -20,8 +20,16 @@ impl Pause {
             let container = global.store().load(&self.id)?;
             match container.status() {
                 Status::Running | Status::Created => group(&container)?.freeze()?,
-                Status::Paused => return Err(Error::Other("container not running or created: paused".into())),
-                _ => return Err(Error::Other("container not running or created: stopped".into())),
+                Status::Paused => {
+                    return Err(Error::Other(
+                        "container not running or created: paused".into(),
+                    ));
+                }
+                _ => {
+                    return Err(Error::Other(
+                        "container not running or created: stopped".into(),
+                    ));
+                }
             }
             Ok(0)
         })
@@ -31,6 +39,7 @@ impl Pause {
 /// The group to freeze.
 pub fn group(container: &Container) -> Result<&Cgroup> {
     container.saved.cgroup.as_ref().ok_or(Error::Other(
-        "this container has no control group to be paused with (rootless without delegation)".into(),
+        "this container has no control group to be paused with (rootless without delegation)"
+            .into(),
     ))
 }

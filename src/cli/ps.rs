@@ -22,7 +22,11 @@ pub struct Ps {
     #[arg(value_name = "ID")]
     id: String,
     /// Accepted: options of ps(1) have no meaning here
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "OPTIONS"
+    )]
     options: Vec<String>,
 }
 
@@ -35,26 +39,53 @@ impl Ps {
                 return Err(Error::NotRunning);
             }
             if self.format == "json" {
-                // What engines want: host pids, to look up in the host's /proc.
+                // What engines want: host pids, to look up in the host's /proc. Those that stand for processes inside: the
+                // monitor and the agents of exec.
                 let saved = &container.saved;
-                let mut pids = saved.cgroup.as_ref().map(|c| c.processes()).unwrap_or_default();
-                if pids.is_empty() {
-                    pids.push(saved.pid);
-                }
+                let mut pids = vec![saved.pid];
+                let others = saved.cgroup.as_ref().map(|c| c.processes());
+                pids.extend(
+                    others
+                        .into_iter()
+                        .flatten()
+                        .filter(|p| *p != saved.pid && is_outside(*p)),
+                );
                 print_json(&json!(pids))?;
                 return Ok(0);
             }
-            print(&format!("{:>7} {:>7} {:>6} {:>4} {:>9} CMD\n", "PID", "PPID", "UID", "NLWP", "TIME"))?;
+            print(&format!(
+                "{:>7} {:>7} {:>6} {:>4} {:>9} CMD\n",
+                "PID", "PPID", "UID", "NLWP", "TIME"
+            ))?;
             for p in inside(&container)? {
                 let seconds = p.cpu_ns / 1_000_000_000;
                 print(&format!(
                     "{:>7} {:>7} {:>6} {:>4} {:>6}:{:02} {}\n",
-                    p.pid, p.ppid, p.uid, p.threads, seconds / 60, seconds % 60, p.name
+                    p.pid,
+                    p.ppid,
+                    p.uid,
+                    p.threads,
+                    seconds / 60,
+                    seconds % 60,
+                    p.name
                 ))?;
             }
             Ok(0)
         })
     }
+}
+
+/// Whether a process is in the caller's pid namespace itself, not in one below.
+fn is_outside(pid: i32) -> bool {
+    let levels = |path: String| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let line = text
+            .lines()
+            .find_map(|l| l.strip_prefix("NSpid:").map(str::to_owned));
+        line.map(|l| l.split_whitespace().count())
+    };
+    levels(format!("/proc/{pid}/status"))
+        .is_some_and(|n| Some(n) == levels("/proc/self/status".into()))
 }
 
 /// The processes inside.

@@ -124,7 +124,9 @@ impl Global {
                 .create(true)
                 .append(true)
                 .open(path)
-                .map_err(|e| Error::Other(format!("cannot write the log {}: {e}", path.display())))?,
+                .map_err(|e| {
+                    Error::Other(format!("cannot write the log {}: {e}", path.display()))
+                })?,
         };
         logging::start_runtime(file, level, self.log_format, self.debug)
             .map_err(|e| Error::Other(format!("cannot log: {}", e.desc())))

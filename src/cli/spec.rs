@@ -30,10 +30,9 @@ impl Spec {
             let path = self.bundle.join("config.json");
             let file = OpenOptions::new().write(true).create_new(true).open(&path);
             let mut file = file.map_err(|e| match e.kind() {
-                std::io::ErrorKind::AlreadyExists => Error::Other(format!(
-                    "File {} exists. Remove it first",
-                    path.display()
-                )),
+                std::io::ErrorKind::AlreadyExists => {
+                    Error::Other(format!("File {} exists. Remove it first", path.display()))
+                }
                 _ => Error::Other(format!("cannot write {}: {e}", path.display())),
             })?;
             let text = format!("{:#}\n", template::document(ids));

@@ -6,9 +6,7 @@ use crate::sandbox::terminal::Terminal;
 use cofferdam_sentry::boot::fds;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::pty::openpty;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, socket,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -31,7 +29,8 @@ impl Console {
         let pty = openpty(None, None).map_err(at("cannot make a terminal"))?;
         let (master, slave) = (pty.master, pty.slave);
         for fd in [&master, &slave] {
-            fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(at("cannot make a terminal"))?;
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+                .map_err(at("cannot make a terminal"))?;
         }
         if rows > 0 && columns > 0 {
             sys::set_window_size(slave.as_fd(), rows, columns)
@@ -39,7 +38,6 @@ impl Console {
         }
         Ok(Console { master, slave })
     }
-
 }
 
 /// Sends a descriptor to a Unix socket.
@@ -87,7 +85,8 @@ impl Behind {
     pub fn reopen(&self) -> Result<OwnedFd> {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let path = format!("/proc/self/fd/{}", self.slave.as_raw_fd());
-        nix::fcntl::open(path.as_str(), flags, Mode::empty()).map_err(at("cannot open the terminal"))
+        nix::fcntl::open(path.as_str(), flags, Mode::empty())
+            .map_err(at("cannot open the terminal"))
     }
 
     /// Rows and columns; 0 if nobody has said.

@@ -159,7 +159,9 @@ fn create_in(
     undo.cgroup.clone_from(&cgroup);
     match (&cgroup, resources) {
         (Some(cgroup), Some(resources)) => cgroup.apply(resources)?,
-        (None, _) => notes.add("there is no control group for this container: its limits are not enforced by the host"),
+        (None, _) => notes.add(
+            "there is no control group for this container: its limits are not enforced by the host",
+        ),
         _ => {}
     }
 
@@ -167,7 +169,10 @@ fn create_in(
     let listener = store::listen(dir)?;
     let (ours, theirs) = monitor::handshake()?;
     let strace = settings.strace.as_ref().map(|path| {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path);
         file.map_err(at(format!("cannot write {}", path.display())))
     });
     let strace = strace.transpose()?;
@@ -176,8 +181,10 @@ fn create_in(
         Some(c) => (Some(c.master), Some(c.slave)),
         None => (None, None),
     };
+    let isolated = !runtime.rootless;
     let setup = Setup {
         parent: theirs,
+        isolated,
         listener,
         slave,
         preserve_fds: request.preserve_fds,
@@ -209,7 +216,12 @@ fn create_in(
             keep: runtime.log_fds.clone(),
         },
     };
-    let pid = fork::fork(move || Monitor::run(setup))?;
+    let flags = if isolated {
+        libc::CLONE_NEWPID | libc::CLONE_NEWNS
+    } else {
+        0
+    };
+    let pid = fork::fork(flags, move || Monitor::run(setup))?;
     undo.monitor = Some(pid);
     let mut talk = Talk {
         with: ours,
@@ -316,7 +328,8 @@ fn console(request: &Request, terminal: Option<(u16, u16)>) -> Result<Option<Con
             "cannot use console socket if the process has no terminal".into(),
         )),
         (Some(_), None) if !request.foreground => Err(Error::Other(
-            "cannot allocate tty if the container is detached without setting console socket".into(),
+            "cannot allocate tty if the container is detached without setting console socket"
+                .into(),
         )),
         (Some(size), _) => Console::open(size).map(Some),
     }
@@ -333,7 +346,10 @@ fn guest(
     let process = process.ok_or(Error::Other("the configuration has no process".into()))?;
     let linux = spec.linux().as_ref();
     let paths = |list: Option<&Vec<String>>| -> Vec<Vec<u8>> {
-        list.into_iter().flatten().map(|p| p.clone().into_bytes()).collect()
+        list.into_iter()
+            .flatten()
+            .map(|p| p.clone().into_bytes())
+            .collect()
     };
     let resources = linux.and_then(|l| l.resources().as_ref());
     let positive = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);

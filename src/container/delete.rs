@@ -38,7 +38,11 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
     }
     let saved = &container.saved;
     let state = start::state(&container, Status::Stopped);
-    let poststop = saved.spec.hooks().as_ref().and_then(|h| h.poststop().as_ref());
+    let poststop = saved
+        .spec
+        .hooks()
+        .as_ref()
+        .and_then(|h| h.poststop().as_ref());
     container.forget()?;
     // The specification: a failing poststop hook is logged, and the container is deleted all the same.
     if let Err(e) = hooks::run("poststop", poststop, &state, &saved.bundle) {

@@ -98,12 +98,15 @@ pub fn exec(container: &Container, request: &ExecRequest, p: &Process) -> Result
         config,
         keep: request.log_fds.clone(),
     };
-    let pid = fork::fork(move || agent.run())?;
+    let pid = fork::fork(0, move || agent.run())?;
     let failure = match ours.receive::<Outcome>()? {
         Some(Outcome { failed: None }) => None,
         Some(Outcome {
             failed: Some((status, sentence)),
-        }) => Some(cannot_start(&program, status, &sentence)),
+        }) => Some(format!(
+            "exec failed: {}",
+            cannot_start(&program, status, &sentence)
+        )),
         None => Some("the process that stands for it ended without a word".into()),
     };
     if let Some(sentence) = failure {
@@ -134,7 +137,8 @@ pub fn exec(container: &Container, request: &ExecRequest, p: &Process) -> Result
 /// # Errors
 /// The host has no memory.
 pub fn file_with(name: &str, text: &[u8]) -> Result<OwnedFd> {
-    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(at("cannot make a file in memory"))?;
+    let fd =
+        memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(at("cannot make a file in memory"))?;
     let mut file = File::from(fd);
     file.write_all(text)
         .map_err(at("cannot write a file in memory"))?;
@@ -155,6 +159,7 @@ impl Agent {
     /// Runs in a child of the verb; the process's exit status.
     fn run(self) -> u8 {
         crate::sandbox::logging::role("exec");
+        process::set_title(&self.config.argv);
         let verb = match self.verb.as_fd().try_clone_to_owned() {
             Ok(fd) => Connection::from_fd(fd),
             Err(_) => return crate::cli::FAILED,
@@ -189,7 +194,7 @@ impl Agent {
         keep.extend(&self.keep);
         process::close_all_but(&keep)?;
         if let Some(cgroup) = &self.cgroup {
-            cgroup.join(std::process::id().cast_signed())?;
+            cgroup.join_self()?;
         }
         let signals = Signals::block().map_err(at("cannot receive signals"))?;
         let mut files = match &terminal {

@@ -34,7 +34,10 @@ pub fn attend(child: Pid, master: Option<OwnedFd>) -> Result<u8> {
         output: true,
     };
     loop {
-        let mut fds = vec![(pidfd.as_fd(), PollFlags::POLLIN), (signals.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![
+            (pidfd.as_fd(), PollFlags::POLLIN),
+            (signals.as_fd(), PollFlags::POLLIN),
+        ];
         let in_fd = stdin();
         let (mut input_at, mut output_at) = (None, None);
         if let Some(master) = &master {
@@ -94,7 +97,9 @@ pub fn attend(child: Pid, master: Option<OwnedFd>) -> Result<u8> {
 pub fn status_of(child: Pid) -> Result<u8> {
     loop {
         match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, status)) => return Ok(u8::try_from(status & 0xff).unwrap_or(0)),
+            Ok(WaitStatus::Exited(_, status)) => {
+                return Ok(u8::try_from(status & 0xff).unwrap_or(0));
+            }
             Ok(WaitStatus::Signaled(_, signal, _)) => {
                 return Ok(128 + u8::try_from(signal as i32).unwrap_or(0));
             }
@@ -116,7 +121,9 @@ fn wait(fds: &[(BorrowedFd<'_>, PollFlags)]) -> Result<Vec<bool>> {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(e) => return Err(at("cannot wait for the container")(e.desc())),
     }
-    let ready = polled.iter().map(|fd| fd.revents().is_some_and(|r| !r.is_empty()));
+    let ready = polled
+        .iter()
+        .map(|fd| fd.revents().is_some_and(|r| !r.is_empty()));
     Ok(ready.collect())
 }
 

@@ -12,7 +12,12 @@ use std::time::{Duration, Instant};
 ///
 /// # Errors
 /// One could not be run, failed, or took too long; the sentence says which.
-pub fn run(kind: &str, hooks: Option<&Vec<Hook>>, state: &Value, dir: &std::path::Path) -> Result<()> {
+pub fn run(
+    kind: &str,
+    hooks: Option<&Vec<Hook>>,
+    state: &Value,
+    dir: &std::path::Path,
+) -> Result<()> {
     for (i, hook) in hooks.into_iter().flatten().enumerate() {
         run_one(hook, state, dir).map_err(|why| {
             Error::Other(format!(
@@ -66,7 +71,10 @@ fn run_one(hook: &Hook, state: &Value, dir: &std::path::Path) -> std::result::Re
         // What it said is an extra.
         let _ = stderr.take(4096).read_to_string(&mut said);
     }
-    Err(format!("{status}, stderr: {}", said.trim().replace('\n', " ")))
+    Err(format!(
+        "{status}, stderr: {}",
+        said.trim().replace('\n', " ")
+    ))
 }
 
 #[cfg(test)]
@@ -82,19 +90,37 @@ mod tests {
 
     fn outcome(script: &str, timeout: Option<i64>) -> Result<()> {
         let state = json!({"id": "x"});
-        run("createRuntime", Some(&hook(script, timeout)), &state, Path::new("/"))
+        run(
+            "createRuntime",
+            Some(&hook(script, timeout)),
+            &state,
+            Path::new("/"),
+        )
     }
 
     #[test]
     fn they_get_the_state_and_their_environment_alone() {
-        outcome(r#"read s; test "$s" = '{"id":"x"}' || test "$A" = b && test -z "$HOME""#, None).unwrap();
-        outcome(r#"read s; case $s in *'"id":"x"'*) exit 0;; esac; exit 1"#, None).unwrap();
+        outcome(
+            r#"read s; test "$s" = '{"id":"x"}' || test "$A" = b && test -z "$HOME""#,
+            None,
+        )
+        .unwrap();
+        outcome(
+            r#"read s; case $s in *'"id":"x"'*) exit 0;; esac; exit 1"#,
+            None,
+        )
+        .unwrap();
     }
 
     #[test]
     fn failures_and_timeouts_are_told() {
-        let e = outcome("echo oh no >&2; exit 3", None).unwrap_err().to_string();
-        assert!(e.contains("createRuntime") && e.contains("oh no") && e.contains('3'), "{e}");
+        let e = outcome("echo oh no >&2; exit 3", None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            e.contains("createRuntime") && e.contains("oh no") && e.contains('3'),
+            "{e}"
+        );
         let e = outcome("exec sleep 20", Some(1)).unwrap_err().to_string();
         assert!(e.contains("timed out after 1 seconds"), "{e}");
     }

@@ -87,7 +87,11 @@ mod tests {
 
     #[test]
     fn engines_find_their_words() {
-        let said = cannot_start(b"nope", 127, "nope: command not found in PATH of the sandbox");
+        let said = cannot_start(
+            b"nope",
+            127,
+            "nope: command not found in PATH of the sandbox",
+        );
         assert!(said.contains("exec: \"nope\": executable file not found in $PATH"));
         let said = cannot_start(b"/x", 127, "whatever");
         assert!(said.ends_with("stat /x: no such file or directory"));

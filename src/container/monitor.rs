@@ -1,6 +1,6 @@
 //! A container's monitor: the process that an engine knows as the container.
 //!
-//! Forked by `create` into a session (and network namespace) of its own; starts gofer and sentry, answers verbs on the
+//! Cloned by `create` into a session and pid, mount and network namespaces of its own (so that nothing survives it); starts gofer and sentry, answers verbs on the
 //! control socket, passes on signals and window sizes, and exits as the workload does.
 
 use super::cgroup::Cgroup;
@@ -16,6 +16,7 @@ use crate::sandbox::start::{Start, Started, start};
 use crate::sandbox::streams;
 use cofferdam_sentry::boot::control::{Event, Message};
 use cofferdam_sentry::kernel::ExitStatus;
+use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, accept4, socketpair};
@@ -42,6 +43,8 @@ pub enum Network {
 pub struct Setup {
     /// To `create`.
     pub parent: Connection,
+    /// It is init of its own pid namespace, and has its own mount namespace.
+    pub isolated: bool,
     /// The control socket.
     pub listener: OwnedFd,
     /// The terminal, if the program has one.
@@ -559,8 +562,18 @@ fn prepare(setup: &mut Setup, parent: i32) -> Result<(Plan, Option<Behind>)> {
     }
     process::close_all_but(&keep)?;
     if let Some(cgroup) = &setup.cgroup {
-        cgroup.join(std::process::id().cast_signed())?;
+        cgroup.join_self()?;
     }
+    if setup.isolated {
+        // Whoever enters these namespaces (podman top) is to find the container's processes and no others.
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)
+            .map_err(at("cannot detach from the host's mounts"))?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("proc"), "/proc", Some("proc"), flags, none)
+            .map_err(at("cannot mount /proc"))?;
+    }
+    process::set_title(&setup.start.guest.process.argv);
     if let Some(adjust) = setup.oom_score_adj {
         // Only the privileged may lower it; the rest is as it was.
         if let Err(e) = std::fs::write("/proc/self/oom_score_adj", adjust.to_string()) {
@@ -592,7 +605,9 @@ fn confine() -> Result<()> {
 }
 
 fn sys_dup(connection: &Connection) -> std::io::Result<Connection> {
-    Ok(Connection::from_fd(connection.as_fd().try_clone_to_owned()?))
+    Ok(Connection::from_fd(
+        connection.as_fd().try_clone_to_owned()?,
+    ))
 }
 
 fn own(fd: i32) -> std::io::Result<OwnedFd> {

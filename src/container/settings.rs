@@ -113,12 +113,23 @@ mod tests {
 
     #[test]
     fn annotations_need_permission() {
-        assert_eq!(annotated("other", "x", &[]).unwrap(), Settings { allow_annotations: vec![], ..Settings::default() });
+        assert_eq!(
+            annotated("other", "x", &[]).unwrap(),
+            Settings {
+                allow_annotations: vec![],
+                ..Settings::default()
+            }
+        );
         assert!(annotated("dev.cofferdam.overlay", "memory", &[]).is_err());
         let s = annotated("dev.cofferdam.overlay", "memory", &["overlay"]).unwrap();
         assert_eq!(s.overlay, Overlay::Memory);
         assert!(annotated("dev.cofferdam.overlay", "disk", &["overlay"]).is_err());
-        assert_eq!(annotated("dev.cofferdam.platform", "notify", &["platform"]).unwrap().platform, "notify");
+        assert_eq!(
+            annotated("dev.cofferdam.platform", "notify", &["platform"])
+                .unwrap()
+                .platform,
+            "notify"
+        );
     }
 
     #[test]

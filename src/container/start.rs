@@ -71,7 +71,11 @@ pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
 /// What `state` prints and hooks read.
 pub fn state(container: &Container, status: Status) -> Value {
     let saved = &container.saved;
-    let pid = if status == Status::Stopped { 0 } else { saved.pid };
+    let pid = if status == Status::Stopped {
+        0
+    } else {
+        saved.pid
+    };
     let mut value = json!({
         "ociVersion": oci::VERSION,
         "id": saved.id,

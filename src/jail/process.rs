@@ -93,6 +93,21 @@ pub fn become_root_of_namespace(may_drop_groups: bool) -> Result<()> {
     setresuid(uid, uid, uid).map_err(at("change its user"))
 }
 
+/// Makes this process look like the program that it stands for, in ps(1) and the like, as far as the host allows.
+pub fn set_title(argv: &[Vec<u8>]) {
+    let name = argv.first().map_or(&[][..], Vec::as_slice);
+    let name = name.rsplit(|b| *b == b'/').next().unwrap_or(name);
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // A name is a courtesy.
+        let _ = nix::sys::prctl::set_name(&name);
+    }
+    let line: Vec<u8> = argv
+        .iter()
+        .flat_map(|a| [a.as_slice(), b"\0"].concat())
+        .collect();
+    let _ = sys::set_command_line(line.leak());
+}
+
 /// Ends the process with all its threads at once, running nothing.
 pub fn exit_now(status: u8) -> ! {
     sys::exit_now(status)

@@ -205,6 +205,18 @@ pub fn set_window_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Resul
         .map(drop)
 }
 
+/// Shows other arguments in /proc/PID/cmdline (PR_SET_MM); needs CAP_SYS_RESOURCE.
+pub fn set_command_line(line: &'static [u8]) -> io::Result<()> {
+    let start = line.as_ptr() as libc::c_ulong;
+    let set = |what: libc::c_int, address: libc::c_ulong| {
+        // SAFETY: the kernel only notes the address, of memory that is never freed.
+        check(unsafe { libc::prctl(libc::PR_SET_MM, what, address, 0, 0) }.into())
+    };
+    // The kernel wants start <= end at each step; the old ones lie on the stack, above all other memory.
+    set(libc::PR_SET_MM_ARG_START, start)?;
+    set(libc::PR_SET_MM_ARG_END, start + line.len() as libc::c_ulong).map(drop)
+}
+
 /// A descriptor for a process (pidfd_open(2)).
 pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.

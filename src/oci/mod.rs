@@ -79,10 +79,16 @@ fn check(spec: &Spec) -> Result<()> {
     }
     for hook in all_hooks(spec) {
         if !hook.path().is_absolute() {
-            return invalid(format!("the hook {} must be an absolute path", hook.path().display()));
+            return invalid(format!(
+                "the hook {} must be an absolute path",
+                hook.path().display()
+            ));
         }
         if hook.timeout().is_some_and(|t| t <= 0) {
-            return invalid(format!("the timeout of hook {} must be positive", hook.path().display()));
+            return invalid(format!(
+                "the timeout of hook {} must be positive",
+                hook.path().display()
+            ));
         }
     }
     Ok(())
@@ -150,7 +156,9 @@ pub fn note_namespaces(spec: &Spec, notes: &mut Notes) {
     }
     for (typ, what) in [(T::Pid, "processes"), (T::Ipc, "System V IPC")] {
         if !all.iter().any(|n| n.typ() == typ) {
-            notes.add(format!("the host's {what} are not shared with the container"));
+            notes.add(format!(
+                "the host's {what} are not shared with the container"
+            ));
         }
     }
     if network(spec) != Network::Own {
@@ -169,10 +177,22 @@ pub fn note_rest(spec: &Spec, notes: &mut Notes) {
         (linux.time_offsets().is_some(), "time offsets"),
         (linux.net_devices().is_some(), "network devices"),
         (linux.memory_policy().is_some(), "the memory policy"),
-        (process.is_some_and(|p| p.selinux_label().is_some()), "the SELinux label"),
-        (process.is_some_and(|p| p.scheduler().is_some()), "the scheduler"),
-        (process.is_some_and(|p| p.io_priority().is_some()), "the I/O priority"),
-        (process.is_some_and(|p| p.exec_cpu_affinity().is_some()), "the CPU affinity of exec"),
+        (
+            process.is_some_and(|p| p.selinux_label().is_some()),
+            "the SELinux label",
+        ),
+        (
+            process.is_some_and(|p| p.scheduler().is_some()),
+            "the scheduler",
+        ),
+        (
+            process.is_some_and(|p| p.io_priority().is_some()),
+            "the I/O priority",
+        ),
+        (
+            process.is_some_and(|p| p.exec_cpu_affinity().is_some()),
+            "the CPU affinity of exec",
+        ),
     ] {
         if given {
             notes.add(format!("{what} of the configuration cannot be applied"));
@@ -184,7 +204,9 @@ pub fn note_rest(spec: &Spec, notes: &mut Notes) {
         );
     }
     for key in linux.sysctl().iter().flatten().map(|(k, _)| k) {
-        notes.add(format!("the sysctl {key} is not modelled; the sandbox has its own value"));
+        notes.add(format!(
+            "the sysctl {key} is not modelled; the sandbox has its own value"
+        ));
     }
 }
 

@@ -68,7 +68,11 @@ pub fn plan(spec: &Spec, bundle: &Path, terms: Terms, notes: &mut Notes) -> Resu
         planner.mount(mount, notes)?;
     }
     let linux = spec.linux().as_ref();
-    for device in linux.and_then(|l| l.devices().as_ref()).into_iter().flatten() {
+    for device in linux
+        .and_then(|l| l.devices().as_ref())
+        .into_iter()
+        .flatten()
+    {
         planner.device(device, notes);
     }
     Ok(Files {
@@ -128,8 +132,24 @@ const FLAGS: &[(&str, &str, MountFlags)] = &[
 
 /// Options without a meaning inside: there is nobody to propagate mounts to or from, and writes are never put off.
 const IDLE: &[&str] = &[
-    "defaults", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable", "async", "sync",
-    "dirsync", "mand", "nomand", "silent", "loud", "iversion", "noiversion", "lazytime", "nolazytime",
+    "defaults",
+    "private",
+    "rprivate",
+    "slave",
+    "rslave",
+    "unbindable",
+    "runbindable",
+    "async",
+    "sync",
+    "dirsync",
+    "mand",
+    "nomand",
+    "silent",
+    "loud",
+    "iversion",
+    "noiversion",
+    "lazytime",
+    "nolazytime",
 ];
 
 /// All options that are understood, for `features`.
@@ -199,7 +219,7 @@ impl Planner<'_> {
             }
         } else {
             match mount.typ().as_deref().unwrap_or("none") {
-                "tmpfs" if o.copy_up => MountSource::TmpfsCopy,
+                "tmpfs" if o.copy_up => MountSource::TmpfsCopy(tmpfs_options(&o.data)),
                 "tmpfs" => MountSource::Tmpfs(tmpfs_options(&o.data)),
                 "proc" => MountSource::Proc,
                 "sysfs" => MountSource::Sysfs,
@@ -344,9 +364,15 @@ mod tests {
         assert_eq!(o.data, ["mode=755", "size=64k"]);
         assert!(!o.bind);
         assert_eq!(notes.0.len(), 1);
-        let o = options(&mount(r#"{"destination":"/t","options":["rbind","ro"]}"#), &mut notes);
+        let o = options(
+            &mount(r#"{"destination":"/t","options":["rbind","ro"]}"#),
+            &mut notes,
+        );
         assert!(o.bind && o.flags == MountFlags::READONLY);
-        assert_eq!(tmpfs_options(&["context=x".into(), "size=1m".into()]), "size=1m");
+        assert_eq!(
+            tmpfs_options(&["context=x".into(), "size=1m".into()]),
+            "size=1m"
+        );
     }
 
     #[test]
@@ -357,16 +383,27 @@ mod tests {
                 r#"{{"ociVersion":"1.0.2","root":{{"path":"/"}},"linux":{{}},"mounts":[{mounts}]}}"#
             ))
             .unwrap();
-            let terms = Terms { overlay: false, overflow: false };
+            let terms = Terms {
+                overlay: false,
+                overflow: false,
+            };
             plan(&spec, &dir, terms, &mut Notes::default())
         };
-        let e = plan_of(r#"{"destination":"/x","type":"nfs"}"#).unwrap_err().to_string();
+        let e = plan_of(r#"{"destination":"/x","type":"nfs"}"#)
+            .unwrap_err()
+            .to_string();
         assert!(e.contains("nfs"), "{e}");
         let e = plan_of(r#"{"destination":"/x","type":"bind","source":"/no/such"}"#)
             .unwrap_err()
             .to_string();
-        assert!(e.contains("/no/such") && e.contains("no such file or directory"), "{e}");
+        assert!(
+            e.contains("/no/such") && e.contains("no such file or directory"),
+            "{e}"
+        );
         let files = plan_of(r#"{"destination":"/n","type":"bind","source":"/dev/null"}"#).unwrap();
-        assert_eq!(files.devices.first().map(|d| (d.major, d.minor)), Some((1, 3)));
+        assert_eq!(
+            files.devices.first().map(|d| (d.major, d.minor)),
+            Some((1, 3))
+        );
     }
 }

@@ -21,7 +21,10 @@ pub fn translate(
         return invalid("args must not be empty");
     }
     if !p.cwd().is_absolute() {
-        return invalid(format!("Cwd must be an absolute path: {}", p.cwd().display()));
+        return invalid(format!(
+            "Cwd must be an absolute path: {}",
+            p.cwd().display()
+        ));
     }
     let user = p.user();
     let mut limits = Vec::new();
@@ -115,7 +118,12 @@ mod tests {
         assert_eq!(c.effective, 0);
         // Every name that the specification knows is a capability of ours.
         for n in 0..=40 {
-            let name = Caps::from_bits(1 << n).unwrap().iter_names().next().unwrap().0;
+            let name = Caps::from_bits(1 << n)
+                .unwrap()
+                .iter_names()
+                .next()
+                .unwrap()
+                .0;
             let json = format!(r#"{{"bounding":["CAP_{name}"]}}"#);
             let c: LinuxCapabilities = serde_json::from_str(&json).unwrap();
             assert_eq!(caps(&c).bounding, 1 << n, "{name}");

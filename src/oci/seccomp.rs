@@ -39,9 +39,14 @@ type Rules = Vec<(Vec<LinuxSeccompArg>, u32)>;
 pub fn compile(profile: &LinuxSeccomp, notes: &mut Notes) -> Result<SeccompConfig> {
     let arch = profile.architectures();
     if arch.as_ref().is_some_and(|all| {
-        !all.is_empty() && !all.iter().any(|a| matches!(a, Arch::ScmpArchX86_64 | Arch::ScmpArchNative))
+        !all.is_empty()
+            && !all
+                .iter()
+                .any(|a| matches!(a, Arch::ScmpArchX86_64 | Arch::ScmpArchNative))
     }) {
-        return invalid("the seccomp profile is for other processors than this one (SCMP_ARCH_X86_64)");
+        return invalid(
+            "the seccomp profile is for other processors than this one (SCMP_ARCH_X86_64)",
+        );
     }
     let default = value(profile.default_action(), profile.default_errno_ret())?;
     let numbers: BTreeMap<&str, u32> = (0..MOST_CALLS)
@@ -222,8 +227,18 @@ fn condition(arg: &LinuxSeccompArg) -> Vec<(u16, u32, To, To)> {
         ]
     };
     match arg.op() {
-        Op::ScmpCmpEq => vec![load_high, (JEQ, high, Next, Fail), load_low, (JEQ, low, Pass, Fail)],
-        Op::ScmpCmpNe => vec![load_high, (JEQ, high, Next, Pass), load_low, (JEQ, low, Fail, Pass)],
+        Op::ScmpCmpEq => vec![
+            load_high,
+            (JEQ, high, Next, Fail),
+            load_low,
+            (JEQ, low, Pass, Fail),
+        ],
+        Op::ScmpCmpNe => vec![
+            load_high,
+            (JEQ, high, Next, Pass),
+            load_low,
+            (JEQ, low, Fail, Pass),
+        ],
         Op::ScmpCmpGt => ordered(Pass, Fail, (JGT, low, Pass, Fail)),
         Op::ScmpCmpGe => ordered(Pass, Fail, (JGE, low, Pass, Fail)),
         Op::ScmpCmpLt => ordered(Fail, Pass, (JGE, low, Fail, Pass)),
@@ -257,7 +272,11 @@ mod tests {
                 LD_ABS if k == 0 => a = nr,
                 LD_ABS => {
                     let arg = args[(k as usize - 16) / 8];
-                    a = if k % 8 == 4 { (arg >> 32) as u32 } else { arg as u32 };
+                    a = if k % 8 == 4 {
+                        (arg >> 32) as u32
+                    } else {
+                        arg as u32
+                    };
                 }
                 AND => a &= k,
                 JA => pc += k as usize,
@@ -301,7 +320,19 @@ mod tests {
 
     #[test]
     fn every_operator_on_both_halves() {
-        let values = [0u64, 1, 5, 6, 7, 1 << 32, (1 << 32) + 5, (1 << 32) + 6, (1 << 32) + 7, 2 << 32, u64::MAX];
+        let values = [
+            0u64,
+            1,
+            5,
+            6,
+            7,
+            1 << 32,
+            (1 << 32) + 5,
+            (1 << 32) + 6,
+            (1 << 32) + 7,
+            2 << 32,
+            u64::MAX,
+        ];
         let compare: [(&str, fn(u64, u64) -> bool); 6] = [
             ("EQ", |a, b| a == b),
             ("NE", |a, b| a != b),
@@ -317,8 +348,16 @@ mod tests {
                     "args":[{{"index":2,"value":{against},"op":"SCMP_CMP_{op}"}}]}}]}}"#
                 ));
                 for v in values {
-                    let want = if holds(v, against) { RET_ERRNO | 7 } else { RET_ALLOW };
-                    assert_eq!(run(&p, 0, [9, 9, v, 9, 9, 9]), want, "{op} {v:#x} {against:#x}");
+                    let want = if holds(v, against) {
+                        RET_ERRNO | 7
+                    } else {
+                        RET_ALLOW
+                    };
+                    assert_eq!(
+                        run(&p, 0, [9, 9, v, 9, 9, 9]),
+                        want,
+                        "{op} {v:#x} {against:#x}"
+                    );
                     assert_eq!(run(&p, 1, [9, 9, v, 9, 9, 9]), RET_ALLOW);
                 }
             }

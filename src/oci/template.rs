@@ -15,7 +15,13 @@ pub fn document(rootless: Option<(u32, u32)>) -> Value {
             "options": options,
         })
     };
-    let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    let mut pts = vec![
+        "nosuid",
+        "noexec",
+        "newinstance",
+        "ptmxmode=0666",
+        "mode=0620",
+    ];
     if rootless.is_none() {
         pts.push("gid=5");
     }
@@ -71,8 +77,7 @@ mod tests {
     #[test]
     fn the_template_is_a_valid_configuration() {
         for rootless in [None, Some((1000, 1000))] {
-            let spec: oci_spec::runtime::Spec =
-                serde_json::from_value(document(rootless)).unwrap();
+            let spec: oci_spec::runtime::Spec = serde_json::from_value(document(rootless)).unwrap();
             crate::oci::check(&spec).unwrap();
         }
     }

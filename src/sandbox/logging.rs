@@ -5,8 +5,8 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recvmsg, sen
 use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The role's name in its lines.

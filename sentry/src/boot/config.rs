@@ -165,8 +165,8 @@ pub enum MountSource {
     Export(u32),
     /// An empty tmpfs, with mount(2)'s options.
     Tmpfs(String),
-    /// A tmpfs that starts with what is at the mount point.
-    TmpfsCopy,
+    /// A tmpfs that starts with what is at the mount point, with mount(2)'s options.
+    TmpfsCopy(String),
     /// procfs of the sandbox.
     Proc,
     /// sysfs of the sandbox.

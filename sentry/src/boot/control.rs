@@ -172,11 +172,18 @@ impl Listener {
                 }
             }
             Message::Spawn(process) => {
-                let event = match self.spawn(process, files) {
-                    Ok(pid) => Event::Spawned(process, pid),
-                    Err(e) => Event::SpawnFailed(process, e.exit_status(), e.to_string()),
-                };
-                (self.boot.events)(event);
+                let boot = self.boot.clone();
+                kernel.on_worker(move || match spawn(&boot, process, files) {
+                    Ok(task) => {
+                        // First the word, then the deed: the end is told later than the start.
+                        (boot.events)(Event::Spawned(process, task.tid()));
+                        boot.kernel.start(task);
+                    }
+                    Err(e) => {
+                        let (status, sentence) = (e.exit_status(), e.to_string());
+                        (boot.events)(Event::SpawnFailed(process, status, sentence));
+                    }
+                });
             }
             Message::Processes(number) => {
                 if let Some(file) = files.into_iter().next() {
@@ -190,27 +197,30 @@ impl Listener {
             Message::Kill => {}
         }
     }
+}
 
-    fn spawn(&mut self, process: u32, files: Vec<OwnedFd>) -> Result<i32, super::BootError> {
-        let failed = |what: &str| super::BootError::Failed(what.into());
-        let mut files = files.into_iter();
-        let description = files
-            .next()
-            .ok_or(failed("no description of the process"))?;
-        let mut text = Vec::new();
-        let mut description = File::from(description);
-        description
-            .rewind()
-            .and_then(|()| description.read_to_end(&mut text))
-            .map_err(|e| failed(&format!("cannot read the process's description: {e}")))?;
-        let config: ProcessConfig = serde_json::from_slice(&text)
-            .map_err(|e| failed(&format!("the process's description is malformed: {e}")))?;
-        let (task, bridge) = self.boot.process_from(&config, files.collect(), None)?;
-        let pid = task.tid();
-        self.boot.watch(process, pid, bridge);
-        self.boot.kernel.start(task);
-        Ok(pid)
-    }
+/// Makes the process that a [`Message::Spawn`] describes; it does not run yet.
+fn spawn(
+    boot: &Arc<Boot>,
+    process: u32,
+    files: Vec<OwnedFd>,
+) -> Result<Arc<crate::kernel::Task>, super::BootError> {
+    let failed = |what: &str| super::BootError::Failed(what.into());
+    let mut files = files.into_iter();
+    let description = files
+        .next()
+        .ok_or(failed("no description of the process"))?;
+    let mut text = Vec::new();
+    let mut description = File::from(description);
+    description
+        .rewind()
+        .and_then(|()| description.read_to_end(&mut text))
+        .map_err(|e| failed(&format!("cannot read the process's description: {e}")))?;
+    let config: ProcessConfig = serde_json::from_slice(&text)
+        .map_err(|e| failed(&format!("the process's description is malformed: {e}")))?;
+    let (task, bridge) = boot.process_from(&config, files.collect(), None)?;
+    boot.watch(process, task.tid(), bridge);
+    Ok(task)
 }
 
 /// As kill(2) from outside of the sandbox; 0 and unknown numbers do nothing.

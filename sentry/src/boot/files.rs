@@ -91,9 +91,10 @@ impl Sources<'_> {
             MountSource::Tmpfs(options) => {
                 Tmpfs::superblock(&TmpfsOptions::parse(options.as_bytes())?)
             }
-            MountSource::TmpfsCopy => {
+            MountSource::TmpfsCopy(options) => {
+                let options = TmpfsOptions::parse(options.as_bytes())?;
                 let at = mount_point(fs, &m.target, true)?;
-                Overlay::superblock(at.inode().clone(), None)?
+                Overlay::superblock(at.inode().clone(), options.size)?
             }
             MountSource::Export(index) => self.served(*index, m.overlay)?,
             MountSource::Proc => crate::procfs::superblock(self.kernel),

@@ -57,6 +57,10 @@ pub struct Kernel {
     run_queue: Mutex<VecDeque<Arc<Task>>>,
     /// Length of `run_queue`.
     queued: AtomicUsize,
+    /// Work for a worker's thread: see [`Kernel::on_worker`].
+    errands: Mutex<VecDeque<Errand>>,
+    /// There may be some.
+    has_errands: AtomicBool,
     next_token: AtomicU64,
     memory_limit: AtomicU64,
     task_limit: AtomicU64,
@@ -93,6 +97,9 @@ impl MemoryInfo {
         self.total.saturating_sub(self.used)
     }
 }
+
+/// Called once by a worker.
+type Errand = Box<dyn FnOnce() + Send>;
 
 /// Called once with how a process ended.
 pub type EndWatcher = Box<dyn FnOnce(ExitStatus) + Send>;
@@ -210,6 +217,8 @@ impl Kernel {
             tree: Mutex::new(Rank::TASKS, tree::TaskTree::default()),
             run_queue: Mutex::new(Rank::RUN_QUEUE, VecDeque::new()),
             queued: AtomicUsize::new(0),
+            errands: Mutex::new(Rank::RUN_QUEUE, VecDeque::new()),
+            has_errands: AtomicBool::new(false),
             next_token: AtomicU64::new(1),
             memory_limit: AtomicU64::new(DEFAULT_MEMORY),
             task_limit: AtomicU64::new(PID_MAX as u64 / 2),

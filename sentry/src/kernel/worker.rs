@@ -95,6 +95,17 @@ impl Kernel {
         }
     }
 
+    /// Has a worker call `f` soon: only workers may ask the platform for new address spaces, since a tracer is a thread.
+    pub fn on_worker(&self, f: impl FnOnce() + Send + 'static) {
+        self.errands.lock().push_back(Box::new(f));
+        self.has_errands.store(true, Ordering::SeqCst);
+        self.platform.wake();
+    }
+
+    fn next_errand(&self) -> Option<super::Errand> {
+        self.errands.lock().pop_front()
+    }
+
     /// Takes events until init has exited. Called on each worker thread.
     ///
     /// # Errors
@@ -103,6 +114,11 @@ impl Kernel {
         IS_WORKER.set(true);
         let mut known = Known::default();
         while !self.stopping.load(Ordering::Relaxed) {
+            if self.has_errands.swap(false, Ordering::SeqCst) {
+                while let Some(f) = self.next_errand() {
+                    f();
+                }
+            }
             if let Some(task) = self.dequeue() {
                 task.run_state.store(PARKING, Ordering::SeqCst);
                 step(&task, None);

@@ -26,8 +26,10 @@ impl Hierarchy {
     /// Nothing is mounted.
     pub fn of_host() -> Result<Hierarchy> {
         let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-        Hierarchy::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")).ok_or(Error::Other(
-            "no control groups are mounted; mount version 2: mount -t cgroup2 none /sys/fs/cgroup".into(),
+        Hierarchy::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
+            .ok_or(Error::Other(
+            "no control groups are mounted; mount version 2: mount -t cgroup2 none /sys/fs/cgroup"
+                .into(),
         ))
     }
 
@@ -106,7 +108,10 @@ pub fn path_for(given: Option<&Path>, id: &str, systemd: bool) -> Result<String>
     if given.is_empty() {
         return Ok(id.to_owned());
     }
-    let parts: Vec<&str> = given.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
+    let parts: Vec<&str> = given
+        .split('/')
+        .filter(|p| !p.is_empty() && *p != ".")
+        .collect();
     if parts.contains(&"..") {
         return Err(Error::Other(format!(
             "cgroupsPath {given} must not contain '..'"
@@ -148,7 +153,9 @@ fn scope_path(given: &str, id: &str) -> Result<String> {
     let mut so_far = String::new();
     for part in stem.split('-').filter(|p| !p.is_empty()) {
         if part.contains('/') || part == ".." {
-            return Err(Error::Other(format!("cgroupsPath {given}: {slice} is not a slice")));
+            return Err(Error::Other(format!(
+                "cgroupsPath {given}: {slice} is not a slice"
+            )));
         }
         if !so_far.is_empty() {
             so_far.push('-');
@@ -191,7 +198,9 @@ pub fn inherit_cpuset(dir: &Path) -> std::io::Result<()> {
             let Ok(now) = fs::read_to_string(group.join(file)) else {
                 continue;
             };
-            let Some(parent) = group.parent() else { continue };
+            let Some(parent) = group.parent() else {
+                continue;
+            };
             if now.trim().is_empty()
                 && let Ok(value) = fs::read_to_string(parent.join(file))
             {
@@ -217,8 +226,14 @@ mod tests {
         let c = h.place("/docker/x");
         assert_eq!(c.version, Version::V1);
         assert_eq!(c.dirs.len(), 3);
-        assert_eq!(c.dirs["cpu"], Path::new("/sys/fs/cgroup/cpu,cpuacct/docker/x"));
-        assert_eq!(h.place("x").dirs["memory"], Path::new("/sys/fs/cgroup/memory/me/x"));
+        assert_eq!(
+            c.dirs["cpu"],
+            Path::new("/sys/fs/cgroup/cpu,cpuacct/docker/x")
+        );
+        assert_eq!(
+            h.place("x").dirs["memory"],
+            Path::new("/sys/fs/cgroup/memory/me/x")
+        );
     }
 
     #[test]
@@ -226,7 +241,10 @@ mod tests {
         let info = "31 30 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
         let h = Hierarchy::parse(info, "0::/user.slice/a\n").unwrap();
         assert_eq!(h.version, Version::V2);
-        assert_eq!(h.place("x").dirs[""], Path::new("/sys/fs/cgroup/user.slice/a/x"));
+        assert_eq!(
+            h.place("x").dirs[""],
+            Path::new("/sys/fs/cgroup/user.slice/a/x")
+        );
         assert_eq!(Hierarchy::parse("1 1 0:1 / / rw - ext4 x rw\n", ""), None);
     }
 
@@ -241,7 +259,10 @@ mod tests {
             scope_path("user-1000.slice:libpod:abc", "id").unwrap(),
             "/user.slice/user-1000.slice/libpod-abc.scope"
         );
-        assert_eq!(scope_path("", "id").unwrap(), "/system.slice/cofferdam-id.scope");
+        assert_eq!(
+            scope_path("", "id").unwrap(),
+            "/system.slice/cofferdam-id.scope"
+        );
         assert!(scope_path("/a/b", "id").is_err());
         assert!(scope_path("a/b.slice:p:n", "id").is_err());
     }

@@ -81,13 +81,13 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Puts a process in.
+    /// Puts the calling process in.
     ///
     /// # Errors
     /// The host refuses.
-    pub fn join(&self, pid: i32) -> Result<()> {
+    pub fn join_self(&self) -> Result<()> {
         for dir in self.dirs.values() {
-            write(&dir.join("cgroup.procs"), &pid.to_string())?;
+            write(&dir.join("cgroup.procs"), "0")?;
         }
         Ok(())
     }
@@ -133,7 +133,8 @@ impl Cgroup {
     /// Whether `pause` has stopped it.
     pub fn is_frozen(&self) -> bool {
         self.freezer().is_some_and(|(file, frozen, _)| {
-            fs::read_to_string(file).is_ok_and(|s| matches!(s.trim(), s if s == frozen || s == "FREEZING"))
+            fs::read_to_string(file)
+                .is_ok_and(|s| matches!(s.trim(), s if s == frozen || s == "FREEZING"))
         })
     }
 

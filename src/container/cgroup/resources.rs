@@ -149,7 +149,9 @@ fn cpu(version: Version, c: &LinuxCpu, out: &mut Vec<Setting>) {
                 out.push(must("cpu", "cpu.weight", weight));
             }
             if quota.is_some() || period.is_some() {
-                let quota = quota.filter(|q| *q > 0).map_or("max".into(), |q| q.to_string());
+                let quota = quota
+                    .filter(|q| *q > 0)
+                    .map_or("max".into(), |q| q.to_string());
                 let value = format!("{quota} {}", period.unwrap_or(100_000));
                 out.push(must("cpu", "cpu.max", value));
             }
@@ -247,7 +249,10 @@ mod tests {
             ]
         );
         assert_eq!(
-            lines(Version::V2, r#"{"memory":{"limit":-1,"swap":-1},"pids":{"limit":-1}}"#),
+            lines(
+                Version::V2,
+                r#"{"memory":{"limit":-1,"swap":-1},"pids":{"limit":-1}}"#
+            ),
             ["memory.swap.max=max", "memory.max=max", "pids.max=max"]
         );
     }

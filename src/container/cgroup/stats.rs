@@ -42,7 +42,8 @@ impl Cgroup {
     /// Reads.
     pub fn stats(&self) -> Stats {
         let file = |controller: &str, name: &str| {
-            self.dir(controller).map_or(Default::default(), |d| d.join(name))
+            self.dir(controller)
+                .map_or(Default::default(), |d| d.join(name))
         };
         match self.version {
             Version::V1 => {
