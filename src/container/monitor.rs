@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 /// How long init may take to end by itself after SIGKILL.
 const LAST_BREATH: Duration = Duration::from_secs(5);
 
+/// How long those who stand for other processes may take to end before the container does.
+const AGENTS_FIRST: Duration = Duration::from_millis(500);
+
 /// The network namespace to be in, where the engine finds and equips it.
 #[derive(Debug)]
 pub enum Network {
@@ -530,14 +533,23 @@ impl Monitor {
 
     /// Ends what still runs. Everything that stands for a process outside learns that it was killed.
     fn finish(mut self, status: u8) -> u8 {
-        self.children.end();
-        for client in self.clients.drain(..) {
-            if client.runs {
-                let killed = Reply::Ended { status: 128 + 9 };
-                // A client that is gone needs no answer.
-                let _ = client.connection.send(&killed, &[]);
-            }
+        let deadline = Instant::now() + AGENTS_FIRST;
+        self.clients.retain(|c| c.runs);
+        for client in &self.clients {
+            let killed = Reply::Ended { status: 128 + 9 };
+            // A client that is gone needs no answer.
+            let _ = client.connection.send(&killed, &[]);
         }
+        // Natively the kernel kills what else runs before init's own end is seen: engines hear of execs first.
+        for client in &self.clients {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(client.connection.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(
+                &mut fds,
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO),
+            );
+        }
+        self.children.end();
         status
     }
 }

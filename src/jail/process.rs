@@ -105,7 +105,10 @@ pub fn set_title(argv: &[Vec<u8>]) {
         .iter()
         .flat_map(|a| [a.as_slice(), b"\0"].concat())
         .collect();
-    let _ = sys::set_command_line(line.leak());
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    if let Err(e) = sys::set_command_line(&stat, line.leak()) {
+        log::debug!("the command line in /proc stays: {e}");
+    }
 }
 
 /// Ends the process with all its threads at once, running nothing.

@@ -205,16 +205,72 @@ pub fn set_window_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Resul
         .map(drop)
 }
 
-/// Shows other arguments in /proc/PID/cmdline (PR_SET_MM); needs CAP_SYS_RESOURCE.
-pub fn set_command_line(line: &'static [u8]) -> io::Result<()> {
-    let start = line.as_ptr() as libc::c_ulong;
-    let set = |what: libc::c_int, address: libc::c_ulong| {
-        // SAFETY: the kernel only notes the address, of memory that is never freed.
-        check(unsafe { libc::prctl(libc::PR_SET_MM, what, address, 0, 0) }.into())
+/// prctl_mm_map of linux/prctl.h.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct MmMap {
+    start_code: u64,
+    end_code: u64,
+    start_data: u64,
+    end_data: u64,
+    start_brk: u64,
+    brk: u64,
+    start_stack: u64,
+    arg_start: u64,
+    arg_end: u64,
+    env_start: u64,
+    env_end: u64,
+    auxv: u64,
+    auxv_size: u32,
+    exe_fd: u32,
+}
+
+/// Shows other arguments in /proc/PID/cmdline (PR_SET_MM_MAP, which unlike its siblings needs no capability): all else is
+/// as `stat`, this process's /proc/self/stat, says.
+pub fn set_command_line(stat: &str, line: &'static [u8]) -> io::Result<()> {
+    let bad = || io::Error::from_raw_os_error(libc::EINVAL);
+    let (_, fields) = stat.rsplit_once(')').ok_or_else(bad)?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    // As proc_pid_stat(5) numbers them; the first of these is the third.
+    let field = |n: usize| {
+        fields
+            .get(n - 3)
+            .and_then(|f| f.parse::<u64>().ok())
+            .ok_or_else(bad)
     };
-    // The kernel wants start <= end at each step; the old ones lie on the stack, above all other memory.
-    set(libc::PR_SET_MM_ARG_START, start)?;
-    set(libc::PR_SET_MM_ARG_END, start + line.len() as libc::c_ulong).map(drop)
+    let start = line.as_ptr() as u64;
+    // SAFETY: asks for the current break.
+    let brk = unsafe { libc::sbrk(0) } as u64;
+    let map = MmMap {
+        start_code: field(26)?,
+        end_code: field(27)?,
+        start_stack: field(28)?,
+        start_data: field(45)?,
+        end_data: field(46)?,
+        start_brk: field(47)?,
+        brk,
+        arg_start: start,
+        arg_end: start + line.len() as u64,
+        env_start: field(50)?,
+        env_end: field(51)?,
+        exe_fd: u32::MAX,
+        ..MmMap::default()
+    };
+    // SAFETY: the kernel reads a prctl_mm_map of this size and notes addresses of this process's: its own ones, and one
+    // of memory that is never freed.
+    check(
+        unsafe {
+            libc::prctl(
+                libc::PR_SET_MM,
+                libc::c_long::from(libc::PR_SET_MM_MAP),
+                &raw const map,
+                size_of::<MmMap>(),
+                0_u64,
+            )
+        }
+        .into(),
+    )
+    .map(drop)
 }
 
 /// A descriptor for a process (pidfd_open(2)).
