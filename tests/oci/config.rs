@@ -1,0 +1,249 @@
+//! What config.json asks for.
+
+use super::bundle::{Bundle, bundle, reap};
+use serde_json::json;
+
+/// Standard output of a run that must succeed.
+fn out(b: &Bundle) -> String {
+    let o = b.run();
+    assert_eq!(o.status, 0, "{o:?}");
+    o.stdout
+}
+
+#[test]
+fn process_settings() {
+    let Some(mut b) = bundle(
+        "id -u; id -g; id -G; pwd; echo $A:$HOME; ulimit -n; ulimit -Hn; grep -E 'Cap(Eff|Bnd)|NoNew' /proc/self/status; hostname; cat /proc/sys/kernel/domainname; cat /proc/self/oom_score_adj; umask",
+    ) else {
+        return;
+    };
+    b.config["process"]["user"] =
+        json!({"uid": 7, "gid": 8, "additionalGids": [9, 10], "umask": 63});
+    b.config["process"]["cwd"] = json!("/made/for/it");
+    b.config["process"]["env"] = json!(["PATH=/bin", "A=b"]);
+    b.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]);
+    b.config["process"]["capabilities"] =
+        json!({"bounding": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]});
+    b.config["process"]["oomScoreAdj"] = json!(123);
+    b.config["hostname"] = json!("named");
+    b.config["domainname"] = json!("domain");
+    let said = out(&b);
+    assert_eq!(
+        said,
+        "7\n8\n8 9 10\n/made/for/it\nb:/home/bob\n100\n200\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000001\nNoNewPrivs:\t1\nnamed\ndomain\n123\n0077\n"
+    );
+}
+
+#[test]
+fn writes_reach_the_root_unless_it_is_read_only_or_in_memory() {
+    let Some(mut b) = bundle("echo x > /new; chown 5:6 /new; chmod 4755 /new; rm /etc/passwd")
+    else {
+        return;
+    };
+    out(&b);
+    let new = std::fs::metadata(b.dir.join("rootfs/new")).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!((new.uid(), new.gid(), new.mode() & 0o7777), (5, 6, 0o4755));
+    assert!(!b.dir.join("rootfs/etc/passwd").exists());
+    b.config["process"]["args"] = json!(["sh", "-c", "echo y > /second; cat /second"]);
+    let o = super::common::run(
+        b.command(&["--overlay", "memory", "run", &b.id]),
+        b"",
+        super::bundle::LIMIT,
+    );
+    assert!(o.status == 0 || !b.dir.join("rootfs/second").exists());
+    b.save();
+    let o = super::common::run(
+        b.command(&["--overlay", "memory", "run", &b.id]),
+        b"",
+        super::bundle::LIMIT,
+    );
+    assert_eq!((o.status, o.stdout.as_str()), (0, "y\n"), "{o:?}");
+    assert!(!b.dir.join("rootfs/second").exists());
+    b.config["root"]["readonly"] = json!(true);
+    let o = b.run();
+    assert!(
+        o.status != 0 && o.stderr.contains("Read-only file system"),
+        "{o:?}"
+    );
+}
+
+#[test]
+fn mounts() {
+    let Some(mut b) = bundle(
+        "echo in > /v/new; cat /v/old; echo x 2>/dev/null > /ro/new; echo $?; cat /file; dd if=/dev/zero of=/t/big bs=1024k count=2 2>/dev/null; echo $?; stat -c %a /t; grep -c . /proc/self/mountinfo > /dev/null && ls /sys > /dev/null && echo fine; grep ' /t ' /proc/mounts",
+    ) else {
+        return;
+    };
+    for d in ["vol", "ro"] {
+        std::fs::create_dir(b.dir.join(d)).unwrap();
+        std::fs::write(b.dir.join(d).join("old"), "old\n").unwrap();
+    }
+    b.mount(
+        json!({"destination": "/v", "type": "bind", "source": "vol", "options": ["rbind", "rw"]}),
+    );
+    b.mount(
+        json!({"destination": "/ro", "type": "bind", "source": "ro", "options": ["bind", "ro"]}),
+    );
+    b.mount(json!({"destination": "/file", "type": "bind", "source": "vol/old", "options": ["bind", "ro"]}));
+    b.mount(json!({"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noexec", "size=1m", "mode=750"]}));
+    let said = out(&b);
+    assert!(
+        said.starts_with("old\n1\nold\n1\n750\nfine\ntmpfs /t tmpfs rw,nosuid,noexec"),
+        "{said}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(b.dir.join("vol/new")).unwrap(),
+        "in\n"
+    );
+}
+
+#[test]
+fn paths_are_hidden_and_write_protected() {
+    let Some(mut b) = bundle(
+        "cat /etc/passwd | wc -c; ls /tmp | wc -l; echo x 2>/dev/null > /keep/y; echo $?; echo x > /y; ls -l /dev/extra; cat /keep/f",
+    ) else {
+        return;
+    };
+    std::fs::write(b.dir.join("rootfs/tmp/secret"), "").unwrap();
+    std::fs::create_dir(b.dir.join("rootfs/keep")).unwrap();
+    std::fs::write(b.dir.join("rootfs/keep/f"), "kept\n").unwrap();
+    b.config["linux"]["maskedPaths"] = json!(["/etc/passwd", "/tmp", "/no/such/path"]);
+    b.config["linux"]["readonlyPaths"] = json!(["/keep", "/no/such/path"]);
+    b.config["linux"]["devices"] = json!([{"path": "/dev/extra", "type": "c", "major": 1, "minor": 3, "fileMode": 384, "uid": 3, "gid": 4}]);
+    let said = out(&b);
+    assert!(said.starts_with("0\n0\n1\ncrw-------"), "{said}");
+    assert!(said.ends_with("kept\n"), "{said}");
+}
+
+#[test]
+fn seccomp_profiles_are_enforced_inside() {
+    let Some(mut b) = bundle(
+        "mkdir /made 2>/dev/null; echo $?; grep Seccomp: /proc/self/status; touch /touched; echo $?",
+    ) else {
+        return;
+    };
+    b.config["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
+    });
+    assert_eq!(out(&b), "1\nSeccomp:\t2\n0\n");
+    assert!(!b.dir.join("rootfs/made").exists());
+    b.config["linux"]["seccomp"]["syscalls"][0]["action"] = json!("SCMP_ACT_KILL_PROCESS");
+    b.config["process"]["args"] = json!(["mkdir", "/made"]);
+    assert_eq!(b.run().status, 128 + 31);
+    b.config["linux"]["seccomp"]["syscalls"][0]["action"] = json!("SCMP_ACT_NOTIFY");
+    let o = b.run();
+    assert!(
+        o.status == 1 && o.stderr.contains("SCMP_ACT_NOTIFY"),
+        "{o:?}"
+    );
+}
+
+#[test]
+fn limits_are_kept_inside() {
+    let Some(mut b) = bundle(
+        "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max; i=0; while test $i -lt 40; do sleep 5 & i=$((i+1)); done 2>&1; wait",
+    ) else {
+        return;
+    };
+    b.config["linux"]["resources"] = json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 20}});
+    let o = b.run();
+    assert!(o.stdout.starts_with("67108864\n20\n"), "{o:?}");
+    assert!(
+        o.stdout.contains("can't fork") || o.stderr.contains("can't fork"),
+        "{o:?}"
+    );
+}
+
+#[test]
+fn hooks_run_in_their_order_with_the_state() {
+    let Some(mut b) = bundle("exit 0") else {
+        return;
+    };
+    let file = b.dir.join("hooks");
+    let hook = |kind: &str| {
+        let script = format!(
+            "read -r state; echo \"{kind} $state\" >> {}",
+            file.display()
+        );
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 10}])
+    };
+    b.config["annotations"] = json!({"an": "notation"});
+    b.config["hooks"] = json!({});
+    for kind in [
+        "prestart",
+        "createRuntime",
+        "createContainer",
+        "startContainer",
+        "poststart",
+        "poststop",
+    ] {
+        b.config["hooks"][kind] = hook(kind);
+    }
+    let pid = b.create();
+    let kinds = || -> Vec<(String, serde_json::Value)> {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let line = |l: &str| {
+            let (kind, state) = l.split_once(' ').unwrap();
+            (kind.to_owned(), serde_json::from_str(state).unwrap())
+        };
+        text.lines().map(line).collect()
+    };
+    let names = |all: &[(String, serde_json::Value)]| {
+        all.iter().map(|(k, _)| k.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&kinds()),
+        ["prestart", "createRuntime", "createContainer"]
+    );
+    b.ok(&["start"], &[]);
+    reap(pid);
+    b.ok(&["delete"], &[]);
+    let all = kinds();
+    assert_eq!(
+        names(&all[3..]),
+        ["startContainer", "poststart", "poststop"]
+    );
+    for (kind, state) in &all {
+        assert_eq!(state["id"], b.id.as_str(), "{kind}");
+        assert_eq!(state["annotations"]["an"], "notation");
+    }
+    assert_eq!(all[0].1["pid"], pid.as_raw());
+    assert_eq!(all[0].1["status"], "creating");
+    assert_eq!(all[5].1["status"], "stopped");
+    b.config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]});
+    let o = b.call(&["create", &b.id]);
+    assert!(
+        o.status == 1 && o.stderr.contains("createRuntime hook /bin/false"),
+        "{o:?}"
+    );
+    assert!(b.call(&["state", &b.id]).stderr.contains("does not exist"));
+}
+
+#[test]
+fn the_network_is_an_unplugged_cable() {
+    let Some(b) =
+        bundle("cat /proc/net/dev | wc -l; ls /sys/class/net; ls /proc/1/root/etc | head -1")
+    else {
+        return;
+    };
+    let said = out(&b);
+    assert!(said.starts_with("3\nlo\n"), "{said}");
+}
+
+#[test]
+fn what_is_ignored_is_said_once() {
+    let Some(mut b) = bundle("true") else { return };
+    b.config["linux"]["sysctl"] = json!({"net.core.somaxconn": "9"});
+    b.config["process"]["apparmorProfile"] = json!("docker-default");
+    out(&b);
+    let log = b.log();
+    for words in ["net.core.somaxconn", "AppArmor"] {
+        let lines = log
+            .iter()
+            .filter(|l| l["msg"].as_str().unwrap().contains(words));
+        assert_eq!(lines.count(), 1, "{words}: {log:?}");
+    }
+    assert!(log.iter().all(|l| l["level"] == "warning"), "{log:?}");
+}

@@ -1,0 +1,243 @@
+//! Further processes, and terminals.
+
+use super::bundle::{Bundle, bundle, eventually, reap, signal};
+use super::common::run;
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::process::Stdio;
+
+fn running() -> Option<Bundle> {
+    let b = bundle("echo up; while :; do sleep 0.05; done")?;
+    b.start();
+    b.await_output("up");
+    Some(b)
+}
+
+#[test]
+fn a_second_process_has_streams_and_status_of_its_own() {
+    let Some(b) = running() else { return };
+    let o = run(
+        b.command(&[
+            "exec",
+            "--env",
+            "A=b",
+            "--cwd",
+            "/etc",
+            "--user",
+            "7:8",
+            "-g",
+            "9",
+            &b.id,
+            "sh",
+            "-c",
+            "cat; id; pwd; echo $A >&2; exit 5",
+        ]),
+        b"input\n",
+        super::bundle::LIMIT,
+    );
+    assert_eq!(o.status, 5, "{o:?}");
+    assert!(o.stdout.starts_with("input\nuid=7(bob) gid=8"), "{o:?}");
+    assert!(
+        o.stdout.contains("9") && o.stdout.ends_with("/etc\n"),
+        "{o:?}"
+    );
+    assert_eq!(o.stderr, "b\n");
+    let o = b.call(&["exec", &b.id, "nope"]);
+    assert!(
+        o.status == 1
+            && o.stderr
+                .contains("exec: \"nope\": executable file not found in $PATH"),
+        "{o:?}"
+    );
+    let o = b.call(&["exec", &b.id, "sh", "-c", "kill -TERM $$"]);
+    assert_eq!(o.status, 128 + 15, "{o:?}");
+}
+
+#[test]
+fn a_detached_process_is_a_process_of_the_host() {
+    let Some(b) = running() else { return };
+    let script = "trap 'echo usr1; exit 6' USR1; echo ready; while :; do sleep 0.02; done";
+    std::fs::write(
+        b.dir.join("process.json"),
+        json!({"args": ["sh", "-c", script], "env": ["PATH=/bin"], "cwd": "/", "user": {"uid": 0, "gid": 0}}).to_string(),
+    )
+    .unwrap();
+    let exec = || {
+        let out = File::create(b.dir.join("exec-out")).unwrap();
+        let mut c = b.command(&[
+            "exec",
+            "--detach",
+            "--pid-file",
+            "exec-pid",
+            "--process",
+            "process.json",
+            &b.id,
+        ]);
+        assert!(
+            c.stdin(Stdio::null())
+                .stdout(out)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let said = || std::fs::read_to_string(b.dir.join("exec-out")).unwrap();
+        eventually("ready", || said().contains("ready"));
+        b.pid_file("exec-pid")
+    };
+    let pid = exec();
+    signal(pid, Signal::SIGUSR1);
+    assert_eq!(reap(pid), 6, "its signals and status");
+    let pid = exec();
+    signal(pid, Signal::SIGKILL);
+    assert_eq!(reap(pid), 128 + 9);
+    let shells = || {
+        b.ok(&["ps"], &[])
+            .lines()
+            .filter(|l| l.ends_with(" sh"))
+            .count()
+    };
+    eventually("the process dies with the one that stands for it", || {
+        shells() == 1
+    });
+    let pid = exec();
+    b.ok(&["kill"], &["KILL"]);
+    assert_eq!(reap(pid), 128 + 9, "with the container goes the process");
+    let o = b.call(&["exec", &b.id, "true"]);
+    assert!(
+        o.status == 1 && o.stderr.contains("cannot exec in a stopped container"),
+        "{o:?}"
+    );
+}
+
+/// Listens at a console socket; the master that comes.
+fn receive_master(listener: &UnixListener) -> OwnedFd {
+    let (socket, _) = listener.accept().unwrap();
+    let mut buf = [0; 100];
+    let mut space = nix::cmsg_space!([i32; 1]);
+    let mut iov = [std::io::IoSliceMut::new(&mut buf)];
+    let flags = nix::sys::socket::MsgFlags::MSG_CMSG_CLOEXEC;
+    use std::os::fd::{AsRawFd, FromRawFd};
+    let message =
+        nix::sys::socket::recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)
+            .unwrap();
+    for c in message.cmsgs().unwrap() {
+        if let nix::sys::socket::ControlMessageOwned::ScmRights(fds) = c {
+            #[allow(unsafe_code)]
+            // SAFETY: the kernel has just made it for this process.
+            return unsafe { OwnedFd::from_raw_fd(fds[0]) };
+        }
+    }
+    panic!("no descriptor came");
+}
+
+fn set_size(master: &OwnedFd, rows: u16, columns: u16) {
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    use std::os::fd::AsRawFd;
+    #[allow(unsafe_code)]
+    // SAFETY: the request reads a winsize.
+    let r = unsafe {
+        libc::ioctl(
+            master.as_fd().as_raw_fd(),
+            libc::TIOCSWINSZ,
+            &raw const size,
+        )
+    };
+    assert_eq!(r, 0);
+}
+
+/// Reads from a terminal until this text has come.
+fn read_until(master: &mut File, text: &str) {
+    let mut all = String::new();
+    let mut buf = [0; 1000];
+    while !all.contains(text) {
+        match master.read(&mut buf) {
+            Ok(n) if n > 0 => all.push_str(&String::from_utf8_lossy(&buf[..n])),
+            _ => panic!("{text} never came: {all}"),
+        }
+    }
+}
+
+const TERMINAL: &str = "stty size; tty; trap 'stty size' WINCH; echo ready; while read l; do echo \"<$l>\"; test \"$l\" = end && exit 5; done";
+
+#[test]
+fn a_terminal_goes_to_the_console_socket() {
+    let Some(mut b) = bundle(TERMINAL) else {
+        return;
+    };
+    b.config["process"]["terminal"] = json!(true);
+    b.config["process"]["consoleSize"] = json!({"height": 30, "width": 100});
+    let listener = UnixListener::bind(b.dir.join("console")).unwrap();
+    let pid = b.create_with(&["--console-socket", "console"]);
+    let master = receive_master(&listener);
+    let mut terminal = File::from(master.try_clone().unwrap());
+    b.ok(&["start"], &[]);
+    read_until(&mut terminal, "30 100\r\n");
+    read_until(&mut terminal, "ready\r\n");
+    set_size(&master, 40, 120);
+    // A shell's read is not interrupted by its traps; a line lets it look.
+    terminal.write_all(b"hello\n").unwrap();
+    read_until(&mut terminal, "40 120\r\n");
+    terminal.write_all(b"end\n").unwrap();
+    read_until(&mut terminal, "<end>\r\n");
+    assert_eq!(reap(pid), 5);
+}
+
+#[test]
+fn exec_has_a_terminal_too() {
+    let Some(b) = running() else { return };
+    let listener = UnixListener::bind(b.dir.join("console")).unwrap();
+    std::fs::write(
+        b.dir.join("process.json"),
+        json!({"args": ["sh", "-c", TERMINAL], "env": ["PATH=/bin"], "cwd": "/", "terminal": true, "user": {"uid": 0, "gid": 0}}).to_string(),
+    )
+    .unwrap();
+    let mut c = b.command(&[
+        "exec",
+        "--detach",
+        "--pid-file",
+        "exec-pid",
+        "--console-socket",
+        "console",
+        "--process",
+        "process.json",
+        &b.id,
+    ]);
+    assert!(c.stdin(Stdio::null()).status().unwrap().success());
+    let master = receive_master(&listener);
+    let mut terminal = File::from(master.try_clone().unwrap());
+    read_until(&mut terminal, "ready\r\n");
+    set_size(&master, 50, 130);
+    terminal.write_all(b"hello\n").unwrap();
+    read_until(&mut terminal, "50 130\r\n");
+    terminal.write_all(b"end\n").unwrap();
+    read_until(&mut terminal, "<end>\r\n");
+    assert_eq!(reap(b.pid_file("exec-pid")), 5);
+}
+
+#[test]
+fn descriptors_are_preserved_on_demand() {
+    let Some(b) = bundle("ls /proc/self/fd | wc -l; read l <&3 && echo \"got $l\"") else {
+        return;
+    };
+    b.save();
+    std::fs::write(b.dir.join("input"), "three\n").unwrap();
+    // A shell to open descriptor 3.
+    let line = format!(
+        "exec {} --root state run --preserve-fds 1 {} 3<input",
+        super::common::COFFERDAM,
+        b.id
+    );
+    let mut c = std::process::Command::new("sh");
+    c.args(["-c", &line]).current_dir(&b.dir);
+    let o = run(c, b"", super::bundle::LIMIT);
+    assert!(o.stdout.contains("got three"), "{o:?}");
+}
