@@ -5,12 +5,12 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recvmsg, sen
 use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The role's name in its lines.
-static ROLE: OnceLock<&'static str> = OnceLock::new();
+static ROLE: Mutex<Option<&'static str>> = Mutex::new(None);
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -42,7 +42,7 @@ impl Log for FileLog {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let role = ROLE.get().copied();
+        let role = ROLE.lock().ok().and_then(|r| *r);
         if self.quiet && !matches!(role, None | Some("monitor")) {
             return;
         }
@@ -212,7 +212,9 @@ fn descriptors(file: &File, turn: &(OwnedFd, OwnedFd)) -> Vec<RawFd> {
     ]
 }
 
-/// Names this process in its lines from here on. Called once in a child.
+/// Names this process in its lines from here on. Called at the start of a child.
 pub fn role(name: &'static str) {
-    let _ = ROLE.set(name);
+    if let Ok(mut role) = ROLE.lock() {
+        *role = Some(name);
+    }
 }

@@ -40,6 +40,12 @@ fn writes_reach_the_root_unless_it_is_read_only_or_in_memory() {
     else {
         return;
     };
+    b.config["process"]["capabilities"]["effective"] =
+        json!(["CAP_CHOWN", "CAP_FOWNER", "CAP_FSETID"]);
+    for set in ["bounding", "permitted"] {
+        b.config["process"]["capabilities"][set] =
+            b.config["process"]["capabilities"]["effective"].clone();
+    }
     out(&b);
     let new = std::fs::metadata(b.dir.join("rootfs/new")).unwrap();
     use std::os::unix::fs::MetadataExt;

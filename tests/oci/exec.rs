@@ -166,7 +166,7 @@ fn read_until(master: &mut File, text: &str) {
     }
 }
 
-const TERMINAL: &str = "stty size; tty; trap 'stty size' WINCH; echo ready; while read l; do echo \"<$l>\"; test \"$l\" = end && exit 5; done";
+const TERMINAL: &str = "stty size; tty; trap 'stty size' WINCH; echo ready; while :; do read l || continue; echo \"<$l>\"; test \"$l\" = end && exit 5; done";
 
 #[test]
 fn a_terminal_goes_to_the_console_socket() {

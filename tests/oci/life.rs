@@ -14,8 +14,8 @@ fn run_passes_output_and_status_on() {
         (o.status, o.stdout.as_str(), o.stderr.as_str()),
         (7, "out\n", "err\n")
     );
-    assert_eq!(b.call(&["state", &b.id]).status, 1, "run deletes");
     assert!(b.log().is_empty(), "{:?}", b.log());
+    assert_eq!(b.call(&["state", &b.id]).status, 1, "run deletes");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{Live, info, stat};
 use crate::abi::Result;
+use crate::kernel::seccomp;
 use crate::vfs::Caller;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -122,9 +123,13 @@ pub(super) fn status(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
         .as_ref()
         .map_or(0, |t| t.sched.affinity.load(Ordering::Relaxed));
     let list = cpu_list(mask);
+    let (mode, filters) = l
+        .task
+        .as_ref()
+        .map_or((0, 0), |t| (seccomp::mode(t), seccomp::filters(t)));
     let _ = write!(
         s,
-        "Seccomp:\t0\nSeccomp_filters:\t0\nSpeculation_Store_Bypass:\tunknown\nSpeculationIndirectBranch:\tunknown\nCpus_allowed:\t{mask:x}\nCpus_allowed_list:\t{list}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t0\n",
+        "Seccomp:\t{mode}\nSeccomp_filters:\t{filters}\nSpeculation_Store_Bypass:\tunknown\nSpeculationIndirectBranch:\tunknown\nCpus_allowed:\t{mask:x}\nCpus_allowed_list:\t{list}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t0\n",
         l.group.switches.load(Ordering::Relaxed)
     );
     out.extend_from_slice(s.as_bytes());
