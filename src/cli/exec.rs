@@ -111,7 +111,11 @@ impl Exec {
             p.set_cwd(cwd.clone());
         }
         let mut env = p.env().clone().unwrap_or_default();
-        env.extend(self.env.iter().cloned());
+        for pair in &self.env {
+            let name = |p: &str| p.split('=').next().unwrap_or_default().to_owned();
+            env.retain(|old| name(old) != name(pair));
+            env.push(pair.clone());
+        }
         p.set_env(Some(env));
         if self.no_new_privs {
             p.set_no_new_privileges(Some(true));

@@ -205,9 +205,10 @@ impl Monitor {
             }
             None => plan.gofer_maps()?,
         };
+        let log = setup.start.keep.first().copied();
         let children = start(&plan, setup.start)?;
         streams::give_up_all();
-        confine()?;
+        confine(log)?;
         Ok(Monitor {
             signals,
             listener: setup.listener,
@@ -608,10 +609,10 @@ fn prepare(setup: &mut Setup, parent: i32) -> Result<(Plan, Option<Behind>)> {
 }
 
 /// The monitor keeps the right to end its children, who are other users if it is root, and little else.
-fn confine() -> Result<()> {
+fn confine(log: Option<i32>) -> Result<()> {
     process::no_core()?;
     caps::keep_only(caps::KILL)?;
-    violation::report_to(libc::STDERR_FILENO, [0; 2]);
+    violation::report_to(log.unwrap_or(libc::STDERR_FILENO), [0; 2]);
     seccomp::confine(&filters::monitor::CONTAINER)?;
     Ok(())
 }

@@ -138,6 +138,15 @@ pub fn network(spec: &Spec) -> Network<'_> {
     }
 }
 
+/// Whether hooks run that may put interfaces into the network namespace.
+fn equips_network(spec: &Spec) -> bool {
+    #[allow(deprecated)] // Docker uses prestart
+    spec.hooks().as_ref().is_some_and(|h| {
+        let some = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|l| !l.is_empty());
+        some(h.prestart()) || some(h.create_runtime())
+    })
+}
+
 /// Says what about namespaces is not as asked.
 pub fn note_namespaces(spec: &Spec, notes: &mut Notes) {
     use LinuxNamespaceType as T;
@@ -161,7 +170,8 @@ pub fn note_namespaces(spec: &Spec, notes: &mut Notes) {
             ));
         }
     }
-    if network(spec) != Network::Own {
+    // A fresh namespace that nobody equips is as good as our loopback: `--network none`.
+    if network(spec) != Network::Own || equips_network(spec) {
         notes.add("the container has no network but its own loopback");
     }
 }

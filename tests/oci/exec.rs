@@ -154,15 +154,37 @@ fn set_size(master: &OwnedFd, rows: u16, columns: u16) {
     assert_eq!(r, 0);
 }
 
-/// Reads from a terminal until this text has come.
-fn read_until(master: &mut File, text: &str) {
-    let mut all = String::new();
-    let mut buf = [0; 1000];
-    while !all.contains(text) {
-        match master.read(&mut buf) {
-            Ok(n) if n > 0 => all.push_str(&String::from_utf8_lossy(&buf[..n])),
-            _ => panic!("{text} never came: {all}"),
+/// What comes from a terminal.
+struct Screen {
+    terminal: File,
+    unread: String,
+}
+
+impl Screen {
+    fn of(master: &OwnedFd) -> Screen {
+        Screen {
+            terminal: File::from(master.try_clone().unwrap()),
+            unread: String::new(),
         }
+    }
+
+    /// Reads on until this text has come.
+    fn until(&mut self, text: &str) {
+        let mut buf = [0; 1000];
+        loop {
+            if let Some(at) = self.unread.find(text) {
+                self.unread.drain(..at + text.len());
+                return;
+            }
+            match self.terminal.read(&mut buf) {
+                Ok(n) if n > 0 => self.unread.push_str(&String::from_utf8_lossy(&buf[..n])),
+                end => panic!("{text} never came: {:?} {end:?}", self.unread),
+            }
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        self.terminal.write_all(text.as_bytes()).unwrap();
     }
 }
 
@@ -178,16 +200,16 @@ fn a_terminal_goes_to_the_console_socket() {
     let listener = UnixListener::bind(b.dir.join("console")).unwrap();
     let pid = b.create_with(&["--console-socket", "console"]);
     let master = receive_master(&listener);
-    let mut terminal = File::from(master.try_clone().unwrap());
+    let mut screen = Screen::of(&master);
     b.ok(&["start"], &[]);
-    read_until(&mut terminal, "30 100\r\n");
-    read_until(&mut terminal, "ready\r\n");
+    screen.until("30 100\r\n");
+    screen.until("ready\r\n");
     set_size(&master, 40, 120);
     // A shell's read is not interrupted by its traps; a line lets it look.
-    terminal.write_all(b"hello\n").unwrap();
-    read_until(&mut terminal, "40 120\r\n");
-    terminal.write_all(b"end\n").unwrap();
-    read_until(&mut terminal, "<end>\r\n");
+    screen.write("hello\n");
+    screen.until("40 120\r\n");
+    screen.write("end\n");
+    screen.until("<end>\r\n");
     assert_eq!(reap(pid), 5);
 }
 
@@ -213,13 +235,13 @@ fn exec_has_a_terminal_too() {
     ]);
     assert!(c.stdin(Stdio::null()).status().unwrap().success());
     let master = receive_master(&listener);
-    let mut terminal = File::from(master.try_clone().unwrap());
-    read_until(&mut terminal, "ready\r\n");
+    let mut screen = Screen::of(&master);
+    screen.until("ready\r\n");
     set_size(&master, 50, 130);
-    terminal.write_all(b"hello\n").unwrap();
-    read_until(&mut terminal, "50 130\r\n");
-    terminal.write_all(b"end\n").unwrap();
-    read_until(&mut terminal, "<end>\r\n");
+    screen.write("hello\n");
+    screen.until("50 130\r\n");
+    screen.write("end\n");
+    screen.until("<end>\r\n");
     assert_eq!(reap(b.pid_file("exec-pid")), 5);
 }
 
