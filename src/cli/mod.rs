@@ -23,8 +23,8 @@ mod spec;
 mod start;
 mod state;
 mod syscalls;
-mod workload;
 mod update;
+mod workload;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

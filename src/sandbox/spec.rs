@@ -82,42 +82,22 @@ pub struct Spec {
 impl Spec {
     /// The sentry's part. `terminal`: rows and columns of the host terminal that the program's is behind.
     pub fn guest(&self, mounted: Mounted, terminal: Option<(u16, u16)>) -> GuestConfig {
-        let process = ProcessConfig {
-            argv: bytes(&self.argv),
-            envp: bytes(&self.env),
-            cwd: self.cwd.as_os_str().as_bytes().to_vec(),
-            make_cwd: false,
-            set_home: false,
-            user: match &self.identity {
-                Identity::Ids(uid, gid, groups) => UserConfig::Ids {
-                    uid: *uid,
-                    gid: *gid,
-                    groups: groups.clone(),
-                },
-                Identity::Name(name) => UserConfig::Name(name.clone()),
+        let user = match &self.identity {
+            Identity::Ids(uid, gid, groups) => UserConfig::Ids {
+                uid: *uid,
+                gid: *gid,
+                groups: groups.clone(),
             },
-            caps: None,
-            no_new_privs: false,
-            limits: vec![],
-            umask: None,
-            oom_score_adj: None,
-            seccomp: None,
+            Identity::Name(name) => UserConfig::Name(name.clone()),
+        };
+        let cwd = self.cwd.as_os_str().as_bytes().to_vec();
+        let process = ProcessConfig {
             terminal,
+            ..ProcessConfig::new(bytes(&self.argv), bytes(&self.env), cwd, user)
         };
         GuestConfig {
-            root: mounted.root,
-            kernel_mounts: true,
-            mounts: mounted.mounts,
-            devices: vec![],
-            masked: vec![],
-            read_only_paths: vec![],
-            process,
-            is_init: false,
-            wait_for_start: false,
             hostname: self.hostname.clone().into_bytes(),
-            domainname: None,
-            memory_limit: None,
-            task_limit: None,
+            ..GuestConfig::new(mounted.root, mounted.mounts, process)
         }
     }
 }

@@ -14,8 +14,9 @@ use cofferdam_gofer::client::Client;
 use cofferdam_gofer::host::ProcFds;
 use cofferdam_gofer::server::{Export, ExportOptions, Session, serve};
 use cofferdam_gofer::transport::SeqPacket;
-use cofferdam_sentry::auth::Caps;
-use cofferdam_sentry::boot::{self, BootConfig, RootConfig, Stdio, UserConfig};
+use cofferdam_sentry::boot::{
+    self, BootConfig, GuestConfig, ProcessConfig, RootConfig, UserConfig,
+};
 use guest::ScriptPlatform;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -42,30 +43,26 @@ fn main() {
                 .unwrap(),
         )
     };
+    let root = RootConfig {
+        export: Some(0),
+        overlay: true,
+        read_only: false,
+    };
+    let user = UserConfig::Ids {
+        uid: 0,
+        gid: 0,
+        groups: Vec::new(),
+    };
+    let argv = vec![b"/bin/true".to_vec()];
+    let process = ProcessConfig::new(argv, Vec::new(), b"/".to_vec(), user);
     let config = BootConfig {
         platform: Arc::new(ScriptPlatform::new(script::benches(&filter), rounds)),
         gofer: Some(Arc::new(Client::connect(ours).unwrap())),
-        root: RootConfig {
-            export: Some(0),
-            overlay: true,
-            read_only: false,
-        },
-        mounts: Vec::new(),
-        argv: vec![b"/bin/true".to_vec()],
-        envp: Vec::new(),
-        is_init: false,
-        cwd: b"/".to_vec(),
-        user: UserConfig::Ids {
-            uid: 0,
-            gid: 0,
-            groups: Vec::new(),
-        },
-        caps: Caps::all(),
-        hostname: b"bench".to_vec(),
-        stdio: Stdio::Host([null(), null(), null()]),
+        guest: GuestConfig::new(root, Vec::new(), process),
+        streams: vec![null(), null(), null()],
         tracer: None,
-        limits: Default::default(),
         control: None,
+        events: Arc::new(|_| {}),
         lock_down: Box::new(|| Ok(())),
     };
     println!("{:28} {:>8} {:>8}", "calls", "ns", "native");

@@ -63,6 +63,48 @@ pub struct GuestConfig {
     pub task_limit: Option<u64>,
 }
 
+impl GuestConfig {
+    /// An ordinary program in a tree with the kernel's own mounts and no limits of its own.
+    pub fn new(root: RootConfig, mounts: Vec<MountConfig>, process: ProcessConfig) -> GuestConfig {
+        GuestConfig {
+            root,
+            kernel_mounts: true,
+            mounts,
+            devices: Vec::new(),
+            masked: Vec::new(),
+            read_only_paths: Vec::new(),
+            process,
+            is_init: false,
+            wait_for_start: false,
+            hostname: b"cofferdam".to_vec(),
+            domainname: None,
+            memory_limit: None,
+            task_limit: None,
+        }
+    }
+}
+
+impl ProcessConfig {
+    /// A program with all that Linux gives it by default.
+    pub fn new(argv: Vec<Vec<u8>>, envp: Vec<Vec<u8>>, cwd: Vec<u8>, user: UserConfig) -> Self {
+        ProcessConfig {
+            argv,
+            envp,
+            cwd,
+            make_cwd: false,
+            set_home: false,
+            user,
+            caps: None,
+            no_new_privs: false,
+            limits: Vec::new(),
+            umask: None,
+            oom_score_adj: None,
+            seccomp: None,
+            terminal: None,
+        }
+    }
+}
+
 /// A process to be started.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProcessConfig {
