@@ -49,8 +49,8 @@ pub struct Do {
     /// Name of the machine inside
     #[arg(long, value_name = "NAME", default_value = "cofferdam", value_parser = hostname)]
     hostname: String,
-    /// How system calls are trapped; see 'cofferdam platforms'
-    #[arg(long, value_name = "NAME", default_value = sandbox::PLATFORMS[0])]
+    /// How system calls are trapped; see 'cofferdam platforms'. auto: the fastest that works
+    #[arg(long, value_name = "NAME", default_value = sandbox::AUTO)]
     platform: String,
     /// Show every system call of every task, decoded, on standard error or in FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]

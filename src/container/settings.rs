@@ -35,11 +35,7 @@ pub enum Overlay {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            platform: crate::sandbox::PLATFORMS
-                .first()
-                .copied()
-                .unwrap_or_default()
-                .into(),
+            platform: crate::sandbox::AUTO.into(),
             overlay: Overlay::None,
             strace: None,
             allow_annotations: vec!["platform".into()],

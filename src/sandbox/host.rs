@@ -8,17 +8,20 @@ use std::fs;
 /// signal cannot interrupt (5.19).
 const OLDEST_KERNEL: (u32, u32) = (5, 19);
 
-/// Names of the platforms; the first is the default.
-pub const PLATFORMS: &[&str] = &["ptrace", "notify", "inline"];
+/// Names of the platforms, the fastest first.
+pub const PLATFORMS: &[&str] = &["inline", "notify", "ptrace"];
+
+/// In place of a name: the fastest that works.
+pub const AUTO: &str = "auto";
 
 /// Whether this machine can run sandboxes on a platform, as far as can be told without starting one.
 ///
 /// # Errors
 /// The sentence that says what is missing.
 pub fn check_platform(name: &str) -> Result<()> {
-    if !PLATFORMS.contains(&name) {
+    if name != AUTO && !PLATFORMS.contains(&name) {
         return Err(Error::Request(format!(
-            "there is no platform '{name}'; choose from: {} (see 'cofferdam platforms')",
+            "there is no platform '{name}'; choose from: {AUTO}, {} (see 'cofferdam platforms')",
             PLATFORMS.join(", ")
         )));
     }
@@ -148,6 +151,12 @@ mod tests {
         assert!(check_kernel("5.19.0").is_ok());
         let e = check_kernel("5.10.0-28-amd64\n").unwrap_err().to_string();
         assert!(e.contains("5.10.0-28-amd64") && e.contains("5.19"), "{e}");
+    }
+
+    #[test]
+    fn all_platforms_are_listed() {
+        let known: Vec<&str> = cofferdam_platform::KINDS.iter().map(|k| k.name()).collect();
+        assert_eq!(known, PLATFORMS);
     }
 
     #[test]

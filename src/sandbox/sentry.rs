@@ -1,7 +1,7 @@
 //! The sentry's process, from its clone to its end.
 
 use super::control::{ChildEnd, FAILED_PREFIX, Report};
-use super::{backtrace, host, logging};
+use super::{AUTO, backtrace, host, logging};
 use crate::cli::FAILED;
 use crate::jail::{self, caps, filters, process, root, seccomp, violation};
 use cofferdam_gofer::client::Client;
@@ -146,9 +146,12 @@ impl Sentry {
         process::no_core().map_err(jail)?;
         // Forks the zygote, which needs the capabilities over these namespaces to make its own, and is traced.
         process::dumpable().map_err(jail)?;
-        let wanted = self.platform.parse().map_err(|e| Failure(FAILED, e))?;
+        let wanted = match self.platform.as_str() {
+            AUTO => None,
+            name => Some(name.parse().map_err(|e| Failure(FAILED, e))?),
+        };
         let launched =
-            cofferdam_platform::launch(Some(wanted)).map_err(|e| Failure(FAILED, e.to_string()))?;
+            cofferdam_platform::launch(wanted).map_err(|e| Failure(FAILED, e.to_string()))?;
         // What has to be read from the host's /proc before it is out of sight.
         cofferdam_sentry::procfs::prepare();
         set_fd_directory()?;
