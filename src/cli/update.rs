@@ -75,12 +75,12 @@ impl Update {
                 .map_err(at(format!("cannot read {path}")))?;
                 serde_json::from_str(&text).map_err(at(format!("{path} is malformed")))?
             }
-            None => self.from_options(),
+            None => self.of_options(),
         };
         serde_json::from_value(value).map_err(at("the resources are malformed"))
     }
 
-    fn from_options(&self) -> Value {
+    fn of_options(&self) -> Value {
         let section = |pairs: Vec<(&str, Option<Value>)>| {
             let given = pairs
                 .into_iter()

@@ -333,7 +333,8 @@ mod tests {
             2 << 32,
             u64::MAX,
         ];
-        let compare: [(&str, fn(u64, u64) -> bool); 6] = [
+        type Compare = fn(u64, u64) -> bool;
+        let compare: [(&str, Compare); 6] = [
             ("EQ", |a, b| a == b),
             ("NE", |a, b| a != b),
             ("LT", |a, b| a < b),
