@@ -206,8 +206,9 @@ impl Monitor {
             None => plan.gofer_maps()?,
         };
         let log = setup.start.keep.first().copied();
-        let children = start(&plan, setup.start)?;
+        // Before the children come: whoever reads what create says waits until nobody can write there any more.
         streams::give_up_all();
+        let children = start(&plan, setup.start)?;
         confine(log)?;
         Ok(Monitor {
             signals,

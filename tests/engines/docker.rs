@@ -60,10 +60,12 @@ fn daemon() -> Option<Daemon> {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let all = self.client.call(&["ps", "-aq"]).stdout;
-        let ids: Vec<&str> = all.split_whitespace().collect();
-        if !ids.is_empty() {
-            let _ = self.client.call(&[&["rm", "-f"][..], &ids].concat());
+        if !std::thread::panicking() {
+            let all = self.client.call(&["ps", "-aq"]).stdout;
+            let ids: Vec<&str> = all.split_whitespace().collect();
+            if !ids.is_empty() {
+                let _ = self.client.call(&[&["rm", "-f"][..], &ids].concat());
+            }
         }
         let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
