@@ -1,7 +1,7 @@
 //! Whatever is killed, nothing is left, and `delete --force` cleans.
 
-use super::bundle::{Bundle, bundle, eventually, reap, signal};
-use nix::sys::signal::Signal;
+use super::bundle::{Bundle, bundle, eventually, reap};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 fn children(of: Pid) -> Vec<Pid> {
@@ -53,7 +53,8 @@ fn killed(choose: impl Fn(Pid, &[Pid]) -> Vec<Pid>) {
     let all = descendants(monitor);
     assert!(all.len() >= 4, "gofer, sentry, zygote, stubs: {all:?}");
     for pid in choose(monitor, &children(monitor)) {
-        signal(pid, Signal::SIGKILL);
+        // With the monitor go the others at once.
+        let _ = kill(pid, Signal::SIGKILL);
     }
     let status = reap(monitor);
     assert_ne!(status, 0);
@@ -99,7 +100,7 @@ fn a_create_that_is_killed_leaves_what_delete_removes() {
     b.ok(&["delete", "--force"], &[]);
     for pid in orphans {
         // The hook is the caller's own affair; the monitor has ended.
-        let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+        let _ = kill(pid, Signal::SIGKILL);
         reap(pid);
     }
     assert!(!b.dir.join("state").join(&b.id).exists());

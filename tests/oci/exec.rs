@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
@@ -116,42 +116,20 @@ fn a_detached_process_is_a_process_of_the_host() {
 /// Listens at a console socket; the master that comes.
 fn receive_master(listener: &UnixListener) -> OwnedFd {
     let (socket, _) = listener.accept().unwrap();
-    let mut buf = [0; 100];
-    let mut space = nix::cmsg_space!([i32; 1]);
-    let mut iov = [std::io::IoSliceMut::new(&mut buf)];
-    let flags = nix::sys::socket::MsgFlags::MSG_CMSG_CLOEXEC;
-    use std::os::fd::{AsRawFd, FromRawFd};
-    let message =
-        nix::sys::socket::recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)
-            .unwrap();
-    for c in message.cmsgs().unwrap() {
-        if let nix::sys::socket::ControlMessageOwned::ScmRights(fds) = c {
-            #[allow(unsafe_code)]
-            // SAFETY: the kernel has just made it for this process.
-            return unsafe { OwnedFd::from_raw_fd(fds[0]) };
-        }
-    }
-    panic!("no descriptor came");
+    let flags = nix::sys::socket::MsgFlags::empty();
+    let (_, fds) = cofferdam_sentry::boot::fds::receive(&socket, &mut [0; 100], flags).unwrap();
+    fds.into_iter().next().expect("a descriptor comes")
 }
 
 fn set_size(master: &OwnedFd, rows: u16, columns: u16) {
-    let size = libc::winsize {
-        ws_row: rows,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    use std::os::fd::AsRawFd;
-    #[allow(unsafe_code)]
-    // SAFETY: the request reads a winsize.
-    let r = unsafe {
-        libc::ioctl(
-            master.as_fd().as_raw_fd(),
-            libc::TIOCSWINSZ,
-            &raw const size,
-        )
-    };
-    assert_eq!(r, 0);
+    let mut stty = std::process::Command::new("stty");
+    stty.args(["rows", &rows.to_string(), "cols", &columns.to_string()]);
+    assert!(
+        stty.stdin(master.try_clone().unwrap())
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// What comes from a terminal.
