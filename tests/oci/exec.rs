@@ -106,6 +106,7 @@ fn a_detached_process_is_a_process_of_the_host() {
     let pid = exec();
     b.ok(&["kill"], &["KILL"]);
     assert_eq!(reap(pid), 128 + 9, "with the container goes the process");
+    eventually("stopped", || b.status() == "stopped");
     let o = b.call(&["exec", &b.id, "true"]);
     assert!(
         o.status == 1 && o.stderr.contains("cannot exec in a stopped container"),

@@ -35,6 +35,10 @@ pub struct Cgroup {
     pub dirs: BTreeMap<String, PathBuf>,
 }
 
+/// A guest thread that waits in a system call waits killably for the sentry's answer (seccomp_unotify(2)), where the freezer
+/// does not reach it; it freezes on its way back. The group is then never reported as frozen as a whole. It is at rest all
+/// the same if nothing in it ran at any of this many looks, a millisecond apart, since the order was given.
+const IDLE_LOOKS: u32 = 20;
 /// How long freezing and the end of killed processes may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -148,7 +152,9 @@ impl Cgroup {
         ))?;
         write(&file, frozen)?;
         let deadline = Instant::now() + PATIENCE;
-        while !self.is_at_rest(&file) {
+        let mut idle = 0;
+        while !self.is_at_rest(&file) && idle < IDLE_LOOKS {
+            idle = if self.runs() { 0 } else { idle + 1 };
             if Instant::now() > deadline {
                 write(&file, thawed)?;
                 return Err(Error::Other("unable to freeze".into()));
@@ -156,6 +162,23 @@ impl Cgroup {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    /// Whether a thread in it is on a processor or waits for one.
+    fn runs(&self) -> bool {
+        let file = match self.version {
+            Version::V1 => "tasks",
+            Version::V2 => "cgroup.threads",
+        };
+        let threads = self
+            .dir("freezer")
+            .map(|d| fs::read_to_string(d.join(file)));
+        let threads = threads.and_then(std::io::Result::ok).unwrap_or_default();
+        threads.lines().any(|tid| {
+            let stat = fs::read_to_string(format!("/proc/{tid}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ")
+                .is_some_and(|(_, s)| s.starts_with('R'))
+        })
     }
 
     fn is_at_rest(&self, file: &Path) -> bool {
