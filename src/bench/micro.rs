@@ -51,10 +51,16 @@ pub fn run(filter: &[String], rounds: u32, targets: &[Target]) -> Result<Report>
     }
     for (at, target) in targets.iter().enumerate() {
         progress(format_args!("where the time goes: {}", target.name));
-        for (number, part) in splits(target, &rows) {
-            let row = rows.iter().position(|(n, _)| *n == number);
-            if let Some(m) = row.and_then(|r| reports.get_mut(r)?.results.get_mut(at)) {
-                m.split = Some(part);
+        let mut splits = splits(target, &rows);
+        for ((number, _), report) in rows.iter().zip(&mut reports) {
+            let Some(m) = report.results.get_mut(at) else {
+                continue;
+            };
+            match &mut splits {
+                Ok(None) => {}
+                Ok(Some(splits)) => m.split = splits.remove(number),
+                // That the times are there, and only the split is not, the sentence tells.
+                Err(why) => m.failed = m.failed.take().or(Some(format!("not counted: {why}"))),
             }
         }
     }
@@ -106,27 +112,25 @@ fn lines(ended: &Ended) -> HashMap<usize, Line> {
     lines.map(|l| (l.row, l)).collect()
 }
 
-/// A round with counters on: where each row's time goes on this target, if it can tell.
-fn splits(target: &Target, rows: &[(usize, &Row)]) -> Vec<(usize, PerOperation)> {
+/// A round with counters on: where each row's time goes on this target. `None`: it cannot tell.
+fn splits(target: &Target, rows: &[(usize, &Row)]) -> Result<Option<HashMap<usize, PerOperation>>> {
     let mut args = arguments(rows);
     args.push("--marks".into());
-    // Without it there are the times alone; what is wrong with the target, they have told.
-    let counted = || -> Option<(Profile, HashMap<usize, Line>)> {
-        let dir = Scratch::new().ok()?;
-        let file = dir.path("profile.json");
-        let prepared = target.profiled_workload(&args, &file).ok()??;
-        let ended = run_rows(prepared, rows.len()).ok()?;
-        let profile = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
-        Some((profile, lines(&ended)))
+    let dir = Scratch::new().map_err(|e| format!("cannot make a directory: {e}"))?;
+    let file = dir.path("profile.json");
+    let Some(prepared) = target.profiled_workload(&args, &file)? else {
+        return Ok(None);
     };
-    let Some((profile, lines)) = counted() else {
-        return vec![];
-    };
+    let ended = run_rows(prepared, rows.len())?;
+    let text = std::fs::read(&file).map_err(|e| format!("{}, and no profile: {e}", ended.why()))?;
+    let profile: Profile =
+        serde_json::from_slice(&text).map_err(|e| format!("{}, and {e}", ended.why()))?;
+    let lines = lines(&ended);
     let sections = profile.sections.iter().filter_map(|section| {
         // Number 0 is what lies between the rows.
         let row = usize::try_from(section.number).ok()?.checked_sub(1)?;
         let operations = lines.get(&row)?.operations;
         (operations > 0).then(|| (row, PerOperation::of(&section.part, operations)))
     });
-    sections.collect()
+    Ok(Some(sections.collect()))
 }
