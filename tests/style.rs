@@ -23,7 +23,6 @@ const UNSAFE: &[&str] = &[
     "platform/src/wake.rs",
     "platform/src/zygote.rs",
     "platform/tests/conformance/main.rs",
-    "platform/tests/rewriting.rs",
     "sentry/src/fs/host/sys.rs",
     "sentry/src/loader/auxv.rs",
     "src/jail/filters/tests.rs",
