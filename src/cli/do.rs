@@ -49,7 +49,7 @@ pub struct Do {
     /// Name of the machine inside
     #[arg(long, value_name = "NAME", default_value = "cofferdam", value_parser = hostname)]
     hostname: String,
-    /// How system calls are trapped; see 'cofferdam platforms'. auto: the fastest that works
+    /// How system calls are trapped; see 'cofferdam platforms'. auto: the first of them that works
     #[arg(long, value_name = "NAME", default_value = sandbox::AUTO)]
     platform: String,
     /// Show every system call of every task, decoded, on standard error or in FILE

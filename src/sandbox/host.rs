@@ -8,10 +8,10 @@ use std::fs;
 /// signal cannot interrupt (5.19).
 const OLDEST_KERNEL: (u32, u32) = (5, 19);
 
-/// Names of the platforms, the fastest first.
-pub const PLATFORMS: &[&str] = &["inline", "notify", "ptrace"];
+/// Names of the platforms, in the order in which they are tried.
+pub const PLATFORMS: &[&str] = &["notify", "inline", "ptrace"];
 
-/// In place of a name: the fastest that works.
+/// In place of a name: the first that works.
 pub const AUTO: &str = "auto";
 
 /// Whether this machine can run sandboxes on a platform, as far as can be told without starting one.
