@@ -17,8 +17,8 @@ pub enum Kind {
     Inline,
 }
 
-/// All backends, in the order in which [`launch`] tries them. `Inline`, though the fastest, comes second: programs with many signals crash on it now and then.
-pub const KINDS: &[Kind] = &[Kind::Notify, Kind::Inline, Kind::Ptrace];
+/// All backends, in the order in which [`launch`] tries them. The fastest first.
+pub const KINDS: &[Kind] = &[Kind::Inline, Kind::Notify, Kind::Ptrace];
 
 impl Kind {
     /// As [`Platform::name`] says it.

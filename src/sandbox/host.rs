@@ -9,7 +9,7 @@ use std::fs;
 const OLDEST_KERNEL: (u32, u32) = (5, 19);
 
 /// Names of the platforms, in the order in which they are tried.
-pub const PLATFORMS: &[&str] = &["notify", "inline", "ptrace"];
+pub const PLATFORMS: &[&str] = &["inline", "notify", "ptrace"];
 
 /// In place of a name: the first that works.
 pub const AUTO: &str = "auto";
