@@ -103,7 +103,7 @@ cofferdam_free_rung:
   je 97f
 .global cofferdam_free_rung_end
 cofferdam_free_rung_end:
-  cmp rax, {ret}
+  cmp al, {ret}
   je 95f
   cmp rax, -{eintr}
   je 19b
@@ -213,11 +213,8 @@ cofferdam_free_saving:
   rdfsbase rcx
   mov [r15 + {regs} + 168], rcx
   mov [r15 + {regs} + 176], r15
-  xor ecx, ecx
-  mov [r15 + {fp}], rcx
-  mov [r15 + {in_window} + 8], rcx
-  mov [r15 + {out_window} + 8], rcx
-  mov [r15 + {out_len}], rcx
+  xor r14d, r14d                         // which windows there are
+  mov [r15 + {fp}], r14
 // Eager copies; see `super::eager`.
   mov eax, eax
   cmp eax, {calls}
@@ -252,6 +249,7 @@ cofferdam_free_copy_in:
   rep movsb
   mov [r15 + {in_window}], r12
   mov [r15 + {in_window} + 8], rdx
+  mov r14d, {windows_in}
   jmp 84f
 83:
   mov ecx, {string}
@@ -272,6 +270,7 @@ cofferdam_free_copy_string:
   bts rsi, 32
   mov [r15 + {in_window}], r12
   mov [r15 + {in_window} + 8], rsi
+  mov r14d, {windows_in}
 .global cofferdam_free_copied_in
 cofferdam_free_copied_in:
 84:
@@ -309,58 +308,67 @@ cofferdam_free_probe_last:
 88:
   mov [r15 + {out_window}], rsi
   mov [r15 + {out_window} + 8], rcx
+  or r14d, {windows_out}
 .global cofferdam_free_probed
 cofferdam_free_probed:
 86:
   mov edi, {call}
+  mov esi, r14d
   jmp 20b
 // The hot exchange; see `super::slot`. It leaves the message in its registers, for a ring.
 90:
-  mov eax, [r15 + {hot}]
   mov ecx, {cpu_segment}
   lsl ecx, ecx
   and ecx, 0xfff
   inc ecx
-  cmp ecx, eax
+  cmp ecx, [r15 + {hot}]
   je 19b                                 // the sentry waits for this very processor
-  mov [r15 + {message}], rdi
-  mov [r15 + {message} + 8], rsi
-  mov [r15 + {message} + 16], rdx
-  mov [r15 + {message} + 24], r10
-  mov [r15 + {message} + 32], r8
-  mov eax, {posted}
-  xchg [r15 + {state}], eax
+  mov eax, edi
+  cmp edi, {call}
+  jne 93f
+  mov ecx, esi
+  shl ecx, {said}
+  or eax, ecx
+89:
+  shl rax, {said}
+  or rax, {posted}
+  xchg [r15 + {state}], rax
   cmp dword ptr [r15 + {hot}], 0
   je 92f
   mov ecx, [r15 + {spin}]
 91:
-  cmp dword ptr [r15 + {state}], {answered}
+  mov rax, [r15 + {state}]
+  cmp al, {answered}
   je 94f
   pause
   dec ecx
   jns 91b
 92:
-  mov eax, {posted}
+  mov rax, [r15 + {state}]
+  cmp al, {answered}
+  je 94f
   mov ecx, {asleep}
-  lock cmpxchg [r15 + {state}], ecx
-  je 19b
-  mov eax, {claimed}
-  lock cmpxchg [r15 + {state}], ecx
-  jne 94f
-  mov edi, {wait}
+  lock cmpxchg [r15 + {state}], rcx
+  jne 92b
   jmp 19b
+93:
+  mov [r15 + {message}], rdi
+  mov [r15 + {message} + 8], rsi
+  mov [r15 + {message} + 16], rdx
+  mov [r15 + {message} + 24], r10
+  mov [r15 + {message} + 32], r8
+  jmp 89b
 94:
-  mov rax, [r15 + {reply}]
-  mov dword ptr [r15 + {state}], {idle}
-  cmp rax, {ret}
+  shr rax, {said}
+  cmp al, {ret}
   je 95f
   cmp rax, {resume}
   je 97f
   jmp 18b
-// Behind the call, with nothing changed but its result and the memory it wrote.
+// Behind the call, with nothing changed but its result and the memory it wrote; rax is the order.
 95:
-  mov rcx, [r15 + {out_len}]
-  test ecx, ecx
+  mov rcx, rax
+  shr rcx, 8
   jz 96f
   mov rdi, [r15 + {out_window}]
   lea rsi, [r15 + {out_area}]
@@ -370,6 +378,8 @@ cofferdam_free_copy_out:
 .global cofferdam_free_copied_out
 cofferdam_free_copied_out:
 96:
+  mov rax, [r15 + {value}]
+  mov [r15 + {regs} + 80], rax           // for an interrupt that comes before the guest runs
   mov r14, [r15 + {regs} + 8]
   mov r13, [r15 + {regs} + 16]
   mov r12, [r15 + {regs} + 24]
@@ -382,7 +392,6 @@ cofferdam_free_copied_out:
   mov rsi, [r15 + {regs} + 104]
   mov rdi, [r15 + {regs} + 112]
   mov rcx, [r15 + {regs} + 128]
-  mov rax, [r15 + {regs} + 80]
 .global cofferdam_free_committed
 cofferdam_free_committed:
   cmp dword ptr [r15 + {pending}], 0

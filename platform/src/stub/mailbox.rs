@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // volatile access to memory that another process writes
 use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
@@ -198,11 +198,11 @@ impl Mailboxes {
     }
 
     /// The word at `offset` in a slot, for atomic access; `None` if it is not inside it.
-    pub fn atomic(&self, slot: usize, offset: usize) -> Option<&AtomicU32> {
+    pub fn atomic(&self, slot: usize, offset: usize) -> Option<&AtomicU64> {
         // SAFETY: inside the slot by the check, which also aligns it; the mapping lives as long as `self`; everybody accesses these words by atomic
         // operations (the guest's accesses are another process's, which atomics must bear).
         self.inside(slot, offset, 8).then(|| unsafe {
-            AtomicU32::from_ptr(self.map.add(slot * self.shape.0 + offset).cast())
+            AtomicU64::from_ptr(self.map.add(slot * self.shape.0 + offset).cast())
         })
     }
 

@@ -10,16 +10,16 @@
 //! ```
 //!
 //! # The hot exchange
-//! While the sentry watches a slot ([`HOT`] is not 0), the stub says what it has to say by [`MESSAGE`] and [`STATE`] instead of ringing, and
-//! spins a moment for [`REPLY`]. Each change of [`STATE`] is atomic, and only these happen:
+//! While the sentry watches a slot ([`HOT`] is not 0), the stub says what it has to say by [`STATE`] (and, if it is more than a call, [`MESSAGE`])
+//! instead of ringing, and spins a moment for the answer. The low byte of [`STATE`] is where the two are, the rest is what is
+//! said: a message's kind and, of a call, its windows; or the order. Each change is atomic, and only these happen:
 //! ```text
-//! IDLE     ──stub──▶ POSTED     a message waits
-//! POSTED   ──sentry▶ CLAIMED    the sentry has it
-//! CLAIMED  ──sentry▶ ANSWERED   the reply is there;  ──stub──▶ IDLE
-//! POSTED   ──stub──▶ ASLEEP     nobody came: the stub rings the message
-//! CLAIMED  ──stub──▶ ASLEEP     it takes long: the stub rings WAIT for the reply
-//! ASLEEP   ──stub──▶ IDLE       the ring was answered
+//! any      ──stub──▶ POSTED     a message waits, or is being handled: the sentry takes it by a look
+//! POSTED   ──sentry▶ ANSWERED   the order is there
+//! POSTED   ──stub──▶ ASLEEP     that takes too long: the stub rings the same message
+//! ASLEEP   ──sentry▶ ANSWERED   nobody looks: the ring that comes is answered with the order
 //! ```
+//! A call that the sentry answers at once thus costs one line that goes there and back, besides those of the registers.
 use super::mailbox::Op;
 
 /// Length of a slot in bytes: a power of two, so that the stack pointer tells where it begins.
@@ -52,22 +52,20 @@ pub(crate) const ANSWERS: usize = 0xd40;
 pub(crate) const PENDING: usize = 0xd98;
 /// Stack pointer of the handler whose signal frame holds the vector registers, or of the stack's top.
 pub(crate) const FRAME: usize = 0xda0;
-/// Where the stub and the sentry are with each other: see [`state`]. A line of its own.
+/// Where the stub and the sentry are with each other: see [`state`]. A line of its own, with [`VALUE`].
 pub(crate) const STATE: usize = 0xf00;
+/// The result of the call, for [`order::RETURN`].
+pub(crate) const VALUE: usize = 0xf08;
 /// 0: ring. Else the sentry watches [`STATE`] from the processor with this number less 1. Written by the sentry alone.
 pub(crate) const HOT: usize = 0xf40;
 /// How often the stub looks for a reply before it falls asleep. Written by the sentry alone.
 pub(crate) const SPIN: usize = 0xf48;
-/// What the stub says: the five words of a ring.
+/// What the stub says, if it is not a call: the five words of a ring.
 pub(crate) const MESSAGE: usize = 0xf80;
-/// The sentry's order.
-pub(crate) const REPLY: usize = 0xfa8;
 /// Guest memory that was copied to [`IN`]: address, length in bytes (with [`IN_STRING`] if it ends with a NUL).
-pub(crate) const IN_WINDOW: usize = 0xfb0;
+pub(crate) const IN_WINDOW: usize = 0xfc0;
 /// Guest memory that takes [`OUT`] on the way back: address, length in bytes that was found writable.
-pub(crate) const OUT_WINDOW: usize = 0xfc0;
-/// How many bytes of [`OUT`] go there.
-pub(crate) const OUT_LEN: usize = 0xfd0;
+pub(crate) const OUT_WINDOW: usize = 0xfd0;
 /// Bounce buffer from the guest.
 pub(crate) const IN: usize = 0x2000;
 /// Bounce buffer to the guest.
@@ -89,18 +87,24 @@ const _: () = assert!(WINDOW == 1 << WINDOW_SHIFT && super::MAILBOX_OFFSET as us
 /// Binary logarithm of [`WINDOW`].
 pub(crate) const WINDOW_SHIFT: u32 = 27;
 
-/// Values of [`STATE`].
+/// The low byte of [`STATE`]; 0 before the first message.
 pub(crate) mod state {
-    /// Nothing is under way.
-    pub const IDLE: u32 = 0;
-    /// A message waits for the sentry.
-    pub const POSTED: u32 = 1;
-    /// The sentry has the message.
-    pub const CLAIMED: u32 = 2;
-    /// The reply waits for the stub.
-    pub const ANSWERED: u32 = 3;
+    /// The stub waits for an answer.
+    pub const POSTED: u64 = 1;
+    /// The answer is there.
+    pub const ANSWERED: u64 = 2;
     /// The stub rings or is about to.
-    pub const ASLEEP: u32 = 4;
+    pub const ASLEEP: u64 = 3;
+    /// Where what is said begins, in bits.
+    pub const SAID: u32 = 8;
+}
+
+/// What a call's message says of the windows, in its second word.
+pub(crate) mod windows {
+    /// [`super::IN_WINDOW`] is valid.
+    pub const IN: u64 = 1;
+    /// [`super::OUT_WINDOW`] is valid.
+    pub const OUT: u64 = 2;
 }
 
 /// Words of [`ANSWERS`], by the call they answer.
@@ -133,10 +137,8 @@ pub(crate) mod kind {
     pub const HELLO: u64 = 4;
     /// A new task waits for orders: nonce.
     pub const READY: u64 = 5;
-    /// The guest made a system call at a rewritten site: its registers are in the slot.
+    /// The guest made a system call at a rewritten site, its registers are in the slot: [`super::windows`].
     pub const CALL: u64 = 6;
-    /// The sentry has the message, the stub waits for the reply.
-    pub const WAIT: u64 = 7;
 }
 
 /// What the sentry answers, in the low byte.
@@ -153,6 +155,7 @@ pub(crate) mod order {
     pub const SAVE_FP: u64 = 5;
     /// End this thread.
     pub const EXIT: u64 = 6;
-    /// Run guest code behind the call it made at a rewritten site: only its result has changed.
+    /// Run guest code behind the call it made at a rewritten site: only its result ([`super::VALUE`]) has changed, and as many bytes of its
+    /// memory as the higher bits say ([`super::OUT`]).
     pub const RETURN: u64 = 7;
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use super::{Inner, Process, Task};
-use crate::stub::slot::{BOUNCE, IN, IN_STRING, IN_WINDOW, OUT, OUT_LEN, OUT_WINDOW};
+use crate::stub::slot::{BOUNCE, IN, IN_STRING, IN_WINDOW, OUT, OUT_WINDOW, windows};
 use crate::{GUEST_END, GUEST_START, mem};
 
 /// What the bounce buffer of the call in hand holds.
@@ -115,50 +115,51 @@ impl Process {
 }
 
 impl Inner {
-    /// A call is in hand: its windows are open.
-    pub(super) fn open_bounce(&self, task: &Arc<Task>) {
+    /// A call is in hand: its windows (see [`windows`]) are open.
+    pub(super) fn open_bounce(&self, task: &Arc<Task>, said: u64) {
+        if said & (windows::IN | windows::OUT) == 0 {
+            return;
+        }
         let [in_addr, in_len, out_addr, out_len] =
             task.process.mailboxes.words(task.slot, IN_WINDOW);
         const _: () = assert!(OUT_WINDOW == IN_WINDOW + 16);
-        if in_len | out_len == 0 {
-            return;
-        }
+        let given = |flag: u64, addr: u64, len: u64| match said & flag {
+            0 => (0, 0),
+            _ => window([addr, len]),
+        };
         let mut w = task.process.bounce.windows.lock();
         *w = Windows {
             slot: task.slot,
-            input: window([in_addr, in_len & !IN_STRING]),
+            input: given(windows::IN, in_addr, in_len & !IN_STRING),
             string: in_len & IN_STRING != 0,
-            output: window([out_addr, out_len]),
+            output: given(windows::OUT, out_addr, out_len),
             written: 0,
         };
         drop(w);
         task.process.bounce.open.store(true, Relaxed);
-        *self.bounced.lock() = Some(Arc::clone(task));
+        self.bounced.push(Arc::clone(task));
     }
 
-    /// The call in hand is about to end where it began: the stub carries out the deferred writes.
-    pub(super) fn leave_bounce_to_stub(&self, task: &Task) {
+    /// The call in hand is about to end where it began: the stub carries out the deferred writes. How many bytes there are.
+    pub(super) fn leave_bounce_to_stub(&self, task: &Task) -> usize {
         let process = &task.process;
         if !process.bounce.open.load(Relaxed) {
-            return;
+            return 0;
         }
-        let mut bounced = self.bounced.lock();
-        if !bounced.as_ref().is_some_and(|t| std::ptr::eq(&**t, task)) {
-            return;
+        let Some(in_hand) = self.bounced.pop() else {
+            return 0;
+        };
+        if !std::ptr::eq(&*in_hand, task) {
+            self.bounced.push(in_hand);
+            return 0;
         }
         process.bounce.open.store(false, Relaxed);
-        let written = std::mem::take(&mut process.bounce.windows.lock().written);
-        *bounced = None;
-        if written > 0 {
-            process
-                .mailboxes
-                .set_words(task.slot, OUT_LEN, &[written as u64]);
-        }
+        std::mem::take(&mut process.bounce.windows.lock().written)
     }
 
     /// Carries out deferred writes of whatever call is in hand and closes its windows.
     pub(super) fn close_bounce(&self) {
-        if let Some(task) = self.bounced.lock().take() {
+        if let Some(task) = self.bounced.pop() {
             let process = &task.process;
             process.bounce.open.store(false, Relaxed);
             process.carry_out(&mut process.bounce.windows.lock());

@@ -1,7 +1,7 @@
 //! From rings and deaths to events.
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::exchange::IN_SLOT;
 use super::{Inner, POOL, Phase, Process, Task, Waits};
@@ -51,6 +51,16 @@ fn trap(args: [u64; 6], regs: &mut Registers) -> Option<Trap> {
     }
 }
 
+/// What came of a message.
+pub(super) enum Heard {
+    /// The thread has stopped, for this reason.
+    Trap(Trap),
+    /// It has stopped, and is to leave: [`Inner::finish`].
+    Doomed,
+    /// The thread did not run, so it is a message that is being handled; or it talks nonsense and is killed.
+    Nothing,
+}
+
 /// Makes of the registers of a gate those that a guest has behind its `syscall` instruction.
 fn as_call(regs: &mut Registers) {
     // Nothing else was saved.
@@ -91,13 +101,15 @@ impl Inner {
         self.close_bounce();
         self.handoff.end();
         loop {
-            let dropped = std::mem::take(&mut *self.dropped.lock());
-            for task in dropped {
+            for task in self.dropped.take() {
                 self.terminate(&task);
             }
             // Wakes must not starve traps: after one, a trap goes first.
-            if !self.woken_last.swap(false, SeqCst) && self.woken.swap(false, SeqCst) {
-                self.woken_last.store(true, SeqCst);
+            let again = self.woken_last.load(Relaxed);
+            self.woken_last.store(false, Relaxed);
+            if !again && self.woken.load(SeqCst) {
+                self.woken.store(false, SeqCst);
+                self.woken_last.store(true, Relaxed);
                 return Ok(Event::Woken);
             }
             if let Some(event) = self.queued() {
@@ -115,7 +127,7 @@ impl Inner {
             if busy && !self.woken.load(SeqCst) && !self.refill() {
                 // Nothing else to do, and no room in the pool: bury, then wait.
                 self.reap();
-                if self.events.lock().is_empty() {
+                if self.events.is_empty() {
                     self.pump(None)?;
                 }
             }
@@ -124,22 +136,28 @@ impl Inner {
 
     /// The oldest event that was received while something else was waited for.
     pub(super) fn queued(&self) -> Option<Event> {
-        while let Some((task, trap)) = self.next_queued() {
-            let state = task.state.lock();
-            if !state.terminated {
-                self.handoff.begin(task.tid);
-                if state.light {
-                    // Not before: what is in hand until now may have writes to carry out.
-                    self.open_bounce(&task);
-                }
-                return Some(Event::Trap(state.token, trap));
+        while let Some((task, trap)) = self.events.pop() {
+            if let Some(event) = self.event(&task, trap) {
+                return Some(event);
             }
         }
         None
     }
 
-    fn next_queued(&self) -> Option<(Arc<Task>, Trap)> {
-        self.events.lock().pop_front()
+    /// The trap of a stopped task as an event, which is in hand from now on; `None` if nobody wants to know any more.
+    pub(super) fn event(&self, task: &Arc<Task>, trap: Trap) -> Option<Event> {
+        let state = task.state.lock();
+        if state.terminated {
+            return None;
+        }
+        let (token, windows) = (state.token, state.windows);
+        drop(state);
+        self.handoff.begin(task.tid);
+        if task.light.load(Relaxed) {
+            // Not before: what is in hand until now may have writes to carry out.
+            self.open_bounce(task, windows);
+        }
+        Some(Event::Trap(token, trap))
     }
 
     /// Handles what there is, waiting for it at most this many milliseconds (`None`: as long as it takes). Whether
@@ -150,7 +168,7 @@ impl Inner {
                 self.rang(ring);
                 Ok(true)
             }
-            None => Ok(!self.events.lock().is_empty()),
+            None => Ok(!self.events.is_empty()),
         }
     }
 
@@ -163,7 +181,7 @@ impl Inner {
         });
         self.waiting.store(true, SeqCst);
         // Whoever sets a flag after this look raises the bell.
-        let pending = timeout != 0 && (self.woken.load(SeqCst) || !self.dropped.lock().is_empty());
+        let pending = timeout != 0 && (self.woken.load(SeqCst) || !self.dropped.is_empty());
         let fds = [
             self.listener.as_fd(),
             self.deaths.as_fd(),
@@ -197,6 +215,9 @@ impl Inner {
             }
             return;
         };
+        if self.pay(&task, &ring).unwrap_or(true) {
+            return;
+        }
         let mut state = task.state.lock();
         match state.phase {
             Phase::Running | Phase::Doomed
@@ -205,12 +226,6 @@ impl Inner {
             {
                 drop(state);
                 self.trapped(&task, ring.id, ring.args);
-            }
-            _ if ring.number == DOORBELL && ring.args.first() == Some(&kind::WAIT) => {
-                drop(state);
-                if !self.pay(&task, &ring).unwrap_or(true) {
-                    self.misbehaved(&task, "waits for nothing");
-                }
             }
             Phase::Exiting if ring.number == libc::SYS_exit => {
                 state.phase = Phase::Dead;
@@ -227,63 +242,80 @@ impl Inner {
         }
     }
 
-    /// A stub that fell asleep in a hot exchange waits at the doorbell for its answer: gives it if it is known. False if the ring
-    /// is something else.
+    /// A stub that fell asleep in a hot exchange rings the message that the sentry has already: notes that, or gives it the answer that it
+    /// is owed. False if the ring is something else.
     pub(super) fn pay(&self, task: &Task, ring: &Ring) -> Result<bool> {
-        if ring.number != DOORBELL || ring.args.first() != Some(&kind::WAIT) {
+        if ring.number != DOORBELL {
             return Ok(false);
         }
         let mut state = task.state.lock();
         match state.waits {
             Waits::Owed(order) => {
-                state.waits = Waits::Slot;
-                self.answer_ring(task, ring.id, order)?;
+                state.waits = Waits::Nothing;
+                drop(state);
+                self.answer_ring(ring.id, order)?;
             }
             Waits::Slot => state.waits = Waits::Ring(ring.id),
-            Waits::Ring(_) => return Ok(false),
+            Waits::Ring(_) | Waits::Nothing => return Ok(false),
         }
         Ok(true)
     }
 
-    /// A running thread trapped, and says so in `args`: by this ring, or in its slot.
+    /// As [`Inner::heard`], for the queue.
     pub(super) fn trapped(&self, task: &Arc<Task>, ring: u64, args: [u64; 6]) {
-        let mut regs = Registers::from_words(task.process.mailboxes.words(task.slot, REGS));
+        match self.heard(task, ring, args) {
+            Heard::Trap(trap) => self.events.push((Arc::clone(task), trap)),
+            Heard::Doomed => self.finish(task),
+            Heard::Nothing => {}
+        }
+    }
+
+    /// A thread trapped, and says so in `args`: by this ring, or in its slot.
+    pub(super) fn heard(&self, task: &Task, ring: u64, args: [u64; 6]) -> Heard {
+        let mut state = task.state.lock();
+        if !matches!(state.phase, Phase::Running | Phase::Doomed) {
+            return Heard::Nothing;
+        }
+        let regs = &mut state.regs;
+        *regs = Registers::from_words(task.process.mailboxes.words(task.slot, REGS));
         // The gate's own: the guest has set none.
         if regs.gs_base == self.slot_address(task.slot) {
             regs.gs_base = 0;
         }
-        let [kind, .., processor] = args;
+        let [kind, windows, .., processor] = args;
         if ring != IN_SLOT {
             task.pace.set_processor(processor);
         }
         let call = self.inline && kind == kind::CALL;
         let trap = if call {
-            as_call(&mut regs);
+            as_call(regs);
             Some(Trap::Syscall)
         } else {
-            trap(args, &mut regs).map(|trap| self.slow_gate(trap, &mut regs))
+            trap(args, regs)
+                .map(|trap| self.slow_gate(trap, regs))
+                .map(|trap| unfiltered(task, trap, regs))
         };
-        let Some(trap) = trap.map(|trap| unfiltered(task, trap, &mut regs)) else {
-            return self.misbehaved(task, "said nonsense");
+        let Some(trap) = trap else {
+            drop(state);
+            self.misbehaved(task, "said nonsense");
+            return Heard::Nothing;
         };
-        let mut state = task.state.lock();
         state.waits = match ring {
             IN_SLOT => Waits::Slot,
             id => Waits::Ring(id),
         };
         if state.phase == Phase::Doomed {
-            drop(state);
-            return self.finish(task);
+            return Heard::Doomed;
         }
         state.phase = Phase::Stopped;
-        state.regs = regs;
-        state.light = call;
+        state.windows = windows;
         drop(state);
+        task.light.store(call, Relaxed);
         self.stops();
         if trap == Trap::Syscall {
             self.pace(task);
         }
-        self.events.lock().push_back((Arc::clone(task), trap));
+        Heard::Trap(trap)
     }
 
     /// A gate that did not find its slot traps: it was a call.
@@ -347,7 +379,7 @@ impl Inner {
             let before = std::mem::replace(&mut task.state.lock().phase, Phase::Dead);
             if before == Phase::Running {
                 self.stops();
-                self.events.lock().push_back((task, Trap::Gone));
+                self.events.push((task, Trap::Gone));
             }
         }
         self.zombies.lock().push(process.inner_pid);
@@ -355,19 +387,21 @@ impl Inner {
 
     /// A guest thread is about to run, whose stub waits at the doorbell or in its slot.
     pub(super) fn starts(&self, task: &Arc<Task>, waits: Waits) {
-        let others = self.running.fetch_add(1, SeqCst);
+        let others = self.running.load(Relaxed);
+        self.running.store(others + 1, Relaxed);
         self.set_watch(task, others + 1);
         self.place(task, waits, others);
     }
 
-    /// A guest thread stopped or died.
+    /// A guest thread stopped or died. On the worker only, as all that counts.
     pub(super) fn stops(&self) {
-        self.running.fetch_sub(1, SeqCst);
+        let running = self.running.load(Relaxed);
+        self.running.store(running.saturating_sub(1), Relaxed);
     }
 
     /// Kills processes of which a thread computes on although it was interrupted.
     fn mind_kicks(&self) {
-        let mut kicks = std::mem::take(&mut *self.kicks.lock());
+        let mut kicks = self.kicks.take();
         kicks.retain_mut(|kick| {
             let state = kick.task.state.lock();
             if !matches!(state.phase, Phase::Running | Phase::Doomed)
@@ -396,7 +430,9 @@ impl Inner {
             self.misbehaved(&kick.task, "ignored an interrupt");
             false
         });
-        self.kicks.lock().append(&mut kicks);
+        for kick in kicks {
+            self.kicks.push(kick);
+        }
     }
 
     /// Ends a guest thread.
@@ -426,7 +462,7 @@ impl Inner {
     }
 
     /// Lets a doomed, stopped thread of a process that lives on leave; the leader stays to keep the process id.
-    fn finish(&self, task: &Arc<Task>) {
+    pub(super) fn finish(&self, task: &Arc<Task>) {
         let mut state = task.state.lock();
         if state.phase != Phase::Doomed {
             return;
@@ -437,11 +473,9 @@ impl Inner {
             return;
         }
         state.phase = Phase::Exiting;
-        // Fails only if it is dead already.
-        let waits = state.waits;
         drop(state);
         self.unwatch(task);
-        debug_assert!(!matches!(waits, Waits::Owed(_)));
+        // Fails only if it is dead already.
         let _ = self.order(task, order::EXIT);
     }
 
@@ -462,7 +496,7 @@ impl Inner {
         let generation = state.generation;
         drop(dead);
         drop(state);
-        self.kicks.lock().push(super::Kick {
+        self.kicks.push(super::Kick {
             task: Arc::clone(task),
             generation,
             since: None,

@@ -52,24 +52,29 @@ struct Watch {
 impl Inner {
     /// Answers a stopped task.
     pub(super) fn order(&self, task: &Task, order: u64) -> Result<()> {
-        let mut state = task.state.lock();
-        match state.waits {
-            Waits::Ring(ring) => self.answer_ring(task, ring, order),
+        let waits = std::mem::replace(&mut task.state.lock().waits, Waits::Nothing);
+        self.give(task, waits, order)
+    }
+
+    /// Answers a task that waited so, and was noted as waiting for nothing.
+    pub(super) fn give(&self, task: &Task, waits: Waits, order: u64) -> Result<()> {
+        match waits {
+            Waits::Ring(ring) => self.answer_ring(ring, order),
             Waits::Slot => {
                 if self.answer_slot(task, order)? == Answered::Asleep {
-                    state.waits = Waits::Owed(order);
+                    task.state.lock().waits = Waits::Owed(order);
                 }
                 Ok(())
             }
-            Waits::Owed(_) => Err(Error::Gone),
+            Waits::Owed(_) | Waits::Nothing => {
+                task.state.lock().waits = waits;
+                Err(Error::Gone)
+            }
         }
     }
 
-    /// Answers a ring of the task; the stub is at the doorbell, so nobody else changes the state of its slot.
-    pub(super) fn answer_ring(&self, task: &Task, ring: u64, order: u64) -> Result<()> {
-        if self.inline {
-            task.set_idle();
-        }
+    /// Answers a ring.
+    pub(super) fn answer_ring(&self, ring: u64, order: u64) -> Result<()> {
         bell::answer(self.listener.as_fd(), ring, order).map_err(|_| Error::Gone)
     }
 

@@ -38,7 +38,8 @@ impl Handoff {
 
     /// Another event is about to be in hand: if the last thread was not let run, it waits.
     pub(super) fn end(&self) {
-        let current = self.current.swap(0, Relaxed);
+        let current = self.current.load(Relaxed);
+        self.current.store(0, Relaxed);
         if current != 0 && current == self.waker.load(Relaxed) {
             let soon = sys::cycles().wrapping_sub(self.woke.load(Relaxed)) < SOON;
             self.learn(if soon { 1 } else { -1 });
@@ -86,7 +87,8 @@ impl Inner {
     }
 
     fn set_sync(&self, sync: bool) {
-        if self.has_sync && self.sync.swap(sync, Relaxed) != sync {
+        if self.has_sync && self.sync.load(Relaxed) != sync {
+            self.sync.store(sync, Relaxed);
             let _ = bell::set_sync(self.listener.as_fd(), sync);
         }
     }

@@ -7,14 +7,14 @@
 //! What may happen between the two is in [`crate::stub::slot`]. No wake-up is lost: the stub posts and then looks whether it is watched; the worker
 //! ceases to watch and then looks whether something was posted.
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, fence,
-};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::*, fence};
 
 use parking_lot::Mutex;
 
-use super::{Inner, Phase, Task};
-use crate::stub::slot::{HOT, MESSAGE, REPLY, SPIN, STATE, state};
+use super::events::Heard;
+use super::exchange::IN_SLOT;
+use super::{Inner, Task};
+use crate::stub::slot::{HOT, MESSAGE, SPIN, STATE, kind, state};
 use crate::sys::CpuSet;
 use crate::{Error, Event, Result, sys};
 
@@ -32,6 +32,8 @@ const STALL: u64 = 400_000;
 const LOOKS: u32 = 400;
 /// How often the stub looks for a reply before it falls asleep.
 const STUB_LOOKS: u64 = 400;
+/// How many messages in a row are taken before everything else is looked at.
+const MESSAGES: u64 = 256;
 /// Fewest calls that make a watch worth its while.
 const WORTH: u64 = 16;
 /// First time without watches after a bad one, in processor cycles; it doubles up to 2¹⁰ times this.
@@ -48,8 +50,9 @@ pub(super) struct Hot {
     processors: usize,
     /// Host thread id of the last caller.
     caller: AtomicI32,
-    /// When the last message came, in cycles.
+    /// When a message was last known to have come, in cycles, and how many there were then.
     last: AtomicU64,
+    seen: AtomicU64,
     /// Messages since the watch began.
     messages: AtomicU64,
     /// No watch before this, in cycles; and binary logarithm of the next penalty's factor.
@@ -65,7 +68,7 @@ pub(super) struct Pace {
     /// Calls in a row that came soon.
     streak: AtomicU32,
     /// What its slot says in [`HOT`].
-    hot: AtomicUsize,
+    hot: AtomicU64,
     /// From which processor it last rang, as it says.
     processor: AtomicI32,
 }
@@ -93,6 +96,18 @@ fn processor() -> usize {
     usize::try_from(sys::current_cpu()).unwrap_or(0)
 }
 
+/// What [`HOT`] says while the worker watches from here.
+fn here() -> u64 {
+    processor() as u64 + 1
+}
+
+/// Adds 1 to a counter that only the worker changes.
+fn count(counter: &AtomicU64) -> u64 {
+    let n = counter.load(Relaxed).wrapping_add(1);
+    counter.store(n, Relaxed);
+    n
+}
+
 impl Hot {
     pub(super) fn new() -> Hot {
         let allowed = sys::affinity();
@@ -103,6 +118,7 @@ impl Hot {
             allowed,
             caller: AtomicI32::new(0),
             last: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             not_before: AtomicU64::new(0),
             penalty: AtomicU32::new(0),
@@ -111,37 +127,32 @@ impl Hot {
 }
 
 impl Task {
-    fn slot_word(&self, offset: usize) -> Option<&AtomicU32> {
+    fn slot_word(&self, offset: usize) -> Option<&AtomicU64> {
         self.process.mailboxes.atomic(self.slot, offset)
     }
 
-    /// The stub is at the doorbell: whatever it said in its slot before is over.
-    pub(super) fn set_idle(&self) {
-        if let Some(word) = self.slot_word(STATE) {
-            word.store(state::IDLE, Release);
-        }
-    }
-
-    /// Takes a message that waits in the slot: the words of a ring.
-    fn claim(&self) -> Option<[u64; 6]> {
-        let word = self.slot_word(STATE)?;
-        if word.load(Relaxed) != state::POSTED
-            || word
-                .compare_exchange(state::POSTED, state::CLAIMED, AcqRel, Relaxed)
-                .is_err()
-        {
+    /// The message in the slot, as the words of a ring. It stays there until it is answered.
+    fn message(&self) -> Option<[u64; 6]> {
+        let word = self.slot_word(STATE)?.load(Acquire);
+        if word & 0xff != state::POSTED {
             return None;
+        }
+        let said = word >> state::SAID;
+        if said & 0xff == kind::CALL {
+            return Some([kind::CALL, said >> state::SAID, 0, 0, 0, 0]);
         }
         let [a, b, c, d, e] = self.process.mailboxes.words(self.slot, MESSAGE);
         Some([a, b, c, d, e, 0])
     }
 
     /// Tells the stub from which processor its slot is watched (number plus 1), or that it is not (0).
-    fn set_hot(&self, value: usize) {
-        if self.pace.hot.swap(value, Relaxed) != value
-            && let Some(word) = self.slot_word(HOT)
-        {
-            word.store(value as u32, SeqCst);
+    fn set_hot(&self, value: u64) {
+        if self.pace.hot.load(Relaxed) == value {
+            return;
+        }
+        self.pace.hot.store(value, Relaxed);
+        if let Some(word) = self.slot_word(HOT) {
+            word.store(value, SeqCst);
         }
     }
 
@@ -153,10 +164,10 @@ impl Task {
 impl Inner {
     /// Puts an order into the slot of a stub that waits there.
     pub(super) fn answer_slot(&self, task: &Task, order: u64) -> Result<Answered> {
-        task.process.mailboxes.set_words(task.slot, REPLY, &[order]);
         let word = task.slot_word(STATE).ok_or(Error::Gone)?;
-        match word.swap(state::ANSWERED, AcqRel) {
-            state::CLAIMED => Ok(Answered::Awake),
+        let answer = order << state::SAID | state::ANSWERED;
+        match word.swap(answer, AcqRel) & 0xff {
+            state::POSTED => Ok(Answered::Awake),
             state::ASLEEP => Ok(Answered::Asleep),
             _ => {
                 self.misbehaved(task, "left a hot exchange");
@@ -170,8 +181,12 @@ impl Inner {
         if !self.inline {
             return;
         }
+        let again = self.hot.caller.load(Relaxed) == task.tid;
+        self.hot.caller.store(task.tid, Relaxed);
+        if task.is_hot() {
+            return;
+        }
         let soon = sys::cycles().wrapping_sub(task.pace.resumed.load(Relaxed)) < SOON;
-        let again = self.hot.caller.swap(task.tid, Relaxed) == task.tid;
         let streak = if soon && again {
             task.pace.streak.load(Relaxed).saturating_add(1)
         } else {
@@ -185,19 +200,19 @@ impl Inner {
         if !self.inline {
             return;
         }
-        let now = sys::cycles();
-        task.pace.resumed.store(now, Relaxed);
         let hot = &self.hot;
         let spare = running < hot.processors;
+        if spare && task.is_hot() {
+            task.set_hot(here());
+            return;
+        }
+        let now = sys::cycles();
+        task.pace.resumed.store(now, Relaxed);
         if !spare {
             if hot.any.load(Relaxed) {
                 self.judge(false, now);
                 self.cool();
             }
-            return;
-        }
-        if task.is_hot() {
-            task.set_hot(processor() + 1);
             return;
         }
         if task.pace.streak.load(Relaxed) < STREAK || now < hot.not_before.load(Relaxed) {
@@ -214,9 +229,10 @@ impl Inner {
         task.process
             .mailboxes
             .set_words(task.slot, SPIN, &[STUB_LOOKS]);
-        task.set_hot(processor() + 1);
+        task.set_hot(here());
         if !hot.any.swap(true, Relaxed) {
             hot.messages.store(0, Relaxed);
+            hot.seen.store(0, Relaxed);
         }
         // A fresh watch: the thread may need long to get to its processor.
         hot.last.store(now + LINGER, Relaxed);
@@ -228,28 +244,34 @@ impl Inner {
         if !hot.any.load(Relaxed) {
             return Ok(None);
         }
-        let mut before = sys::cycles();
+        let mut before = None;
         loop {
-            for _ in 0..LOOKS {
-                if let Some(event) = self.look() {
-                    return Ok(Some(event));
+            if hot.messages.load(Relaxed) % MESSAGES != MESSAGES - 1 {
+                for _ in 0..LOOKS {
+                    if let Some(event) = self.look() {
+                        return Ok(Some(event));
+                    }
+                    if self.woken.load(Relaxed) || !hot.any.load(Relaxed) {
+                        return Ok(None);
+                    }
+                    std::hint::spin_loop();
                 }
-                if self.woken.load(Relaxed) || !hot.any.load(Relaxed) {
-                    return Ok(None);
+                let now = sys::cycles();
+                let stalled = before.is_some_and(|before| now.wrapping_sub(before) > STALL);
+                let messages = hot.messages.load(Relaxed);
+                if hot.seen.swap(messages, Relaxed) != messages {
+                    hot.last.store(now, Relaxed);
                 }
-                std::hint::spin_loop();
+                let last = hot.last.load(Relaxed);
+                if stalled || now.saturating_sub(last) > LINGER {
+                    self.judge(stalled, now);
+                    self.cool();
+                    return Ok(self.queued());
+                }
+                before = Some(now);
+            } else {
+                count(&hot.messages);
             }
-            let now = sys::cycles();
-            let stalled = now.wrapping_sub(before) > STALL;
-            if stalled
-                || now.saturating_sub(hot.last.load(Relaxed)) > LINGER
-                    && now > hot.last.load(Relaxed)
-            {
-                self.judge(stalled, now);
-                self.cool();
-                return Ok(self.queued());
-            }
-            before = now;
             // Rings of others, deaths, and what other threads want.
             if self.pump(Some(0))? {
                 return Ok(self.queued());
@@ -272,13 +294,21 @@ impl Inner {
     fn look(&self) -> Option<Event> {
         let watched = self.hot.watched.lock();
         for task in watched.iter() {
-            if let Some(args) = task.claim() {
-                let task = Arc::clone(task);
-                drop(watched);
-                self.hot.messages.fetch_add(1, Relaxed);
-                self.hot.last.store(sys::cycles(), Relaxed);
-                self.said(&task, args);
-                return self.queued();
+            let Some(args) = task.message() else {
+                continue;
+            };
+            match self.heard(task, IN_SLOT, args) {
+                Heard::Trap(trap) => {
+                    count(&self.hot.messages);
+                    return self.event(task, trap);
+                }
+                Heard::Doomed => {
+                    let task = Arc::clone(task);
+                    drop(watched);
+                    self.finish(&task);
+                    return None;
+                }
+                Heard::Nothing => {}
             }
         }
         None
@@ -295,19 +325,9 @@ impl Inner {
         self.set_affinity(0, None);
         fence(SeqCst);
         for task in &watched {
-            if let Some(args) = task.claim() {
-                self.said(task, args);
+            if let Some(args) = task.message() {
+                self.trapped(task, IN_SLOT, args);
             }
-        }
-    }
-
-    /// What a watched thread said.
-    fn said(&self, task: &Arc<Task>, args: [u64; 6]) {
-        let running = matches!(task.state.lock().phase, Phase::Running | Phase::Doomed);
-        if running {
-            self.trapped(task, super::exchange::IN_SLOT, args);
-        } else {
-            self.misbehaved(task, "spoke unasked");
         }
     }
 
@@ -373,7 +393,7 @@ impl Inner {
         let start = sys::cycles();
         loop {
             for _ in 0..64 {
-                if let Some(args) = task.claim() {
+                if let Some(args) = task.message() {
                     return Some(args);
                 }
                 std::hint::spin_loop();

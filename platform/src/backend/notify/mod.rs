@@ -12,6 +12,7 @@
 //! waiting for a ring. `bounce` is the guest memory that the stub copies along.
 //!
 //! Lock order: a task's `state`, then its process's `dead`; the tables of [`Inner`] are never held with another lock.
+mod backlog;
 mod bounce;
 mod events;
 mod exchange;
@@ -21,7 +22,7 @@ mod handoff;
 mod hot;
 mod thread;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -58,14 +59,14 @@ struct Inner {
     inline: bool,
     hot: hot::Hot,
     /// The task whose bounce buffer holds something, of the event that the worker handles.
-    bounced: Mutex<Option<Arc<Task>>>,
+    bounced: backlog::Backlog<Arc<Task>>,
     listener: OwnedFd,
     /// Pidfds of all processes; readable when one died.
     deaths: OwnedFd,
     /// An eventfd that ends the worker's wait.
     bell: OwnedFd,
-    /// The worker's thread id.
-    worker: pid_t,
+    /// The worker's [`sys::thread_mark`].
+    worker: usize,
     shape: Shape,
     zygote: Arc<Task>,
     /// The worker waits or is about to.
@@ -77,14 +78,14 @@ struct Inner {
     tasks: Mutex<HashMap<pid_t, Arc<Task>>>,
     processes: Mutex<HashMap<u64, Arc<Process>>>,
     /// Received while something else was waited for.
-    events: Mutex<VecDeque<(Arc<Task>, Trap)>>,
+    events: backlog::Backlog<(Arc<Task>, Trap)>,
     pool: Mutex<Vec<Arc<Task>>>,
     /// Threads whose handle was dropped elsewhere than on the worker.
-    dropped: Mutex<Vec<Arc<Task>>>,
+    dropped: backlog::Backlog<Arc<Task>>,
     /// Dead processes that the zygote has not reaped, by their ids there.
     zombies: Mutex<Vec<u64>>,
     /// Threads that were interrupted and have not stopped.
-    kicks: Mutex<Vec<Kick>>,
+    kicks: backlog::Backlog<Kick>,
     /// Guest threads that run.
     running: AtomicUsize,
     /// The host kernel can run the other side of a ring or answer on the same core.
@@ -127,6 +128,9 @@ struct Task {
     process: Arc<Process>,
     slot: usize,
     state: Mutex<State>,
+    /// The registers in the slot are those of `state.regs` but for what a system call changes: the stub may return by itself. Changed on
+    /// the worker only.
+    light: AtomicBool,
     pace: hot::Pace,
 }
 
@@ -154,8 +158,8 @@ struct State {
     regs: Registers,
     /// How the stub waits for an answer.
     waits: Waits,
-    /// The registers in the slot are those of `regs` but for what a system call changes: the stub may return by itself.
-    light: bool,
+    /// Which windows of the bounce buffer the call has.
+    windows: u64,
     /// Counts resumes.
     generation: u64,
     /// An interrupt is on its way since the last resume.
@@ -169,10 +173,12 @@ struct State {
 enum Waits {
     /// For the answer to this ring.
     Ring(u64),
-    /// For a change of its slot; it may fall asleep, and ring.
+    /// For a change of its slot; it may fall asleep, and ring the same message again.
     Slot,
     /// It got its answer in the slot, but fell asleep before: its ring is to be answered with this order.
     Owed(u64),
+    /// It does not: it has its answer.
+    Nothing,
 }
 
 /// A thread that must stop soon.
@@ -277,7 +283,10 @@ pub const SENTRY_SYSCALLS: &[(i64, &str)] = &[
         libc::SYS_sched_setaffinity,
         "keeps watched threads and the worker on different processors",
     ),
-    (libc::SYS_gettid, "finds out whether it runs on the worker"),
+    (
+        libc::SYS_gettid,
+        "start of a thread, by the standard library",
+    ),
     (libc::SYS_futex, "locks"),
 ];
 
@@ -355,17 +364,18 @@ impl NotifyPlatform {
             }),
             slot: 0,
             state: Mutex::new(State::new(Token(0), Registers::default(), 0)),
+            light: AtomicBool::new(false),
             pace: hot::Pace::default(),
         });
         let inner = Inner {
             layout,
             inline,
             hot: hot::Hot::new(),
-            bounced: Mutex::default(),
+            bounced: backlog::Backlog::default(),
             listener: started.listener,
             deaths,
             bell,
-            worker: sys::gettid(),
+            worker: sys::thread_mark(),
             shape,
             zygote,
             waiting: AtomicBool::new(false),
@@ -373,11 +383,11 @@ impl NotifyPlatform {
             woken_last: AtomicBool::new(false),
             tasks: Mutex::default(),
             processes: Mutex::default(),
-            events: Mutex::default(),
+            events: backlog::Backlog::default(),
             pool: Mutex::default(),
-            dropped: Mutex::default(),
+            dropped: backlog::Backlog::default(),
             zombies: Mutex::default(),
-            kicks: Mutex::default(),
+            kicks: backlog::Backlog::default(),
             running: AtomicUsize::new(0),
             has_sync: sync,
             sync: AtomicBool::new(sync),
@@ -436,7 +446,7 @@ impl State {
             token,
             regs,
             waits: Waits::Ring(ring),
-            light: false,
+            windows: 0,
             generation: 0,
             kicked: false,
             terminated: false,
@@ -502,7 +512,7 @@ impl Platform for NotifyPlatform {
 impl Inner {
     /// Errors unless the caller is the worker.
     fn on_worker(&self) -> Result<()> {
-        if sys::gettid() == self.worker {
+        if sys::thread_mark() == self.worker {
             return Ok(());
         }
         Err(Error::Host(
@@ -675,6 +685,7 @@ impl Inner {
             process,
             slot,
             state: Mutex::new(State::new(token, regs, ring)),
+            light: AtomicBool::new(false),
             pace: hot::Pace::default(),
         });
         self.tasks.lock().insert(tid, Arc::clone(&task));
@@ -702,7 +713,7 @@ impl Inner {
     fn shut_down(&self) {
         self.over.store(true, SeqCst);
         self.pool.lock().clear();
-        self.events.lock().clear();
+        self.events.take();
         let processes: Vec<_> = self.processes.lock().drain().map(|(_, p)| p).collect();
         for process in &processes {
             let mut dead = process.dead.write();

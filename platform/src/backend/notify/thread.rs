@@ -1,14 +1,11 @@
 //! A guest thread: the [`Thread`] of this backend.
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::{Inner, Phase, Task};
+use super::{Inner, Phase, Task, Waits};
 use crate::stub::filter;
-use crate::stub::slot::{ANSWERS, REGS, answer, order};
+use crate::stub::slot::{ANSWERS, REGS, VALUE, answer, order};
 use crate::{AddressSpace, Answers, Error, MemOp, Registers, Result, Thread, Token};
-
-/// Offset of `rax` in [`Registers`].
-const RAX: usize = 80;
 
 /// Whether only the result of a call has changed.
 fn returns(before: &Registers, after: &Registers) -> bool {
@@ -50,12 +47,10 @@ impl Thread for FreeThread {
             Phase::Running => return Err(Error::Host("the guest thread runs".into())),
             _ => return Err(Error::Gone),
         }
-        let waits = state.waits;
-        let order = if state.light && returns(&state.regs, regs) {
+        let order = if task.light.load(Relaxed) && returns(&state.regs, regs) {
             let mailboxes = &task.process.mailboxes;
-            mailboxes.set_words(task.slot, REGS + RAX, &[regs.rax]);
-            inner.leave_bounce_to_stub(task);
-            order::RETURN
+            mailboxes.set_words(task.slot, VALUE, &[regs.rax]);
+            order::RETURN | (inner.leave_bounce_to_stub(task) as u64) << 8
         } else {
             inner.close_bounce();
             let mut regs = regs.sanitized();
@@ -72,9 +67,10 @@ impl Thread for FreeThread {
         state.phase = Phase::Running;
         state.generation += 1;
         state.kicked = false;
+        let waits = std::mem::replace(&mut state.waits, Waits::Nothing);
         drop(state);
         inner.starts(task, waits);
-        let answered = inner.order(task, order);
+        let answered = inner.give(task, waits, order);
         inner.answered();
         if answered.is_err() {
             task.state.lock().phase = Phase::Stopped;
@@ -110,7 +106,7 @@ impl Thread for FreeThread {
     }
 
     fn by_instruction(&self) -> bool {
-        !self.task.state.lock().light
+        !self.task.light.load(Relaxed)
     }
 
     fn registers(&self) -> Result<Registers> {
@@ -138,7 +134,7 @@ impl Thread for FreeThread {
             });
         }
         self.inner.set_vector_registers(&self.task, state);
-        self.task.state.lock().light = false;
+        self.task.light.store(false, Relaxed);
         Ok(())
     }
 
@@ -183,7 +179,7 @@ impl Thread for FreeThread {
         if self.inner.on_worker().is_ok() {
             self.inner.terminate(&self.task);
         } else {
-            self.inner.dropped.lock().push(Arc::clone(&self.task));
+            self.inner.dropped.push(Arc::clone(&self.task));
             self.inner.rouse();
         }
     }
