@@ -109,6 +109,7 @@ fn measure(kind: Kind) {
         fd,
         offset: 0,
         shared: false,
+        common: false,
     };
     let files = [file.clone()];
     time("execute, 1 file", 1000, || thread.execute(&files).unwrap());

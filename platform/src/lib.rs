@@ -147,6 +147,8 @@ pub enum MemOp<'a> {
         offset: u64,
         /// MAP_SHARED instead of MAP_PRIVATE.
         shared: bool,
+        /// Every guest process may read this file, and might map it: all may be given a descriptor.
+        common: bool,
     },
     /// munmap.
     Unmap {

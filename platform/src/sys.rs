@@ -501,19 +501,28 @@ pub(crate) fn cycles() -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId(u64, u64);
 
-/// The file of a read-only descriptor if nothing of it can change or grow in memory that the sandbox pays for: not a memfd, unless it is sealed.
+/// Which file a descriptor is of.
 pub(crate) fn file_id(fd: BorrowedFd<'_>) -> Option<FileId> {
-    let sealed = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK;
-    let fd = fd.as_raw_fd();
     // SAFETY: the descriptor is valid; fstat fills a local for which zero is a value.
     unsafe {
-        let flags = libc::fcntl(fd, libc::F_GETFL);
-        let seals = libc::fcntl(fd, libc::F_GET_SEALS);
-        let immutable = seals == -1 || seals & sealed == sealed;
-        if flags == -1 || flags & libc::O_ACCMODE != libc::O_RDONLY && seals == -1 || !immutable {
-            return None;
-        }
         let mut stat: libc::stat = MaybeUninit::zeroed().assume_init();
-        (libc::fstat(fd, &raw mut stat) == 0).then_some(FileId(stat.st_dev, stat.st_ino))
+        (libc::fstat(fd.as_raw_fd(), &raw mut stat) == 0)
+            .then_some(FileId(stat.st_dev, stat.st_ino))
     }
+}
+
+/// Whether a descriptor is read-only, and of a file of which nothing can change or grow in memory that the sandbox pays for: not a memfd, unless
+/// it is sealed.
+pub(crate) fn is_safe_to_keep(fd: BorrowedFd<'_>) -> bool {
+    let sealed = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK;
+    let fd = fd.as_raw_fd();
+    // SAFETY: the descriptor is valid.
+    let (flags, seals) = unsafe {
+        (
+            libc::fcntl(fd, libc::F_GETFL),
+            libc::fcntl(fd, libc::F_GET_SEALS),
+        )
+    };
+    let read_only = flags != -1 && (flags & libc::O_ACCMODE == libc::O_RDONLY || seals != -1);
+    read_only && (seals == -1 || seals & sealed == sealed)
 }

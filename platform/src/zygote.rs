@@ -49,6 +49,9 @@ struct Plan {
     report: *const Report,
 }
 
+/// How many descriptors a stub may have.
+pub(crate) const FILES: u64 = 32;
+
 const STEPS: &[&str] = &[
     "start",
     "wait for its tracer",
@@ -386,7 +389,7 @@ unsafe fn child(plan: &Plan) -> ! {
         next(); // set resource limits
         for (resource, limit) in [
             (libc::RLIMIT_CORE as u64, 1),
-            (libc::RLIMIT_NOFILE as u64, 16),
+            (libc::RLIMIT_NOFILE as u64, FILES),
         ] {
             let mut old = [0u64; 2];
             must(call(

@@ -623,8 +623,11 @@ cofferdam_free_resume_end:
   cmp r12, rbp
   jae 46f
   mov r13, -1
-  cmp qword ptr [rbx + 56], 0
-  je 43f
+  mov rcx, [rbx + 56]
+  test rcx, rcx
+  jz 43f
+  cmp cl, 3
+  je 45f
 42:
   mov eax, {doorbell}
   mov edi, {want_fd}
@@ -662,6 +665,13 @@ cofferdam_free_resume_end:
   add rbx, 64
   inc r12
   jmp 41b
+45:                                      // the descriptor that an earlier operation kept
+  shr ecx, 8
+  and ecx, 63
+  shl ecx, 6
+  mov rcx, [r15 + rcx + 40]
+  mov [rbx + 40], rcx
+  jmp 43b
 46:
   mov rsi, r12
   mov rdx, r14

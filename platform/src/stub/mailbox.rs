@@ -30,7 +30,8 @@ pub(crate) struct Op {
     pub number: u64,
     /// Arguments.
     pub args: [u64; 6],
-    /// 1: ring for a descriptor first; it becomes `args[4]` and is closed afterwards. 2 (untraced stubs): it is kept, and its number put into `args[4]`.
+    /// 1: ring for a descriptor first; it becomes `args[4]` and is closed afterwards. In untraced stubs also 2:
+    /// it is kept, and its number put into `args[4]`; 3: the one that an earlier operation of the list kept, whose index is in the higher bytes.
     pub with_fd: u64,
 }
 
@@ -244,11 +245,21 @@ impl Mailboxes {
     }
 }
 
+/// Up to this many bytes are copied one by one, which is faster than to start the instruction for more.
+const SMALL: usize = 16;
+
 /// Copies bytes one side of which another process may be writing: by an instruction that the compiler does not look into.
 ///
 /// # Safety
 /// As `copy_nonoverlapping`, but for such writes.
 unsafe fn racy_copy(from: *const u8, to: *mut u8, len: usize) {
+    if len <= SMALL {
+        for i in 0..len {
+            // SAFETY: the caller's; volatile for the same reason.
+            unsafe { to.add(i).write_volatile(from.add(i).read_volatile()) };
+        }
+        return;
+    }
     // SAFETY: the caller's; the direction flag is clear by the ABI.
     unsafe {
         std::arch::asm!(

@@ -40,6 +40,7 @@ pub(crate) fn encode<'a>(op: &MemOp<'a>) -> Option<(Op, Option<BorrowedFd<'a>>)>
             fd,
             offset,
             shared,
+            common: _,
         } => {
             let kind = if shared {
                 libc::MAP_SHARED

@@ -6,7 +6,7 @@ use super::vma::{Backing, VmFlags, Vma, host_prot};
 use super::{MAX_MAP_COUNT, MemoryManager, State};
 use crate::abi::Errno;
 use crate::sync::{Events, MutexGuard, WaitQueue};
-use crate::vfs::MapSource;
+use crate::vfs::{MapSource, Path};
 use cofferdam_platform::{MemOp, Prot, Thread};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -164,11 +164,12 @@ impl Op {
                         fd: mem.fd(),
                         offset: *offset,
                         shared: true,
+                        common: false,
                     },
                     Backing::File {
                         source: MapSource::Host(fd),
                         offset,
-                        ..
+                        file,
                     } => MemOp::MapFile {
                         addr,
                         len,
@@ -176,6 +177,7 @@ impl Op {
                         fd: fd.as_fd(),
                         offset: *offset,
                         shared: v.shared(),
+                        common: !v.shared() && file.path().is_some_and(Path::is_open_to_all),
                     },
                     Backing::Anonymous
                     | Backing::File {
@@ -196,6 +198,7 @@ impl Op {
                 fd: text.fd(),
                 offset: piece.at,
                 shared: false,
+                common: text.is_common(),
             },
             Op::Unmap(start, end) => MemOp::Unmap {
                 addr: *start,

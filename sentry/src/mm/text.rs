@@ -7,9 +7,9 @@
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::usermem::KernelSink;
-use crate::vfs::File;
 use crate::vfs::caller::KernelCaller;
 use crate::vfs::inode::{FileType, Timestamp};
+use crate::vfs::{File, Path};
 use cofferdam_platform::rewrite::{self, GAP, Site, Source};
 use nix::fcntl::{FcntlArg, SealFlag};
 use nix::sys::memfd::MFdFlags;
@@ -84,6 +84,8 @@ pub struct Text {
     trampolines: u64,
     pieces: Vec<Piece>,
     sites: Vec<Site>,
+    /// Every process may read the file.
+    common: bool,
 }
 
 impl Texts {
@@ -139,7 +141,8 @@ impl Texts {
             return None;
         }
         let (done, found) = (r.sites.len(), r.found);
-        let text = Text::new(r)
+        let common = file.path().is_some_and(Path::is_open_to_all);
+        let text = Text::new(r, common)
             .inspect_err(|e| log::warn!("no memory for a rewritten text: {e:?}"))
             .ok()?;
         let total: u64 = self
@@ -162,7 +165,7 @@ impl Texts {
 }
 
 impl Text {
-    fn new(r: rewrite::Rewritten) -> Result<Text> {
+    fn new(r: rewrite::Rewritten, common: bool) -> Result<Text> {
         let fd = nix::sys::memfd::memfd_create(
             c"text",
             MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
@@ -172,6 +175,7 @@ impl Text {
             trampolines: 0,
             pieces: Vec::new(),
             sites: r.sites,
+            common,
         };
         text.put(0, &r.trampolines)?;
         text.trampolines = super::page_ceil(r.trampolines.len() as u64).ok_or(Errno::ENOMEM)?;
@@ -210,6 +214,10 @@ impl Text {
     /// The sealed memfd.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+    /// Whether every process may read the file.
+    pub(super) fn is_common(&self) -> bool {
+        self.common
     }
     /// Storage it takes.
     fn bytes(&self) -> u64 {

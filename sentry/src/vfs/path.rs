@@ -80,6 +80,23 @@ impl Path {
         })
     }
 
+    /// Whether everybody may read this file, and search all directories above it, as far as permission bits say.
+    pub fn is_open_to_all(&self) -> bool {
+        let allows =
+            |path: &Path, bit: u32| path.inode().permissions().is_ok_and(|p| p.perm & bit != 0);
+        let mut above = self.parent();
+        if !allows(self, 0o004) {
+            return false;
+        }
+        while let Some(directory) = above {
+            if !allows(&directory, 0o001) {
+                return false;
+            }
+            above = directory.parent();
+        }
+        true
+    }
+
     /// Absolute name within `root`, with " (deleted)" if the name is gone, as /proc/PID/fd links show it.
     pub fn display(&self, root: &Path) -> Vec<u8> {
         if self.dentry.is_anonymous() {

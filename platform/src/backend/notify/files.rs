@@ -2,6 +2,10 @@
 //!
 //! A program loader maps a library four or five times in a row. What is kept is a file that no memory of the sandbox stands behind (host files,
 //! sealed memfds), opened read-only, for private mappings: the guest process could keep it mapped just as well. A stub keeps [`KEPT`] at most.
+//!
+//! What every process may read ([`MemOp::MapFile::common`]) and a second one is given is given to the zygote too ([`Common`]): processes made from then on
+//! are born with it.
+use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 
 use super::{Inner, Task};
@@ -11,8 +15,12 @@ use crate::stub::slot::MAX_OPS;
 use crate::sys::{self, FileId};
 use crate::{Error, MemOp, Result};
 
-/// How many descriptors a stub keeps at most; its limit on descriptors is 16.
-const KEPT: usize = 8;
+/// How many descriptors a stub keeps at most; its limit on descriptors is [`crate::zygote::FILES`].
+const KEPT: usize = 24;
+/// How many of them it has from the zygote at most.
+const INHERITED: usize = 16;
+/// How many files are remembered that were given to one process.
+const REMEMBERED: usize = 64;
 /// Place of the descriptor among a call's arguments, and its offset in an [`Op`] in bytes.
 const FD: usize = 4;
 const FD_OFFSET: usize = 8 + 8 * FD;
@@ -25,6 +33,9 @@ const NOT_YET: u64 = u64::MAX;
 /// The kept descriptors of a process: which file, and its number there. The one used longest ago comes first.
 pub(super) type Files = Vec<(FileId, u64)>;
 
+/// Files that every process may read and that were given to one, the oldest first.
+pub(super) type Common = VecDeque<FileId>;
+
 /// One exchange in the making.
 #[derive(Default)]
 struct Batch<'a> {
@@ -34,6 +45,8 @@ struct Batch<'a> {
     fds: Vec<BorrowedFd<'a>>,
     /// Which of `ops` bring a descriptor to be kept.
     kept: Vec<(usize, FileId)>,
+    /// What processes to come shall have.
+    wanted: Vec<(FileId, BorrowedFd<'a>)>,
 }
 
 impl Inner {
@@ -45,7 +58,14 @@ impl Inner {
             let mut refused = None;
             for (i, op) in chunk.iter().enumerate() {
                 match encode(op) {
-                    Some((encoded, fd)) => batch.add(task, first + i, op, encoded, fd),
+                    Some((encoded, fd)) => {
+                        let common = batch.add(task, first + i, op, encoded, fd);
+                        if let (Some(id), Some(fd)) = (common, fd)
+                            && self.is_second(id)
+                        {
+                            batch.wanted.push((id, fd));
+                        }
+                    }
                     None => {
                         refused = Some(first + i);
                         break;
@@ -54,6 +74,9 @@ impl Inner {
             }
             let result = self.execute_list(task, &batch.ops, &batch.fds);
             batch.note(task, &result);
+            for (id, fd) in &batch.wanted {
+                self.bequeath(*id, *fd);
+            }
             result.map_err(|e| match e {
                 Error::Op { index, errno } => Error::Op {
                     index: batch.origins.get(index).copied().unwrap_or(first),
@@ -70,7 +93,64 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// A process is given this file, which is common: was another one before? Forgets it then.
+    fn is_second(&self, id: FileId) -> bool {
+        let mut common = self.common.lock();
+        if let Some(at) = common.iter().position(|known| *known == id) {
+            common.remove(at);
+            return true;
+        }
+        if common.len() >= REMEMBERED {
+            common.pop_front();
+        }
+        common.push_back(id);
+        false
+    }
+
+    /// Gives the zygote a descriptor, for the processes made from now on.
+    fn bequeath(&self, id: FileId, fd: BorrowedFd<'_>) {
+        let files = &self.zygote.process.files;
+        if files.lock().iter().any(|(known, _)| *known == id) {
+            return;
+        }
+        let mut ops = Vec::new();
+        if files.lock().len() >= INHERITED {
+            let (_, number) = files.lock().remove(0);
+            ops.push(close(number));
+        }
+        // A descriptor comes with an operation; this one does nothing.
+        ops.push(Op {
+            number: libc::SYS_close.cast_unsigned(),
+            args: [NOT_YET; 6],
+            with_fd: 2,
+        });
+        let at = ops.len() - 1;
+        // EBADF, by that operation.
+        let _ = self.execute_list(&self.zygote, &ops, &[fd]);
+        if let Some(number) = kept_number(&self.zygote, at) {
+            files.lock().push((id, number));
+        }
+    }
+}
+
+fn close(number: u64) -> Op {
+    Op {
+        number: libc::SYS_close.cast_unsigned(),
+        args: [number, 0, 0, 0, 0, 0],
+        with_fd: 0,
+    }
+}
+
+/// The number of the descriptor that an operation of the last list kept, as the stub says.
+fn kept_number(task: &Task, index: usize) -> Option<u64> {
+    let offset = index * size_of::<Op>() + FD_OFFSET;
+    let [number] = task.process.mailboxes.words(task.slot, offset);
+    (number != NOT_YET).then_some(number)
+}
+
 impl<'a> Batch<'a> {
+    /// Adds one operation, and what its descriptor needs. If a common file is given to the process for the first time: which.
     fn add(
         &mut self,
         task: &Task,
@@ -78,49 +158,60 @@ impl<'a> Batch<'a> {
         op: &MemOp<'_>,
         mut encoded: Op,
         fd: Option<BorrowedFd<'a>>,
-    ) {
-        let private = matches!(op, MemOp::MapFile { shared: false, .. });
+    ) -> Option<FileId> {
+        let mut given = None;
         if let Some(fd) = fd {
-            match sys::file_id(fd).filter(|_| private) {
-                None => self.fds.push(fd),
-                Some(id) => {
-                    let mut files = task.process.files.lock();
-                    if let Some(at) = files.iter().position(|(known, _)| *known == id) {
-                        let found = files.remove(at);
-                        encoded.with_fd = 0;
-                        encoded.args[FD] = found.1;
-                        files.push(found);
-                    } else {
-                        encoded.with_fd = 1;
-                        self.fds.push(fd);
-                        // One file once per exchange: its number is known only afterwards.
-                        if !self.kept.iter().any(|(_, known)| *known == id) {
-                            encoded.with_fd = 2;
-                            encoded.args[FD] = NOT_YET;
-                            if files.len() + self.kept.len() >= KEPT && !files.is_empty() {
-                                self.close(files.remove(0).1, origin);
-                            }
-                            if files.len() + self.kept.len() >= KEPT {
-                                encoded.with_fd = 1;
-                            } else {
-                                self.kept.push((self.ops.len(), id));
-                            }
-                        }
+            let private = matches!(op, MemOp::MapFile { shared: false, .. });
+            let common = matches!(op, MemOp::MapFile { common: true, .. });
+            let id = private.then(|| sys::file_id(fd)).flatten();
+            if !id.is_some_and(|id| self.reuse(task, id, &mut encoded)) {
+                encoded.with_fd = 1;
+                self.fds.push(fd);
+                if let Some(id) = id.filter(|_| sys::is_safe_to_keep(fd)) {
+                    given = Some(id).filter(|_| common);
+                    if self.make_room(task, origin) {
+                        encoded.with_fd = 2;
+                        encoded.args[FD] = NOT_YET;
+                        self.kept.push((self.ops.len(), id));
                     }
                 }
             }
         }
         self.ops.push(encoded);
         self.origins.push(origin);
+        given
     }
 
-    fn close(&mut self, number: u64, origin: usize) {
-        self.ops.push(Op {
-            number: libc::SYS_close.cast_unsigned(),
-            args: [number, 0, 0, 0, 0, 0],
-            with_fd: 0,
-        });
+    /// Uses a descriptor of this file that the stub has, or will have by then.
+    fn reuse(&self, task: &Task, id: FileId, encoded: &mut Op) -> bool {
+        let mut files = task.process.files.lock();
+        if let Some(at) = files.iter().position(|(known, _)| *known == id) {
+            let found = files.remove(at);
+            encoded.with_fd = 0;
+            encoded.args[FD] = found.1;
+            files.push(found);
+            return true;
+        }
+        if let Some((index, _)) = self.kept.iter().find(|(_, known)| *known == id) {
+            encoded.with_fd = 3 | (*index as u64) << 8;
+            return true;
+        }
+        false
+    }
+
+    /// Makes room for one more kept descriptor; false if all of them are of this exchange.
+    fn make_room(&mut self, task: &Task, origin: usize) -> bool {
+        let mut files = task.process.files.lock();
+        if files.len() + self.kept.len() < KEPT {
+            return true;
+        }
+        if files.is_empty() {
+            return false;
+        }
+        let (_, number) = files.remove(0);
+        self.ops.push(close(number));
         self.origins.push(origin);
+        true
     }
 
     /// Which descriptors the stub keeps now, as it says: a guest that lies maps other files of its own.
@@ -133,11 +224,7 @@ impl<'a> Batch<'a> {
         };
         let mut files = task.process.files.lock();
         for (i, id) in self.kept.iter().take_while(|(i, _)| *i < done) {
-            let [number] = task
-                .process
-                .mailboxes
-                .words(task.slot, i * size_of::<Op>() + FD_OFFSET);
-            if number != NOT_YET {
+            if let Some(number) = kept_number(task, *i) {
                 files.push((*id, number));
             }
         }

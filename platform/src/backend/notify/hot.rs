@@ -91,6 +91,16 @@ pub(super) enum Answered {
     Asleep,
 }
 
+/// What came of looking at the slots.
+enum Looked {
+    /// A message.
+    Event(Event),
+    /// Something else is to be done first.
+    Else,
+    /// Nothing was said.
+    Nothing,
+}
+
 /// The number of the processor that runs the worker.
 fn processor() -> usize {
     usize::try_from(sys::current_cpu()).unwrap_or(0)
@@ -203,7 +213,10 @@ impl Inner {
         let hot = &self.hot;
         let spare = running < hot.processors;
         if spare && task.is_hot() {
-            task.set_hot(here());
+            // Bound to where it is.
+            if hot.allowed.is_none() {
+                task.set_hot(here());
+            }
             return;
         }
         let now = sys::cycles();
@@ -247,14 +260,10 @@ impl Inner {
         let mut before = None;
         loop {
             if hot.messages.load(Relaxed) % MESSAGES != MESSAGES - 1 {
-                for _ in 0..LOOKS {
-                    if let Some(event) = self.look() {
-                        return Ok(Some(event));
-                    }
-                    if self.woken.load(Relaxed) || !hot.any.load(Relaxed) {
-                        return Ok(None);
-                    }
-                    std::hint::spin_loop();
+                match self.look() {
+                    Looked::Event(event) => return Ok(Some(event)),
+                    Looked::Else => return Ok(None),
+                    Looked::Nothing => {}
                 }
                 let now = sys::cycles();
                 let stalled = before.is_some_and(|before| now.wrapping_sub(before) > STALL);
@@ -290,28 +299,39 @@ impl Inner {
         }
     }
 
-    /// A message in a watched slot, as an event.
-    fn look(&self) -> Option<Event> {
+    /// Looks at the watched slots for a while.
+    fn look(&self) -> Looked {
         let watched = self.hot.watched.lock();
-        for task in watched.iter() {
-            let Some(args) = task.message() else {
-                continue;
-            };
-            match self.heard(task, IN_SLOT, args) {
-                Heard::Trap(trap) => {
-                    count(&self.hot.messages);
-                    return self.event(task, trap);
+        let mut doomed = None;
+        for _ in 0..LOOKS {
+            for task in watched.iter() {
+                let Some(args) = task.message() else {
+                    continue;
+                };
+                match self.heard(task, IN_SLOT, args) {
+                    Heard::Trap(trap) => {
+                        count(&self.hot.messages);
+                        return self.event(task, trap).map_or(Looked::Else, Looked::Event);
+                    }
+                    Heard::Doomed => doomed = Some(Arc::clone(task)),
+                    Heard::Nothing => {}
                 }
-                Heard::Doomed => {
-                    let task = Arc::clone(task);
-                    drop(watched);
-                    self.finish(&task);
-                    return None;
-                }
-                Heard::Nothing => {}
             }
+            if self.woken.load(Relaxed) || watched.is_empty() || doomed.is_some() {
+                break;
+            }
+            std::hint::spin_loop();
         }
-        None
+        let empty = watched.is_empty();
+        drop(watched);
+        if let Some(task) = doomed {
+            self.finish(&task);
+            return Looked::Else;
+        }
+        if empty || self.woken.load(Relaxed) {
+            return Looked::Else;
+        }
+        Looked::Nothing
     }
 
     /// Ceases to watch.

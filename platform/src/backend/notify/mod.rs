@@ -80,6 +80,7 @@ struct Inner {
     /// Received while something else was waited for.
     events: backlog::Backlog<(Arc<Task>, Trap)>,
     pool: Mutex<Vec<Arc<Task>>>,
+    common: Mutex<files::Common>,
     /// Threads whose handle was dropped elsewhere than on the worker.
     dropped: backlog::Backlog<Arc<Task>>,
     /// Dead processes that the zygote has not reaped, by their ids there.
@@ -385,6 +386,7 @@ impl NotifyPlatform {
             processes: Mutex::default(),
             events: backlog::Backlog::default(),
             pool: Mutex::default(),
+            common: Mutex::default(),
             dropped: backlog::Backlog::default(),
             zombies: Mutex::default(),
             kicks: backlog::Backlog::default(),

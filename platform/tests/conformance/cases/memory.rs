@@ -24,6 +24,7 @@ pub fn file_mappings(p: Box<dyn Platform>) {
         fd: file.as_fd(),
         offset,
         shared,
+        common: false,
     };
     g.thread
         .execute(&[
@@ -222,6 +223,7 @@ pub fn remap(p: Box<dyn Platform>) {
                 fd: file.as_fd(),
                 offset: 0,
                 shared: true,
+                common: false,
             },
             op(AT, 0, 2 * AT, PAGE, false),
         ])
@@ -310,6 +312,7 @@ pub fn batch_errors(p: Box<dyn Platform>) {
             fd: file.as_fd(),
             offset: 0,
             shared: false,
+            common: false,
         },
         MemOp::MapAnon {
             addr: AT + 2 * PAGE,
@@ -360,6 +363,7 @@ pub fn batch_errors(p: Box<dyn Platform>) {
             fd: file.as_fd(),
             offset: 0,
             shared: false,
+            common: false,
         },
     ]);
     assert!(
@@ -381,6 +385,7 @@ pub fn batch_errors(p: Box<dyn Platform>) {
         fd: read_only.as_fd(),
         offset: 0,
         shared: true,
+        common: false,
     }]);
     assert!(
         matches!(
@@ -406,6 +411,7 @@ pub fn long_batches(p: Box<dyn Platform>) {
                 fd: file.as_fd(),
                 offset: 0,
                 shared: true,
+                common: false,
             },
             _ => MemOp::MapAnon {
                 addr: AT + i * PAGE,
@@ -466,6 +472,7 @@ pub fn out_of_range(p: Box<dyn Platform>) {
                 fd: file.as_fd(),
                 offset: 0,
                 shared: true,
+                common: false,
             },
             MemOp::Unmap { addr, len },
             MemOp::Protect {
@@ -557,6 +564,7 @@ pub fn compare_exchange(p: Box<dyn Platform>) {
             fd: file.as_fd(),
             offset: 0,
             shared: true,
+            common: false,
         }])
         .unwrap();
     assert_eq!(g.thread.compare_exchange(AT, 0, 1).unwrap(), None); // SIGBUS

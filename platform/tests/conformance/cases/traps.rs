@@ -280,6 +280,7 @@ pub fn bus_error(p: Box<dyn Platform>) {
             fd: file.as_fd(),
             offset: 0,
             shared: true,
+            common: false,
         }])
         .unwrap();
     let (trap, _) = g.run(&*p, &start());
