@@ -338,8 +338,8 @@ cofferdam_free_probed:
   mov ecx, [r15 + {spin}]
 91:
   mov rax, [r15 + {state}]
-  cmp al, {answered}
-  je 94f
+  cmp al, {posted}
+  jne 94f
   pause
   dec ecx
   jns 91b
@@ -359,6 +359,8 @@ cofferdam_free_probed:
   mov [r15 + {message} + 32], r8
   jmp 89b
 94:
+  cmp al, {answered}
+  jne 92b                                // the sentry says that it takes long
   shr rax, {said}
   cmp al, {ret}
   je 95f

@@ -15,8 +15,10 @@
 //! said: a message's kind and, of a call, its windows; or the order. Each change is atomic, and only these happen:
 //! ```text
 //! any      ──stub──▶ POSTED     a message waits, or is being handled: the sentry takes it by a look
-//! POSTED   ──sentry▶ ANSWERED   the order is there
-//! POSTED   ──stub──▶ ASLEEP     that takes too long: the stub rings the same message
+//! POSTED   ──sentry▶ DOZING     the call waits: the stub shall not look any longer
+//! POSTED, DOZING
+//!          ──sentry▶ ANSWERED   the order is there
+//!          ───stub─▶ ASLEEP     the stub rings the same message
 //! ASLEEP   ──sentry▶ ANSWERED   nobody looks: the ring that comes is answered with the order
 //! ```
 //! A call that the sentry answers at once thus costs one line that goes there and back, besides those of the registers.
@@ -95,6 +97,8 @@ pub(crate) mod state {
     pub const ANSWERED: u64 = 2;
     /// The stub rings or is about to.
     pub const ASLEEP: u64 = 3;
+    /// The stub waits for an answer, and shall ring for it.
+    pub const DOZING: u64 = 4;
     /// Where what is said begins, in bits.
     pub const SAID: u32 = 8;
 }

@@ -99,7 +99,9 @@ impl Inner {
     /// The loop behind [`crate::Platform::next_event`].
     pub(super) fn next_event(&self) -> Result<Event> {
         self.close_bounce();
-        self.handoff.end();
+        if let Some(tid) = self.handoff.end() {
+            self.let_sleep(tid);
+        }
         loop {
             for task in self.dropped.take() {
                 self.terminate(&task);
@@ -253,6 +255,7 @@ impl Inner {
             Waits::Owed(order) => {
                 state.waits = Waits::Nothing;
                 drop(state);
+                self.is_due(false);
                 self.answer_ring(ring.id, order)?;
             }
             Waits::Slot => state.waits = Waits::Ring(ring.id),
@@ -273,7 +276,9 @@ impl Inner {
     /// A thread trapped, and says so in `args`: by this ring, or in its slot.
     pub(super) fn heard(&self, task: &Task, ring: u64, args: [u64; 6]) -> Heard {
         let mut state = task.state.lock();
-        if !matches!(state.phase, Phase::Running | Phase::Doomed) {
+        let ran = matches!(state.phase, Phase::Running | Phase::Doomed);
+        // While the stub waits for an answer, its last message is still in the slot.
+        if !ran || ring == IN_SLOT && state.waits != Waits::Nothing {
             return Heard::Nothing;
         }
         let regs = &mut state.regs;
@@ -376,7 +381,13 @@ impl Inner {
             .retain(|task| !Arc::ptr_eq(&task.process, process));
         for task in members {
             self.unwatch(&task);
-            let before = std::mem::replace(&mut task.state.lock().phase, Phase::Dead);
+            let mut state = task.state.lock();
+            let before = std::mem::replace(&mut state.phase, Phase::Dead);
+            if matches!(state.waits, Waits::Owed(_)) {
+                state.waits = Waits::Nothing;
+                self.is_due(false);
+            }
+            drop(state);
             if before == Phase::Running {
                 self.stops();
                 self.events.push((task, Trap::Gone));

@@ -53,16 +53,12 @@ impl Inner {
     /// Answers a stopped task.
     pub(super) fn order(&self, task: &Task, order: u64) -> Result<()> {
         let waits = std::mem::replace(&mut task.state.lock().waits, Waits::Nothing);
-        self.give(task, waits, order)
-    }
-
-    /// Answers a task that waited so, and was noted as waiting for nothing.
-    pub(super) fn give(&self, task: &Task, waits: Waits, order: u64) -> Result<()> {
         match waits {
             Waits::Ring(ring) => self.answer_ring(ring, order),
             Waits::Slot => {
                 if self.answer_slot(task, order)? == Answered::Asleep {
                     task.state.lock().waits = Waits::Owed(order);
+                    self.is_due(true);
                 }
                 Ok(())
             }

@@ -36,14 +36,18 @@ impl Handoff {
         self.current.store(tid, Relaxed);
     }
 
-    /// Another event is about to be in hand: if the last thread was not let run, it waits.
-    pub(super) fn end(&self) {
+    /// Another event is about to be in hand: if the last thread was not let run, it waits. Which.
+    pub(super) fn end(&self) -> Option<libc::pid_t> {
         let current = self.current.load(Relaxed);
+        if current == 0 {
+            return None;
+        }
         self.current.store(0, Relaxed);
-        if current != 0 && current == self.waker.load(Relaxed) {
+        if current == self.waker.load(Relaxed) {
             let soon = sys::cycles().wrapping_sub(self.woke.load(Relaxed)) < SOON;
             self.learn(if soon { 1 } else { -1 });
         }
+        Some(current)
     }
 
     fn learn(&self, step: i32) {

@@ -1,8 +1,11 @@
 //! The hot exchange: while a guest thread makes one call after the other, the worker watches its slot instead of waiting for a ring.
 //!
 //! Two processors that look at the same cache line exchange a call in a tenth of what a ring costs, but the worker takes a processor for it. So it does so
-//! only while one thread's calls come fast ([`STREAK`] in a row and nobody else's between them, each within [`SOON`]), while there is a processor to spare, and for [`LINGER`] after the last call.
+//! only while calls come fast ([`STREAK`] in a row, each within [`SOON`] of the time the thread was let run), while there is a processor to spare, and for [`LINGER`] after the last call.
+//! Threads that take turns (pipes, locks) are all watched; there is no processor to spare while one of them wakes the other, which is borne for [`GRACE`].
 //! A spinner that was not run for [`STALL`] has met other work, and leaves the processor to it: the next tries come later and later.
+//!
+//! A thread whose call waits is told so, and goes to sleep: it would keep those that it waits for from its processor.
 //!
 //! What may happen between the two is in [`crate::stub::slot`]. No wake-up is lost: the stub posts and then looks whether it is watched; the worker
 //! ceases to watch and then looks whether something was posted.
@@ -13,23 +16,27 @@ use parking_lot::Mutex;
 
 use super::events::Heard;
 use super::exchange::IN_SLOT;
-use super::{Inner, Task};
+use super::{Inner, Task, Waits};
 use crate::stub::slot::{HOT, MESSAGE, SPIN, STATE, kind, state};
 use crate::sys::CpuSet;
 use crate::{Error, Event, Result, sys};
 
 /// How many slots are watched at most.
 const WATCHED: usize = 8;
-/// How many calls in a row must come soon before a slot is watched.
+/// How many calls in a row must come soon before a slot is watched, and how many of them from that thread.
 const STREAK: u32 = 8;
+const OWN_STREAK: u32 = 3;
+/// How long there may be as many running threads as processors while slots are watched, in processor cycles.
+const GRACE: u64 = 150_000;
 /// What is soon, in processor cycles since the thread was let run.
 const SOON: u64 = 80_000;
 /// How long the worker watches without a message, in processor cycles.
 const LINGER: u64 = 150_000;
 /// A pause of the worker in which it cannot have run, in processor cycles.
 const STALL: u64 = 400_000;
-/// How often it looks at the slots between two looks at everything else.
+/// How often it looks at the slots between two looks at everything else, and while the ring of somebody is due.
 const LOOKS: u32 = 400;
+const FEW_LOOKS: u32 = 20;
 /// How often the stub looks for a reply before it falls asleep.
 const STUB_LOOKS: u64 = 400;
 /// How many messages in a row are taken before everything else is looked at.
@@ -48,8 +55,12 @@ pub(super) struct Hot {
     /// Processors that the worker may use, if they can be told.
     allowed: Option<CpuSet>,
     processors: usize,
-    /// Host thread id of the last caller.
-    caller: AtomicI32,
+    /// Calls in a row that came soon, of whatever thread.
+    streak: AtomicU32,
+    /// Since when there is no processor to spare, in cycles; 0 if there is one.
+    crowded: AtomicU64,
+    /// How many threads that are answered in their slots fell asleep before: their rings are due.
+    due: AtomicU32,
     /// When a message was last known to have come, in cycles, and how many there were then.
     last: AtomicU64,
     seen: AtomicU64,
@@ -126,7 +137,9 @@ impl Hot {
             any: AtomicBool::new(false),
             processors: allowed.as_ref().map_or(1, sys::cpu_count),
             allowed,
-            caller: AtomicI32::new(0),
+            streak: AtomicU32::new(0),
+            crowded: AtomicU64::new(0),
+            due: AtomicU32::new(0),
             last: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             messages: AtomicU64::new(0),
@@ -177,7 +190,7 @@ impl Inner {
         let word = task.slot_word(STATE).ok_or(Error::Gone)?;
         let answer = order << state::SAID | state::ANSWERED;
         match word.swap(answer, AcqRel) & 0xff {
-            state::POSTED => Ok(Answered::Awake),
+            state::POSTED | state::DOZING => Ok(Answered::Awake),
             state::ASLEEP => Ok(Answered::Asleep),
             _ => {
                 self.misbehaved(task, "left a hot exchange");
@@ -191,18 +204,41 @@ impl Inner {
         if !self.inline {
             return;
         }
-        let again = self.hot.caller.load(Relaxed) == task.tid;
-        self.hot.caller.store(task.tid, Relaxed);
         if task.is_hot() {
             return;
         }
         let soon = sys::cycles().wrapping_sub(task.pace.resumed.load(Relaxed)) < SOON;
-        let streak = if soon && again {
-            task.pace.streak.load(Relaxed).saturating_add(1)
-        } else {
-            0
+        for streak in [&self.hot.streak, &task.pace.streak] {
+            let longer = streak.load(Relaxed).saturating_add(1);
+            streak.store(if soon { longer } else { 0 }, Relaxed);
+        }
+    }
+
+    /// How many stubs ring soon for an answer that they are owed: one more or less.
+    pub(super) fn is_due(&self, more: bool) {
+        let due = self.hot.due.load(Relaxed);
+        let due = if more { due + 1 } else { due.saturating_sub(1) };
+        self.hot.due.store(due, Relaxed);
+    }
+
+    /// The call of this thread waits: it shall not spin for the answer.
+    pub(super) fn let_sleep(&self, tid: libc::pid_t) {
+        if !self.hot.any.load(Relaxed) {
+            return;
+        }
+        let watched = self.hot.watched.lock();
+        let Some(task) = watched.iter().find(|t| t.tid == tid) else {
+            return;
         };
-        task.pace.streak.store(streak, Relaxed);
+        let waits = task.state.lock().waits;
+        if waits == Waits::Slot
+            && let Some(word) = task.slot_word(STATE)
+        {
+            let posted = word.load(Relaxed);
+            if posted & 0xff == state::POSTED {
+                let _ = word.compare_exchange(posted, state::DOZING, AcqRel, Relaxed);
+            }
+        }
     }
 
     /// The thread is about to run, one of `running`: shall its slot be watched? Tells the stub.
@@ -211,24 +247,29 @@ impl Inner {
             return;
         }
         let hot = &self.hot;
+        let any = hot.any.load(Relaxed);
         let spare = running < hot.processors;
-        if spare && task.is_hot() {
-            // Bound to where it is.
-            if hot.allowed.is_none() {
-                task.set_hot(here());
+        if spare {
+            hot.crowded.store(0, Relaxed);
+            if task.is_hot() {
+                // Bound to where it is.
+                if hot.allowed.is_none() {
+                    task.set_hot(here());
+                }
+                return;
             }
-            return;
         }
         let now = sys::cycles();
         task.pace.resumed.store(now, Relaxed);
-        if !spare {
-            if hot.any.load(Relaxed) {
-                self.judge(false, now);
-                self.cool();
-            }
-            return;
+        if !spare && any {
+            self.crowd(now);
         }
-        if task.pace.streak.load(Relaxed) < STREAK || now < hot.not_before.load(Relaxed) {
+        if task.is_hot()
+            || !(spare || hot.any.load(Relaxed))
+            || hot.streak.load(Relaxed) < STREAK
+            || task.pace.streak.load(Relaxed) < OWN_STREAK
+            || now < hot.not_before.load(Relaxed)
+        {
             return;
         }
         let mut watched = hot.watched.lock();
@@ -246,9 +287,21 @@ impl Inner {
         if !hot.any.swap(true, Relaxed) {
             hot.messages.store(0, Relaxed);
             hot.seen.store(0, Relaxed);
+            hot.crowded.store(0, Relaxed);
         }
         // A fresh watch: the thread may need long to get to its processor.
         hot.last.store(now + LINGER, Relaxed);
+    }
+
+    /// There is no processor to spare: ceases to watch if that has been so for long.
+    fn crowd(&self, now: u64) {
+        let since = self.hot.crowded.load(Relaxed);
+        if since == 0 {
+            self.hot.crowded.store(now, Relaxed);
+        } else if now.saturating_sub(since) > GRACE {
+            self.judge(true, now);
+            self.cool();
+        }
     }
 
     /// Watches the slots until something is said there (the event), or nothing was for a while, or something else is to be done.
@@ -258,8 +311,13 @@ impl Inner {
             return Ok(None);
         }
         let mut before = None;
+        let mut due = hot.due.load(Relaxed) > 0;
         loop {
-            if hot.messages.load(Relaxed) % MESSAGES != MESSAGES - 1 {
+            if hot.messages.load(Relaxed) % MESSAGES == MESSAGES - 1 {
+                count(&hot.messages);
+            } else if due {
+                due = false;
+            } else {
                 match self.look() {
                     Looked::Event(event) => return Ok(Some(event)),
                     Looked::Else => return Ok(None),
@@ -278,8 +336,9 @@ impl Inner {
                     return Ok(self.queued());
                 }
                 before = Some(now);
-            } else {
-                count(&hot.messages);
+                if hot.crowded.load(Relaxed) != 0 {
+                    self.crowd(now);
+                }
             }
             // Rings of others, deaths, and what other threads want.
             if self.pump(Some(0))? {
@@ -303,7 +362,12 @@ impl Inner {
     fn look(&self) -> Looked {
         let watched = self.hot.watched.lock();
         let mut doomed = None;
-        for _ in 0..LOOKS {
+        let looks = if self.hot.due.load(Relaxed) > 0 {
+            FEW_LOOKS
+        } else {
+            LOOKS
+        };
+        for _ in 0..looks {
             for task in watched.iter() {
                 let Some(args) = task.message() else {
                     continue;

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::{Inner, Phase, Task, Waits};
+use super::{Inner, Phase, Task};
 use crate::stub::filter;
 use crate::stub::slot::{ANSWERS, REGS, VALUE, answer, order};
 use crate::{AddressSpace, Answers, Error, MemOp, Registers, Result, Thread, Token};
@@ -67,10 +67,10 @@ impl Thread for FreeThread {
         state.phase = Phase::Running;
         state.generation += 1;
         state.kicked = false;
-        let waits = std::mem::replace(&mut state.waits, Waits::Nothing);
+        let waits = state.waits;
         drop(state);
         inner.starts(task, waits);
-        let answered = inner.give(task, waits, order);
+        let answered = inner.order(task, order);
         inner.answered();
         if answered.is_err() {
             task.state.lock().phase = Phase::Stopped;
