@@ -32,14 +32,22 @@ pub fn unshare(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         cx.kernel().log_missing("unshare of namespaces");
         return Err(Errno::EINVAL.into());
     }
-    if flags & NEWNS != 0 {
-        cx.task.set_fs(Arc::new(cx.fs().duplicate_namespace()));
-    } else if flags & FS != 0 {
-        cx.task.set_fs(Arc::new(cx.fs().duplicate()));
+    // All or nothing.
+    let fs = if flags & NEWNS != 0 {
+        Some(cx.fs().duplicate_namespace()?)
+    } else {
+        (flags & FS != 0).then(|| cx.fs().duplicate())
+    };
+    let fds = if flags & FILES != 0 {
+        Some(cx.fds().duplicate()?)
+    } else {
+        None
+    };
+    if let Some(own) = fs {
+        cx.task.set_fs(Arc::new(own));
     }
-    if flags & FILES != 0 {
-        let own = Arc::new(cx.fds().duplicate()?);
-        cx.task.set_fds(own);
+    if let Some(own) = fds {
+        cx.task.set_fds(Arc::new(own));
     }
     Ok(0)
 }
