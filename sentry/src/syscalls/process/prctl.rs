@@ -94,9 +94,7 @@ pub fn prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         }
         libc::PR_GET_TSC => cx.mem().put(UserPtr::new(arg2), &libc::PR_TSC_ENABLE)?,
         libc::PR_SET_TSC if arg2 == libc::PR_TSC_ENABLE as u64 => {}
-        libc::PR_GET_TIMING | libc::PR_GET_UNALIGN if option == libc::PR_GET_TIMING => {
-            return Ok(0);
-        }
+        libc::PR_GET_TIMING => return Ok(0),
         libc::PR_SET_TIMING if arg2 == 0 => {}
         libc::PR_SET_THP_DISABLE if [a.0[2], a.0[3], a.0[4]] != [0; 3] => {
             return Err(Errno::EINVAL.into());
