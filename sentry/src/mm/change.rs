@@ -5,7 +5,7 @@ use super::text::{Piece, Text, Texts};
 use super::vma::{Backing, VmFlags, Vma, host_prot};
 use super::{MAPPINGS, MAX_MAP_COUNT, MemoryManager, State};
 use crate::abi::Errno;
-use crate::sync::{Events, MutexGuard, WaitQueue};
+use crate::sync::{Events, MutexGuard, WaitQueue, before_exchange};
 use crate::vfs::MapSource;
 use cofferdam_platform::{MemOp, Prot, Thread};
 use std::os::fd::AsFd;
@@ -277,6 +277,7 @@ impl Change<'_> {
         thread: &dyn Thread,
         steps: Vec<(Op, Edit)>,
     ) -> std::result::Result<(), Errno> {
+        before_exchange();
         let outcome = {
             let ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();
             thread.execute(&ops)

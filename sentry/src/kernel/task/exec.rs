@@ -9,7 +9,7 @@ use crate::auth::{Credentials, FileOwner};
 use crate::kernel::{Cx, futex, signal};
 use crate::loader::{self, Identity, LoadRequest, Loaded};
 use crate::mm::{MemoryManager, MmLimits};
-use crate::sync::{Events, Mutex, Rank};
+use crate::sync::{Events, Mutex, Rank, before_exchange};
 use crate::syscalls::{Block, Fd, OnSignal, SysErr, SysResult};
 use crate::usermem::{UserPtr, UserStr};
 use crate::vfs::permission::honours_setid;
@@ -157,6 +157,7 @@ impl Loader<'_> {
         envp: Vec<Vec<u8>>,
     ) -> Result<Program> {
         let token = self.kernel.new_token();
+        before_exchange();
         let (space, thread) = self
             .kernel
             .platform
