@@ -47,8 +47,6 @@ impl Rank {
     pub const OBJECT: Rank = Rank(50);
     /// The table of tasks, groups and sessions.
     pub const TASKS: Rank = Rank(60);
-    /// A thread group's state.
-    pub const THREAD_GROUP: Rank = Rank(62);
     /// Signal handlers and pending signals of a thread group.
     pub const SIGNALS: Rank = Rank(64);
     /// A task's signal mask and pending signals.
