@@ -3,6 +3,7 @@
 use super::super::{Args, Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::auth::Caps;
+use crate::kernel::identity;
 use std::sync::Arc;
 
 const FS: i32 = libc::CLONE_FS;
@@ -67,11 +68,8 @@ pub fn kcmp(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let kernel = cx.kernel();
     let one = kernel.task(a.get(0)).ok_or(Errno::ESRCH)?;
     let two = kernel.task(a.get(1)).ok_or(Errno::ESRCH)?;
-    let me = cx.creds();
-    for t in [&one, &two] {
-        if t.creds().uid != me.euid && !me.has(Caps::SYS_PTRACE) {
-            return Err(Errno::EPERM.into());
-        }
+    if ![&one, &two].iter().all(|t| identity::may_attach(cx, t)) {
+        return Err(Errno::EPERM.into());
     }
     let (p, q) = match a.get::<i32>(2) {
         0 => {
