@@ -43,21 +43,13 @@ pub fn parse(text: &str) -> Result<i32> {
     let upper = text.to_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     if let Some(rest) = name.strip_prefix("RTMIN") {
-        let offset: i32 = rest
-            .strip_prefix('+')
-            .unwrap_or("0")
-            .parse()
-            .map_err(|_| unknown())?;
+        let offset = distance(rest, '+').ok_or_else(unknown)?;
         return Some(libc::SIGRTMIN() + offset)
             .filter(|n| *n <= 64)
             .ok_or_else(unknown);
     }
     if let Some(rest) = name.strip_prefix("RTMAX") {
-        let offset: i32 = rest
-            .strip_prefix('-')
-            .unwrap_or("0")
-            .parse()
-            .map_err(|_| unknown())?;
+        let offset = distance(rest, '-').ok_or_else(unknown)?;
         return Some(64 - offset)
             .filter(|n| *n >= libc::SIGRTMIN())
             .ok_or_else(unknown);
@@ -66,6 +58,16 @@ pub fn parse(text: &str) -> Result<i32> {
         .parse::<Signal>()
         .map(|s| s as i32)
         .map_err(|_| unknown())
+}
+
+/// From SIGRTMIN or SIGRTMAX: nothing, or the sign and a number.
+fn distance(text: &str, sign: char) -> Option<i32> {
+    if text.is_empty() {
+        return Some(0);
+    }
+    let digits = text.strip_prefix(sign)?;
+    let plain = digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse::<u8>().ok().filter(|_| plain).map(i32::from)
 }
 
 #[cfg(test)]
@@ -80,7 +82,18 @@ mod tests {
         assert_eq!(parse("0").unwrap(), 0);
         assert_eq!(parse("RTMIN+3").unwrap(), libc::SIGRTMIN() + 3);
         assert_eq!(parse("SIGRTMAX-1").unwrap(), 63);
-        for bad in ["65", "-1", "NOPE", "", "RTMIN+99"] {
+        assert_eq!(parse("RTMIN").unwrap(), libc::SIGRTMIN());
+        for bad in [
+            "65",
+            "-1",
+            "NOPE",
+            "",
+            "RTMIN+99",
+            "RTMIN+2147483647",
+            "RTMIN+-3",
+            "RTMINX",
+            "RTMAX+1",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

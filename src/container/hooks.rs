@@ -1,11 +1,12 @@
 //! Hooks: programs of the host that are told of a container's life, its state on their standard input.
 
 use super::{Error, Result};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use oci_spec::runtime::Hook;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs hooks of one kind in order, until one fails.
@@ -49,6 +50,7 @@ fn run_one(hook: &Hook, state: &Value, dir: &std::path::Path) -> std::result::Re
         // A hook need not read it; the state fits into the pipe.
         let _ = stdin.write_all(state.to_string().as_bytes());
     }
+    let mut said = Said::of(child.stderr.take());
     let timeout = hook.timeout().and_then(|s| u64::try_from(s).ok());
     let deadline = timeout.map(|s| Instant::now() + Duration::from_secs(s));
     let status = loop {
@@ -62,19 +64,48 @@ fn run_one(hook: &Hook, state: &Value, dir: &std::path::Path) -> std::result::Re
             }
             None => std::thread::sleep(Duration::from_millis(2)),
         }
+        said.take_in();
     };
     if status.success() {
         return Ok(());
     }
-    let mut said = String::new();
-    if let Some(stderr) = child.stderr.take() {
-        // What it said is an extra.
-        let _ = stderr.take(4096).read_to_string(&mut said);
-    }
+    said.take_in();
     Err(format!(
         "{status}, stderr: {}",
-        said.trim().replace('\n', " ")
+        String::from_utf8_lossy(&said.text)
+            .trim()
+            .replace('\n', " ")
     ))
+}
+
+/// What a hook writes to its standard error, an extra: the first of it is kept. Never waited for, as somebody whom the hook has left
+/// behind may hold the other end.
+struct Said {
+    pipe: Option<ChildStderr>,
+    text: Vec<u8>,
+}
+
+impl Said {
+    const MOST: usize = 4096;
+
+    fn of(pipe: Option<ChildStderr>) -> Said {
+        let pipe = pipe.filter(|p| fcntl(p, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_ok());
+        Said { pipe, text: vec![] }
+    }
+
+    /// Takes in what is there now.
+    fn take_in(&mut self) {
+        const MOST_READS: usize = 64;
+        let Some(pipe) = &mut self.pipe else { return };
+        let mut buf = [0; Said::MOST];
+        for _ in 0..MOST_READS {
+            let Ok(n @ 1..) = pipe.read(&mut buf) else {
+                return;
+            };
+            let room = Said::MOST.saturating_sub(self.text.len()).min(n);
+            self.text.extend(buf.get(..room).unwrap_or_default());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +152,12 @@ mod tests {
             e.contains("createRuntime") && e.contains("oh no") && e.contains('3'),
             "{e}"
         );
+        // One who talks more than fits into a pipe, and one who leaves somebody behind.
+        outcome("head -c 300000 /dev/zero >&2", Some(10)).unwrap();
+        let e = outcome("sleep 20 & echo no >&2; exit 3", Some(10))
+            .unwrap_err()
+            .to_string();
+        assert!(e.contains("no") && !e.contains("timed out"), "{e}");
         let e = outcome("exec sleep 20", Some(1)).unwrap_err().to_string();
         assert!(e.contains("timed out after 1 seconds"), "{e}");
     }

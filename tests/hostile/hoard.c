@@ -10,6 +10,7 @@
 #include <linux/seccomp.h>
 #include <mqueue.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -307,6 +308,111 @@ static int mapping(long n)
     return mprotect(at + 8192 * n, 4096, PROT_READ);
 }
 
+/* What a child makes, it keeps until the end. Its error is the caller's; a child that says nothing waits. */
+static int kept_by_child(int (*make)(void))
+{
+    int report[2], why = 0;
+    if (pipe(report) < 0)
+        return -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(report[0]);
+        if (make() < 0)
+            why = errno;
+        if (write(report[1], &why, sizeof why) == sizeof why)
+            for (;;)
+                pause();
+        _exit(1);
+    }
+    int failed = pid < 0 ? errno : 0;
+    close(report[1]);
+    struct pollfd p = {report[0], POLLIN, 0};
+    if (pid > 0 && poll(&p, 1, 500) == 1)
+        failed = read(report[0], &why, sizeof why) == sizeof why ? why : EPIPE;
+    close(report[0]);
+    errno = failed;
+    return failed ? -1 : 0;
+}
+
+static int nothing(void)
+{
+    return 0;
+}
+
+/* Many mappings, in many processes. */
+static int mapped_process(long n)
+{
+    for (long i = 0; n == 0 && i < 30000; i++)
+        if (mapping(i) < 0)
+            return -1;
+    return kept_by_child(nothing);
+}
+
+static int own_mounts(void)
+{
+    return unshare(CLONE_NEWNS);
+}
+
+static int mount_namespace(long n)
+{
+    if (n == 0)
+        mkdir("m", 0700);
+    for (long i = 0; n == 0 && i < 8000; i++)
+        if (mount("m", "m", NULL, MS_BIND, NULL) < 0)
+            return -1;
+    return kept_by_child(own_mounts);
+}
+
+static int many_groups(void)
+{
+    static unsigned ids[65536];
+    for (int i = 0; i < 65536; i++)
+        ids[i] = i;
+    return syscall(SYS_setgroups, 65536, ids);
+}
+
+static int group_list(long n)
+{
+    return kept_by_child(many_groups);
+}
+
+static int undone[16];
+
+static int adjust(void)
+{
+    for (int i = 0; i < 16; i++) {
+        struct sembuf b = {0, 1, SEM_UNDO};
+        if (semop(undone[i], &b, 1) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int adjustments(long n)
+{
+    for (int i = 0; n == 0 && i < 16; i++)
+        if ((undone[i] = semget(IPC_PRIVATE, 32000, 0600)) < 0)
+            return -1;
+    return kept_by_child(adjust);
+}
+
+static struct pollfd polled[60000];
+
+static int poll_them(void)
+{
+    return poll(polled, 60000, -1);
+}
+
+static int polling(long n)
+{
+    for (int i = 0; n == 0 && i < 60000; i++) {
+        polled[i] = (struct pollfd){eventfd(0, 0), POLLIN, 0};
+        if (polled[i].fd < 0)
+            return -1;
+    }
+    return kept_by_child(poll_them);
+}
+
 /* What /proc says of many mappings, kept by many descriptors that are read half. */
 static int snapshot(long n)
 {
@@ -483,6 +589,11 @@ static const struct {
     {"shared memory", segment, 100000, 0},
     {"messages", letters, 100000, 0},
     {"mappings", mapping, 100000, 0},
+    {"mapped processes", mapped_process, 300, 0},
+    {"mount namespaces", mount_namespace, 300, 0},
+    {"group lists", group_list, 300, 0},
+    {"semaphore adjustments", adjustments, 300, 0},
+    {"polled files", polling, 300, 0},
     {"snapshots of /proc", snapshot, 300, 1},
     {"listings", listing, 1000, 1},
     {"processes", process, 1000, 0},

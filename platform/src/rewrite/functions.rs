@@ -40,9 +40,11 @@ impl Functions {
             labels: Vec::new(),
             starts: golang::starts(file, image),
         };
+        // Of all tables together: section headers may name the same one a thousand times.
+        let mut left = MAX_TABLE;
         for s in &image.sections {
             if matches!(s.kind, SHT_SYMTAB | SHT_DYNSYM) {
-                f.symbols(file, image, s);
+                left -= f.symbols(file, image, s, left);
             }
         }
         f.starts.extend(image.position(image.entry));
@@ -56,13 +58,21 @@ impl Functions {
         f
     }
 
-    fn symbols(&mut self, file: &(impl Source + ?Sized), image: &Image, s: &Section) {
-        let table = read(file, s.offset, s.size.min(MAX_TABLE));
+    /// Takes in at most `most` bytes of a symbol table; how many.
+    fn symbols(
+        &mut self,
+        file: &(impl Source + ?Sized),
+        image: &Image,
+        s: &Section,
+        most: u64,
+    ) -> u64 {
+        let table = read(file, s.offset, s.size.min(most));
+        let taken = table.len() as u64;
         for symbol in table.chunks_exact(24).map(Bytes) {
             let (Some(info), Some(section), Some(value), Some(size)) =
                 (symbol.u8(4), symbol.u16(6), symbol.u64(8), symbol.u64(16))
             else {
-                return;
+                break;
             };
             let kind = info & 0xf;
             if section == 0 || matches!(kind, STT_SECTION | STT_FILE | STT_TLS) {
@@ -86,6 +96,7 @@ impl Functions {
                 });
             }
         }
+        taken
     }
 
     /// The function that contains a position.

@@ -385,3 +385,37 @@ fn short_files() {
         }
     }
 }
+
+/// A file whose section headers name the same bytes again and again; counts what is read of it.
+struct Counted {
+    bytes: Vec<u8>,
+    read: std::cell::Cell<u64>,
+}
+
+impl Source for Counted {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> usize {
+        let n = self.bytes.as_slice().read_at(offset, buf);
+        self.read.set(self.read.get() + n as u64);
+        n
+    }
+}
+
+#[test]
+fn a_symbol_table_that_is_named_often_costs_no_more() {
+    let code = [&[0x90; 8][..], &[0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3]].concat();
+    let symbols = vec![(0, code.len() as u64); 20_000];
+    let mut bytes = file(&code, &symbols);
+    let header = bytes[bytes.len() - 64..].to_vec();
+    for _ in 1..4096 {
+        bytes.extend(&header);
+    }
+    bytes[60..62].copy_from_slice(&4096u16.to_le_bytes());
+    let counted = Counted {
+        bytes,
+        read: std::cell::Cell::new(0),
+    };
+    let r = rewrite(&counted, GATE).unwrap();
+    assert_eq!(r.sites.len(), 1);
+    let read = counted.read.get();
+    assert!(read < 2 * elf::MAX_TABLE, "{read} bytes read");
+}

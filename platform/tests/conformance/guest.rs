@@ -108,3 +108,12 @@ pub fn word(space: &dyn AddressSpace, addr: u64) -> u64 {
     assert_eq!(space.read(addr, &mut b), 8);
     u64::from_le_bytes(b)
 }
+
+/// The gate; says that the case is skipped if the backend has none.
+pub fn gate_of(p: &dyn Platform) -> Option<u64> {
+    let gate = p.gate();
+    if gate.is_none() {
+        println!("skipped: {} has no gate", p.name());
+    }
+    gate
+}

@@ -2,11 +2,13 @@
 
 mod caps;
 mod exec;
+mod groups;
 pub mod securebits;
 mod setid;
 
 pub use caps::CapSets;
 pub use exec::{FileOwner, exec_credentials};
+pub use groups::Groups;
 
 use std::sync::Arc;
 
@@ -71,7 +73,7 @@ pub struct Credentials {
     pub sgid: u32,
     pub fsgid: u32,
     /// Supplementary groups, at most 65536.
-    pub groups: Arc<[u32]>,
+    pub groups: Arc<Groups>,
     pub permitted: Caps,
     pub effective: Caps,
     pub inheritable: Caps,
@@ -95,7 +97,7 @@ impl Credentials {
             egid: gid,
             sgid: gid,
             fsgid: gid,
-            groups: groups.into(),
+            groups: Arc::new(Groups::few(groups)),
             permitted: caps,
             effective: caps,
             inheritable: Caps::empty(),

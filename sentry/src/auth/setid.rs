@@ -1,8 +1,9 @@
 //! Changing user and group ids (`kernel/sys.c`), and what that does to capabilities (`cap_task_fix_setuid`).
 
 use super::securebits::{KEEP_CAPS, NO_SETUID_FIXUP};
-use super::{Caps, Credentials};
+use super::{Caps, Credentials, Groups};
 use crate::abi::{Errno, Result};
+use std::sync::Arc;
 
 /// Capabilities that follow the file-system uid (CAP_FS_SET).
 const FS_CAPS: Caps = Caps::CHOWN
@@ -194,17 +195,16 @@ impl Credentials {
     /// setgroups(2).
     ///
     /// # Errors
-    /// EPERM without CAP_SETGID, EINVAL for the id -1.
-    pub fn setgroups(&self, mut groups: Vec<u32>) -> Result<Credentials> {
+    /// EPERM without CAP_SETGID, EINVAL for the id -1, ENOMEM.
+    pub fn setgroups(&self, groups: Vec<u32>) -> Result<Credentials> {
         if !self.has(Caps::SETGID) {
             return Err(Errno::EPERM);
         }
         if groups.contains(&NO_CHANGE) {
             return Err(Errno::EINVAL);
         }
-        groups.sort_unstable();
         Ok(Credentials {
-            groups: groups.into(),
+            groups: Arc::new(Groups::set(groups)?),
             ..self.clone()
         })
     }
@@ -292,7 +292,7 @@ mod tests {
         let root = Credentials::new(0, 0, &[], Caps::all());
         let g = root.setgid(4).unwrap();
         assert_eq!([g.gid, g.egid, g.sgid, g.fsgid], [4; 4]);
-        assert_eq!(&*root.setgroups(vec![9, 3]).unwrap().groups, &[3, 9]);
+        assert_eq!(**root.setgroups(vec![9, 3]).unwrap().groups, [3, 9]);
         assert_eq!(root.setgroups(vec![NO_CHANGE]), Err(Errno::EINVAL));
         let user = Credentials::new(1, 1, &[], Caps::all());
         assert_eq!(user.setgroups(vec![]), Err(Errno::EPERM));

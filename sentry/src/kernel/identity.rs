@@ -1,7 +1,7 @@
 //! A task's identity: what a change of it entails, and the prctl(2) operations on capabilities and privileges.
 
 use super::{Cx, Task, seccomp};
-use crate::abi::Errno;
+use crate::abi::{Errno, Result};
 use crate::auth::securebits::KEEP_CAPS;
 use crate::auth::{Caps, Credentials};
 use crate::syscalls::{Args, SysResult};
@@ -24,6 +24,12 @@ pub fn commit(cx: &mut Cx<'_>, new: Credentials) {
     cx.task.set_creds(new);
 }
 
+/// [`look`] with ptrace(2)'s check of the running task (PTRACE_MODE_ATTACH_REALCREDS): EPERM.
+pub fn attach<T>(cx: &Cx<'_>, target: &Task, take: impl Fn() -> Result<T>) -> Result<T> {
+    let may = || may_attach(cx, target).then_some(()).ok_or(Errno::EPERM);
+    look(target, may, take)
+}
+
 /// Whether the running task may look into another one and change it (PTRACE_MODE_ATTACH_REALCREDS).
 pub fn may_attach(cx: &Cx<'_>, target: &Task) -> bool {
     if Arc::ptr_eq(cx.group(), target.group()) {
@@ -35,6 +41,26 @@ pub fn may_attach(cx: &Cx<'_>, target: &Task) -> bool {
         && own.permitted.contains(other.permitted)
         && target.group().dumpable.load(Ordering::Relaxed) == 1;
     same || own.has(Caps::SYS_PTRACE)
+}
+
+/// Takes something of a task that `may` look into it. The program that is looked into is the one the answer was for: execve gives
+/// a task another one, and with it other rights, at any time ([`super::task`]'s `commit` changes those first).
+///
+/// # Errors
+/// Those of `may` and `take`.
+pub fn look<T>(
+    task: &Task,
+    may: impl Fn() -> Result<()>,
+    take: impl Fn() -> Result<T>,
+) -> Result<T> {
+    loop {
+        let program = task.mm();
+        may()?;
+        let taken = take();
+        if Arc::ptr_eq(&program, &task.mm()) {
+            return taken;
+        }
+    }
 }
 
 const PR_CAP_AMBIENT_IS_SET: u64 = 1;

@@ -133,15 +133,6 @@ impl ThreadGroup {
     pub fn parent_pid(&self) -> i32 {
         self.parent.load(Ordering::Relaxed)
     }
-    /// How it ended, if it is a zombie.
-    pub fn zombie_status(&self) -> Option<ExitStatus> {
-        let kernel = self.kernel()?;
-        let tree = kernel.tree.lock();
-        match tree.nodes.get(&self.pid)?.life {
-            Life::Zombie(s) => Some(s),
-            _ => None,
-        }
-    }
     /// Thread-group id: what getpid(2) returns.
     pub fn pid(&self) -> i32 {
         self.pid

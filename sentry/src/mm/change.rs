@@ -3,9 +3,9 @@
 use super::rewrite::{Island, Rewritten};
 use super::text::{Piece, Text, Texts};
 use super::vma::{Backing, VmFlags, Vma, host_prot};
-use super::{MAX_MAP_COUNT, MemoryManager, State};
+use super::{MAPPINGS, MAX_MAP_COUNT, MemoryManager, State};
 use crate::abi::Errno;
-use crate::sync::{Events, MutexGuard, WaitQueue};
+use crate::sync::{Events, MutexGuard, WaitQueue, before_exchange};
 use crate::vfs::{MapSource, Path};
 use cofferdam_platform::{MemOp, Prot, Thread};
 use std::os::fd::AsFd;
@@ -280,6 +280,7 @@ impl Change<'_> {
         thread: &dyn Thread,
         steps: Vec<(Op, Edit)>,
     ) -> std::result::Result<(), Errno> {
+        before_exchange();
         let outcome = {
             let ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();
             thread.execute(&ops)
@@ -298,6 +299,7 @@ impl Change<'_> {
             }
         }
         s.peak_total = s.peak_total.max(s.map.total());
+        s.settle();
         let islands = !s.islands.is_empty();
         drop(s);
         if islands && (outcome.is_err() || self.gone.iter().any(|v| v.text.is_some())) {
@@ -353,6 +355,7 @@ impl Change<'_> {
     pub(super) fn enter(&mut self, edit: Edit) {
         let mut s = self.mm.state.lock();
         edit.apply(&mut s, &mut self.gone);
+        s.settle();
     }
 
     /// Makes stack reserve in `start..end` part of its stack, so that the range can be handled as mapped.
@@ -363,12 +366,13 @@ impl Change<'_> {
         }
     }
 
-    /// ENOMEM if `more` mappings would be too many.
+    /// ENOMEM if `more` mappings would be too many, for the process or the sandbox.
     pub(super) fn check_count(&self, more: usize) -> std::result::Result<(), Errno> {
-        if self.mm.state.lock().map.count().saturating_add(more) > MAX_MAP_COUNT {
-            Err(Errno::ENOMEM)
-        } else {
+        let count = self.mm.state.lock().map.count().saturating_add(more);
+        if count <= MAX_MAP_COUNT && MAPPINGS.has_room(more) {
             Ok(())
+        } else {
+            Err(Errno::ENOMEM)
         }
     }
 }

@@ -83,13 +83,6 @@ impl MemoryManager {
         out
     }
 
-    /// Calls `f` for each mapping, ascending, the vDSO included. No lock is held.
-    pub fn for_each_vma(&self, f: &mut dyn FnMut(&MapEntry)) {
-        for e in self.maps() {
-            f(&e);
-        }
-    }
-
     /// The mapping that contains `addr`.
     pub fn find_vma(&self, addr: u64) -> Option<Vma> {
         self.state.lock().map.find(addr).cloned()

@@ -50,7 +50,7 @@ pub use text::Texts;
 pub use vma::{Backing, PAGE, VmFlags, Vma, page_ceil, page_floor};
 
 use crate::abi::Errno;
-use crate::sync::{Mutex, Rank, WaitQueue};
+use crate::sync::{Charge, Mutex, Quota, Rank, WaitQueue};
 use crate::usermem::GuestMemory;
 use change::{Edit, Op};
 use cofferdam_platform::{AddressSpace, Thread};
@@ -61,6 +61,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Most mappings in one address space (`vm.max_map_count`).
 pub const MAX_MAP_COUNT: usize = 65530;
+
+/// Mappings of all address spaces of the sandbox: every fork copies the list.
+static MAPPINGS: Quota = Quota::new(1 << 20);
 
 /// One guest address space (`struct mm_struct`).
 pub struct MemoryManager {
@@ -79,9 +82,10 @@ pub struct MemoryManager {
     pub extensions: crate::vfs::InodeMeta,
 }
 
-#[derive(Clone)]
 struct State {
     map: VmaMap,
+    /// Counts what is in `map`.
+    charge: Charge,
     /// Trampolines of rewritten texts, by address.
     islands: BTreeMap<u64, rewrite::Island>,
     /// A change is in flight.
@@ -102,6 +106,7 @@ impl MemoryManager {
             space,
             State {
                 map: VmaMap::default(),
+                charge: MAPPINGS.nothing(),
                 islands: BTreeMap::new(),
                 busy: false,
                 layout: Layout::default(),
@@ -177,8 +182,13 @@ impl MemoryManager {
         make: impl FnOnce() -> cofferdam_platform::Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)>,
     ) -> Result<(MemoryManager, Box<dyn Thread>), MmError> {
         let ticket = self.begin()?;
+        let mut charge = MAPPINGS.nothing();
+        let count = self.state.lock().map.count();
+        if !charge.resize(count) {
+            return Err(Errno::ENOMEM.into());
+        }
         let (space, thread) = make().map_err(|e| change::host_error(&e))?;
-        let mut state = self.state.lock().clone();
+        let mut state = self.state.lock().copy(charge);
         drop(ticket);
         let mut gone = Vec::new();
         if state.map.locked() > 0 {
@@ -186,10 +196,8 @@ impl MemoryManager {
             state.map.update(0, u64::MAX, &mut gone, |v| {
                 v.flags -= VmFlags::LOCKED | VmFlags::LOCKONFAULT;
             });
+            state.settle();
         }
-        state.new_flags = VmFlags::empty();
-        state.busy = false;
-        state.peak_total = state.map.total();
         let dont: Vec<(u64, u64)> = state
             .map
             .iter()
@@ -240,6 +248,26 @@ impl MemoryManager {
             .map_err(|_| Errno::EINVAL)?;
         self.barriers.fetch_or(bit, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl State {
+    /// What a forked process starts with; `charge` counts it.
+    fn copy(&self, charge: Charge) -> State {
+        State {
+            map: self.map.clone(),
+            charge,
+            islands: self.islands.clone(),
+            busy: false,
+            layout: self.layout.clone(),
+            new_flags: VmFlags::empty(),
+            peak_total: self.map.total(),
+        }
+    }
+
+    /// Counts the mappings anew after a change.
+    fn settle(&mut self) {
+        self.charge.settle(self.map.count());
     }
 }
 

@@ -546,3 +546,31 @@ fn an_elf_sized_batch_is_one_exchange() {
     assert_eq!(space.batches.load(Ordering::Relaxed), 1);
     check(&space, &mm);
 }
+
+/// A name keeps mappings apart, and shows.
+#[test]
+fn anonymous_memory_has_names() {
+    let (space, mm, t) = world();
+    let at = map(&mm, &t, 0, 6, RW);
+    let labels = || -> Vec<(u64, Label)> {
+        mm.maps()
+            .into_iter()
+            .map(|e| ((e.vma.start - at) / PAGE, e.label))
+            .collect()
+    };
+    let named = |name: &[u8]| Label::Anon(name.to_vec());
+    mm.set_anon_name(at + PAGE, 2 * PAGE, Some(b"pool"))
+        .unwrap();
+    mm.set_anon_name(at + 3 * PAGE, 1, Some(b"pool")).unwrap();
+    let expected = [(0, Label::None), (1, named(b"pool")), (4, Label::None)];
+    assert_eq!(labels(), expected);
+    mm.set_anon_name(at + 2 * PAGE, PAGE, None).unwrap();
+    assert_eq!(labels().len(), 5);
+    check(&space, &mm);
+    mm.set_anon_name(at, 6 * PAGE, None).unwrap();
+    assert_eq!(labels(), [(0, Label::None)]);
+    let hole = mm.set_anon_name(at, 7 * PAGE, Some(b"x"));
+    assert_eq!(errno(hole), Errno::ENOMEM);
+    let odd = mm.set_anon_name(at + 1, PAGE, Some(b"x"));
+    assert_eq!(errno(odd), Errno::EINVAL);
+}

@@ -25,8 +25,7 @@ impl Rank {
     pub const MOUNTS: Rank = Rank(32);
     /// A rename in one file system (one at a time).
     pub const RENAME: Rank = Rank(34);
-    /// The names of one directory, over a whole change of them (`i_rwsem`). The exception to the rule that nothing is
-    /// held across a gofer exchange: whoever changes the same directory waits, as on Linux.
+    /// The names of one directory, over a whole change of them (`i_rwsem`).
     pub const DIRECTORY: Rank = Rank(35);
     /// A directory entry's cached children.
     pub const DENTRY: Rank = Rank(36);
@@ -48,8 +47,6 @@ impl Rank {
     pub const OBJECT: Rank = Rank(50);
     /// The table of tasks, groups and sessions.
     pub const TASKS: Rank = Rank(60);
-    /// A thread group's state.
-    pub const THREAD_GROUP: Rank = Rank(62);
     /// Signal handlers and pending signals of a thread group.
     pub const SIGNALS: Rank = Rank(64);
     /// A task's signal mask and pending signals.
@@ -146,10 +143,25 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     }
 }
 
+/// To be called before an exchange with a stub or the gofer, which may never answer: debug builds panic if this thread holds a
+/// lock that others than callers of the same object could wait for.
+pub fn before_exchange() {
+    check::exchange();
+}
+
 #[cfg(debug_assertions)]
 mod check {
     use super::Rank;
     use std::cell::RefCell;
+
+    /// May be held: the task's own state, and what makes callers of one object wait for each other on Linux, too.
+    const ACROSS_EXCHANGES: [Rank; 5] = [
+        Rank::TASK_LOCAL,
+        Rank::FILE_POS,
+        Rank::FILE_WRITE,
+        Rank::RENAME,
+        Rank::DIRECTORY,
+    ];
     thread_local!(static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) });
 
     pub(super) fn acquire(rank: Rank, nested: bool) {
@@ -161,6 +173,12 @@ mod check {
                 );
             }
             held.push(rank);
+        });
+    }
+    pub(super) fn exchange() {
+        HELD.with_borrow(|held| {
+            let allowed = held.iter().all(|r| ACROSS_EXCHANGES.contains(r));
+            assert!(allowed, "an exchange with {held:?} held");
         });
     }
     pub(super) fn release(rank: Rank) {
@@ -176,5 +194,30 @@ mod check {
 mod check {
     use super::Rank;
     pub(super) fn acquire(_: Rank, _: bool) {}
+    pub(super) fn exchange() {}
     pub(super) fn release(_: Rank) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_of_one_object_may_wait_for_an_exchange() {
+        let (local, position) = (
+            Mutex::new(Rank::TASK_LOCAL, ()),
+            Mutex::new(Rank::FILE_POS, ()),
+        );
+        let _guards = (local.lock(), position.lock());
+        before_exchange();
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "an exchange with")]
+    fn nobody_else_may() {
+        let table = Mutex::new(Rank::MM, ());
+        let _guard = table.lock();
+        before_exchange();
+    }
 }

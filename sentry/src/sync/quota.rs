@@ -30,6 +30,16 @@ impl Quota {
         // Lazily: a charge that is made and dropped would give back what was never taken.
         self.take(n).then(|| Charge { quota: self, n })
     }
+    /// A charge of nothing, to be resized.
+    pub const fn nothing(&'static self) -> Charge {
+        Charge { quota: self, n: 0 }
+    }
+
+    /// Whether `n` units are free now.
+    pub fn has_room(&self, n: usize) -> bool {
+        self.used().checked_add(n).is_some_and(|t| t <= self.max)
+    }
+
     fn take(&self, n: usize) -> bool {
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |u| {
@@ -63,6 +73,16 @@ impl Charge {
         }
         self.n = n;
         true
+    }
+    /// Changes the amount to what there already is, even beyond the limit: for what cannot be counted before it is made. Its
+    /// maker has asked [`Quota::has_room`].
+    pub fn settle(&mut self, n: usize) {
+        if n > self.n {
+            self.quota.used.fetch_add(n - self.n, Ordering::Relaxed);
+        } else {
+            self.quota.used.fetch_sub(self.n - n, Ordering::Relaxed);
+        }
+        self.n = n;
     }
 }
 

@@ -148,6 +148,8 @@ fn io_submit(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                 }
                 return Err(SysErr::Block(b));
             }
+            // What is left of a large request comes first in the next turn.
+            Err(SysErr::Again) => return Err(SysErr::Again),
             Err(e) if i == 0 => return Err(e),
             Err(_) => break,
         }

@@ -160,15 +160,6 @@ impl<T> UserPtr<T> {
     }
 }
 
-/// A guest buffer: address and length in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UserSlice {
-    /// First byte.
-    pub addr: u64,
-    /// Length in bytes.
-    pub len: usize,
-}
-
 /// Address of a NUL-terminated string in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserStr(pub u64);

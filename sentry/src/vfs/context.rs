@@ -2,6 +2,7 @@
 
 use super::mount::MountNamespace;
 use super::path::Path;
+use crate::abi::Result;
 use crate::sync::{Mutex, Rank};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,10 +44,13 @@ impl FsContext {
         }
     }
     /// A context in a copy of the mount namespace (CLONE_NEWNS).
-    pub fn duplicate_namespace(&self) -> FsContext {
+    ///
+    /// # Errors
+    /// ENOSPC if the sandbox has too many mounts.
+    pub fn duplicate_namespace(&self) -> Result<FsContext> {
         let old = self.places.lock().clone();
-        let (namespace, translate) = old.namespace.duplicate();
-        FsContext {
+        let (namespace, translate) = old.namespace.duplicate()?;
+        Ok(FsContext {
             umask: AtomicU32::new(self.umask()),
             places: Mutex::new(
                 Rank::FS_CONTEXT,
@@ -56,7 +60,7 @@ impl FsContext {
                     namespace,
                 },
             ),
-        }
+        })
     }
     /// File-mode creation mask.
     pub fn umask(&self) -> u32 {

@@ -513,6 +513,7 @@ fn balance() {
 }
 
 /// Entries in all caches now.
+#[cfg(test)]
 pub fn cached_entries() -> usize {
     CACHED.load(Ordering::Relaxed)
 }

@@ -7,7 +7,7 @@ use super::dentry::Dentry;
 use super::inode::InodeRef;
 use super::path::Path;
 use crate::abi::{Errno, Result};
-use crate::sync::{Events, Mutex, Rank, WaitQueue};
+use crate::sync::{Charge, Events, Mutex, Quota, Rank, WaitQueue};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -31,6 +31,9 @@ bitflags::bitflags! {
 
 /// Most mounts in one namespace; more is ENOSPC (`fs.mount-max`).
 pub const MOUNT_MAX: usize = 10_000;
+
+/// Mounts of all namespaces of the sandbox: a new namespace is a copy of another one.
+static MOUNTS: Quota = Quota::new(1 << 17);
 
 /// One instance of a file system.
 pub struct SuperBlock {
@@ -240,6 +243,8 @@ pub struct MountNamespace {
 
 struct Tree {
     root: Arc<Mount>,
+    /// Counts `mounts`.
+    charge: Charge,
     /// In the order they were made; parents before children.
     mounts: Vec<Arc<Mount>>,
 }
@@ -252,10 +257,12 @@ impl MountNamespace {
         flags: MountFlags,
     ) -> Arc<MountNamespace> {
         let root = superblock.root().clone();
-        MountNamespace::with_root(Mount::new(superblock, root, source, flags))
+        let root = Mount::new(superblock, root, source, flags);
+        MountNamespace::with_root(root, MOUNTS.nothing())
     }
 
-    fn with_root(root: Arc<Mount>) -> Arc<MountNamespace> {
+    /// `charge` counts what will be in it.
+    fn with_root(root: Arc<Mount>, charge: Charge) -> Arc<MountNamespace> {
         let id = NEXT_NAMESPACE.fetch_add(1, Ordering::Relaxed);
         root.namespace.store(id, Ordering::Relaxed);
         Arc::new(MountNamespace {
@@ -265,6 +272,7 @@ impl MountNamespace {
                 Tree {
                     mounts: vec![root.clone()],
                     root,
+                    charge,
                 },
             ),
             changed: Arc::new(WaitQueue::new()),
@@ -354,7 +362,8 @@ impl MountNamespace {
             if at.dentry.is_deleted() {
                 return Err(Errno::ENOENT);
             }
-            if tree.mounts.len().saturating_add(made.len()) > MOUNT_MAX {
+            let count = tree.mounts.len().saturating_add(made.len());
+            if count > MOUNT_MAX || !tree.charge.resize(count) {
                 return Err(Errno::ENOSPC);
             }
             for (m, place) in made {
@@ -400,6 +409,8 @@ impl MountNamespace {
                 }
                 stay
             });
+            let left = tree.mounts.len();
+            tree.charge.settle(left);
             for m in &gone {
                 m.detach();
             }
@@ -466,31 +477,34 @@ impl MountNamespace {
     }
 
     /// A copy of the whole tree (CLONE_NEWNS), and the translation of places in the old tree to the new one.
-    pub fn duplicate(&self) -> (Arc<MountNamespace>, impl Fn(&Path) -> Path + use<>) {
+    ///
+    /// # Errors
+    /// ENOSPC if the sandbox has too many mounts.
+    pub fn duplicate(&self) -> Result<(Arc<MountNamespace>, impl Fn(&Path) -> Path + use<>)> {
         let tree = self.tree.lock();
-        let mut map: HashMap<i32, Arc<Mount>> = HashMap::new();
-        let mut ns: Option<Arc<MountNamespace>> = None;
-        for m in &tree.mounts {
-            let c = Mount::new(m.superblock.clone(), m.root.clone(), &m.source, m.flags());
-            map.insert(m.id, c.clone());
-            match (&ns, m.mountpoint()) {
-                (None, _) => ns = Some(MountNamespace::with_root(c)),
-                (Some(ns), Some(at)) => {
-                    if let Some(parent) = map.get(&at.mount.id) {
-                        c.attach(
-                            Path {
-                                mount: parent.clone(),
-                                dentry: at.dentry,
-                            },
-                            ns.id,
-                        );
-                        ns.tree.lock_nested().mounts.push(c);
-                    }
-                }
-                _ => {}
-            }
+        let mut charge = MOUNTS.nothing();
+        if !charge.resize(tree.mounts.len()) {
+            return Err(Errno::ENOSPC);
         }
-        let ns = ns.unwrap_or_else(|| MountNamespace::with_root(tree.root.clone()));
+        let copy =
+            |m: &Mount| Mount::new(m.superblock.clone(), m.root.clone(), &m.source, m.flags());
+        let root = copy(&tree.root);
+        let mut map = HashMap::from([(tree.root.id, root.clone())]);
+        let ns = MountNamespace::with_root(root, charge);
+        for m in &tree.mounts {
+            let Some(at) = m.mountpoint() else { continue };
+            let Some(parent) = map.get(&at.mount.id).cloned() else {
+                continue;
+            };
+            let c = copy(m);
+            map.insert(m.id, c.clone());
+            let place = Path {
+                mount: parent,
+                dentry: at.dentry,
+            };
+            c.attach(place, ns.id);
+            ns.tree.lock_nested().mounts.push(c);
+        }
         let translate = move |p: &Path| match map.get(&p.mount.id) {
             Some(m) => Path {
                 mount: m.clone(),
@@ -498,7 +512,7 @@ impl MountNamespace {
             },
             None => p.clone(),
         };
-        (ns, translate)
+        Ok((ns, translate))
     }
 }
 

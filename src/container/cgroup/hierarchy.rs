@@ -117,6 +117,12 @@ pub fn path_for(given: Option<&Path>, id: &str, systemd: bool) -> Result<String>
             "cgroupsPath {given} must not contain '..'"
         )));
     }
+    // The root group is everybody's: all in it would be killed with the container.
+    if parts.is_empty() {
+        return Err(Error::Other(format!(
+            "cgroupsPath {given} names no control group below the root"
+        )));
+    }
     let slash = if given.starts_with('/') { "/" } else { "" };
     Ok(format!("{slash}{}", parts.join("/")))
 }
@@ -255,6 +261,7 @@ mod tests {
         assert_eq!(path("a/./b").unwrap(), "a/b");
         assert_eq!(path_for(None, "id", false).unwrap(), "id");
         assert!(path("/a/../b").is_err());
+        assert!(path("/").is_err() && path("./").is_err());
         assert_eq!(
             scope_path("user-1000.slice:libpod:abc", "id").unwrap(),
             "/user.slice/user-1000.slice/libpod-abc.scope"

@@ -156,6 +156,20 @@ static void streams(void)
     close(p[1]);
 }
 
+/* More than is moved at once, behind another request. */
+static void large(void)
+{
+    size_t n = 40 << 20;
+    char *big = MUST(mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    int fd = MUST(memfd_create("large", 0));
+    struct iocb a = cb(IOCB_CMD_PWRITE, fd, big, 1, 0), b = cb(IOCB_CMD_PWRITE, fd, big, n, 1);
+    struct iocb r = cb(IOCB_CMD_PREAD, fd, big, n, 1), *list[] = {&a, &b, &r};
+    SHOW(submit(c, 3L, list));
+    events("large", 3);
+    close(fd);
+    munmap(big, n);
+}
+
 static void ring(int signal)
 {
     (void)signal;
@@ -167,6 +181,7 @@ int main(void)
     SHOW(setup(8, &c));
     requests();
     streams();
+    large();
     struct sigaction s = {.sa_handler = ring};
     MUST(sigaction(SIGALRM, &s, NULL));
     alarm(1);

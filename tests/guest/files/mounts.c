@@ -80,6 +80,9 @@ int main(void)
     setuid(1000);
     SHOW(mount("t", "/sub", "tmpfs", 0, NULL));
     SHOW(umount2("/", 0));
+    SHOW(umount2("/sub", 0));
+    SHOW(umount2("/none", 0));
+    SHOW(umount2("/sub", 0x100));
     SHOW(chroot("/sub"));
     return 0;
 }

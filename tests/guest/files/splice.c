@@ -1,5 +1,6 @@
 /* sendfile, splice, tee, vmsplice, copy_file_range. */
 #include "check.h"
+#include <pthread.h>
 #include <sys/sendfile.h>
 
 static void show_pipe(int fd)
@@ -14,8 +15,51 @@ static void show_pipe(int fd)
     say("pipe has %d: %s", n, b);
 }
 
+static int shared[2];
+
+/* Takes what it gets by way of a pipe of its own; how many bytes, and their sum. */
+static void *taker(void *result)
+{
+    long *r = result;
+    int own[2];
+    MUST(pipe(own));
+    ssize_t n;
+    unsigned char b[100];
+    while ((n = splice(shared[0], NULL, own[1], NULL, sizeof b, 0)) > 0) {
+        if (read(own[0], b, sizeof b) != n)
+            break;
+        r[0] += n;
+        for (int i = 0; i < n; i++)
+            r[1] += b[i];
+    }
+    return NULL;
+}
+
+/* Every byte goes to one of them. */
+static void two_takers(void)
+{
+    enum { ALL = 400000 };
+    MUST(pipe(shared));
+    long got[2][2] = {{0}}, sum = 0;
+    pthread_t t[2];
+    for (int i = 0; i < 2; i++)
+        pthread_create(&t[i], NULL, taker, got[i]);
+    for (int i = 0; i < ALL; i += 1000) {
+        unsigned char b[1000];
+        for (int k = 0; k < 1000; k++)
+            sum += b[k] = (i / 1000 + k) % 251;
+        if (write(shared[1], b, sizeof b) != sizeof b)
+            say("short write");
+    }
+    close(shared[1]);
+    for (int i = 0; i < 2; i++)
+        pthread_join(t[i], NULL);
+    say("two takers: %ld bytes, sum right: %d", got[0][0] + got[1][0], got[0][1] + got[1][1] == sum);
+}
+
 int main(void)
 {
+    two_takers();
     put_file("a", "0123456789abcdef");
     put_file("b", "");
     int a = MUST(open("a", O_RDONLY)), b = MUST(open("b", O_RDWR)), p[2], q[2];

@@ -71,6 +71,35 @@ static void descriptors(void)
     SHOW(wait(NULL));
 }
 
+/* A connection for which there is no descriptor waits. */
+static void accepting(void)
+{
+    int listener = MUST(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0));
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    socklen_t size = sizeof name;
+    MUST(bind(listener, (void *)&name, sizeof(sa_family_t)));
+    MUST(getsockname(listener, (void *)&name, &size));
+    MUST(listen(listener, 5));
+    int client = MUST(socket(AF_UNIX, SOCK_STREAM, 0));
+    MUST(connect(client, (void *)&name, size));
+    MUST(write(client, "x", 1));
+    int last = MUST(dup(0));
+    limit(RLIMIT_NOFILE, last + 1);
+    SHOW(accept(listener, NULL, NULL));
+    SHOW(accept(last, NULL, NULL));
+    SHOW(accept4(listener, NULL, NULL, 0x123));
+    SHOW(accept4(1000, NULL, NULL, 0x123));
+    close(last);
+    SHOW(accept(last, NULL, NULL));
+    int server = accept(listener, NULL, NULL);
+    SHOW(server == last);
+    char c;
+    SHOW(read(server, &c, 1));
+    SHOW(accept(listener, NULL, NULL));
+    close(server);
+    SHOW(accept(listener, NULL, NULL));
+}
+
 static void in_flight(void)
 {
     int p[2];
@@ -235,6 +264,7 @@ static void arguments(void)
 int main(void)
 {
     in_child("descriptors", descriptors);
+    in_child("accepting", accepting);
     in_child("in flight", in_flight);
     in_child("nested sockets", nested_sockets);
     in_child("pollers", pollers);

@@ -242,11 +242,6 @@ impl PtracePlatform {
         platform.inner.pool.lock().push(first);
         Ok(platform)
     }
-
-    /// Host process id of the zygote, init of the pid namespace of all stubs.
-    pub fn zygote_pid(&self) -> i32 {
-        self.inner.zygote.pid
-    }
 }
 
 impl Drop for PtracePlatform {

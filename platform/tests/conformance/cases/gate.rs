@@ -34,7 +34,7 @@ fn marked(gate: u64) -> Registers {
 
 /// Many calls in a row, so that they become hot; now and then slowly, so that they cool.
 pub fn gate_calls(p: Box<dyn Platform>) {
-    let Some(gate) = p.gate() else { return };
+    let Some(gate) = gate_of(&*p) else { return };
     // Two calls, and a count in between that leaves the flags alone.
     let g = load(
         &*p,
@@ -110,7 +110,7 @@ pub fn gate_calls(p: Box<dyn Platform>) {
 
 /// The vector registers of a thread that calls, of its child and of a sibling.
 pub fn gate_vector_registers(p: Box<dyn Platform>) {
-    let Some(gate) = p.gate() else { return };
+    let Some(gate) = gate_of(&*p) else { return };
     let g = load(
         &*p,
         1,
@@ -166,7 +166,7 @@ pub fn gate_vector_registers(p: Box<dyn Platform>) {
 
 /// Small buffers travel along; the guest cannot tell, whatever it passes.
 pub fn gate_buffers(p: Box<dyn Platform>) {
-    let Some(gate) = p.gate() else { return };
+    let Some(gate) = gate_of(&*p) else { return };
     let g = load(
         &*p,
         1,
@@ -311,7 +311,7 @@ pub fn gate_buffers(p: Box<dyn Platform>) {
 
 /// Interrupts meet calls at every instruction: none is lost, and no call runs twice or not at all.
 pub fn gate_interrupt_storm(p: Box<dyn Platform>) {
-    let Some(gate) = p.gate() else { return };
+    let Some(gate) = gate_of(&*p) else { return };
     let g = load(
         &*p,
         1,
@@ -385,7 +385,7 @@ pub fn gate_interrupt_storm(p: Box<dyn Platform>) {
 
 /// An interrupt reaches a guest that does nothing but call.
 pub fn gate_interrupt_arrives(p: Box<dyn Platform>) {
-    let Some(gate) = p.gate() else { return };
+    let Some(gate) = gate_of(&*p) else { return };
     let g = load(
         &*p,
         1,
@@ -438,7 +438,7 @@ pub fn gate_interrupt_arrives(p: Box<dyn Platform>) {
 
 /// Programs that use %gs themselves.
 pub fn gate_with_own_gs(p: Box<dyn Platform>) {
-    let Some(gate) = p.gate() else { return };
+    let Some(gate) = gate_of(&*p) else { return };
     let g = load(
         &*p,
         1,
@@ -467,7 +467,7 @@ pub fn gate_with_own_gs(p: Box<dyn Platform>) {
 
 /// Two threads whose calls overlap, one of which waits long.
 pub fn gate_overlapping_calls(p: Box<dyn Platform>) {
-    let Some(gate) = p.gate() else { return };
+    let Some(gate) = gate_of(&*p) else { return };
     let g = load(
         &*p,
         1,
@@ -509,7 +509,7 @@ pub fn gate_overlapping_calls(p: Box<dyn Platform>) {
 
 /// A call that arrives while another one is in hand does not disturb what that has written.
 pub fn gate_buffers_of_two(p: Box<dyn Platform>) {
-    let Some(gate) = p.gate() else { return };
+    let Some(gate) = gate_of(&*p) else { return };
     let code = code!("lea r11, [rip + 5f]", "jmp r14", "syscall", "5:", "jmp 2b");
     let (a, b) = (load(&*p, 1, code), load(&*p, 2, code));
     let call = |rsi| Registers {

@@ -97,7 +97,7 @@ impl GoferDirectory {
                     let got = self
                         .inode
                         .fs
-                        .client
+                        .client()
                         .read_dir(&handle, cursor)
                         .map_err(errno)?;
                     match self.inode.listed(cursor, got) {
@@ -212,7 +212,7 @@ impl FileOps for GoferDirectory {
         let handle = self.inode.handle()?;
         self.inode
             .fs
-            .client
+            .client()
             .fsync(&handle, data_only)
             .map_err(errno)
     }

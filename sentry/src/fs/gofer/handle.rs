@@ -118,7 +118,7 @@ impl GoferInode {
             let names = part
                 .iter()
                 .filter_map(|i| i.origin.as_ref().map(|(_, name)| &**name));
-            let walked = self.fs.client.walk(&base, names, open).map_err(errno)?;
+            let walked = self.fs.client().walk(&base, names, open).map_err(errno)?;
             let Walked {
                 nodes,
                 open: fd,

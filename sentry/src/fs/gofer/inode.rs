@@ -191,7 +191,7 @@ impl GoferInode {
         }
         let changes = self.fs.changes();
         let handle = self.handle()?;
-        let attr = self.fs.client.get_attr(&handle).map_err(errno)?;
+        let attr = self.fs.client().get_attr(&handle).map_err(errno)?;
         self.remember(attr, changes);
         Ok(attr)
     }
@@ -302,7 +302,7 @@ impl GoferInode {
             (handle, None) => {
                 let flags = protocol::OpenFlags::empty();
                 self.fs
-                    .client
+                    .client()
                     .open(&handle, access, flags)
                     .map_err(errno)?
                     .1
@@ -339,7 +339,7 @@ impl GoferInode {
     fn change(&self, changes: &SetAttr) -> Result<()> {
         let handle = self.handle()?;
         let set = attr::to_gofer(changes);
-        let attr = self.fs.client.set_attr(&handle, &set).map_err(errno)?;
+        let attr = self.fs.client().set_attr(&handle, &set).map_err(errno)?;
         self.fs.changed();
         self.remember(attr, self.fs.changes());
         Ok(())
@@ -397,7 +397,7 @@ impl Inode for GoferInode {
     }
     fn statfs(&self) -> Result<StatFs> {
         let handle = self.handle()?;
-        let stat = self.fs.client.stat_fs(&handle).map_err(errno)?;
+        let stat = self.fs.client().stat_fs(&handle).map_err(errno)?;
         Ok(attr::to_statfs(&stat))
     }
 
@@ -427,7 +427,11 @@ impl Inode for GoferInode {
         }
         let changes = self.fs.changes();
         let handle = self.handle()?;
-        let mut walked = self.fs.client.walk(&handle, [name], None).map_err(errno)?;
+        let mut walked = self
+            .fs
+            .client()
+            .walk(&handle, [name], None)
+            .map_err(errno)?;
         let Some(node) = walked.nodes.pop() else {
             return Err(match walked.stop {
                 protocol::WalkStop::Failed(raw) => Errno::from_raw(raw),
@@ -445,7 +449,7 @@ impl Inode for GoferInode {
     }
 
     fn create(&self, cx: &dyn Caller, name: &[u8], perm: u32) -> Result<InodeRef> {
-        let client = &self.fs.client;
+        let client = self.fs.client();
         self.make_file(cx, name, perm, |dir, perm, owner| {
             let (access, flags) = (Access::ReadWrite, protocol::OpenFlags::EXCL);
             client
@@ -454,7 +458,7 @@ impl Inode for GoferInode {
         })
     }
     fn tmpfile(&self, cx: &dyn Caller, perm: u32) -> Result<InodeRef> {
-        let client = &self.fs.client;
+        let client = self.fs.client();
         self.make_file(cx, b"", perm, |dir, perm, owner| {
             client
                 .tmp_file(dir, perm, Access::ReadWrite, owner)
@@ -462,7 +466,7 @@ impl Inode for GoferInode {
         })
     }
     fn mkdir(&self, cx: &dyn Caller, name: &[u8], perm: u32) -> Result<InodeRef> {
-        let client = &self.fs.client;
+        let client = self.fs.client();
         let made = self.make(cx, name, FileType::Directory, perm, |dir, perm, owner| {
             client.mkdir(dir, name, perm, owner).map_err(errno)
         })?;
@@ -476,7 +480,7 @@ impl Inode for GoferInode {
         perm: u32,
         _rdev: u64,
     ) -> Result<InodeRef> {
-        let client = &self.fs.client;
+        let client = self.fs.client();
         let made = self.make(cx, name, kind, perm, |dir, perm, owner| {
             client
                 .mknod(dir, name, kind.mode_bits() | perm, owner)
@@ -485,7 +489,7 @@ impl Inode for GoferInode {
         Ok(made)
     }
     fn symlink(&self, cx: &dyn Caller, name: &[u8], target: &[u8]) -> Result<InodeRef> {
-        let client = &self.fs.client;
+        let client = self.fs.client();
         let made = self.make(cx, name, FileType::Symlink, 0o777, |dir, _, owner| {
             client.symlink(dir, name, target, owner).map_err(errno)
         })?;
@@ -495,7 +499,7 @@ impl Inode for GoferInode {
         self.fs.want_write()?;
         let target = same_fs(&self.fs, target)?;
         let (node, dir) = (target.handle()?, self.handle()?);
-        let attr = self.fs.client.link(&node, &dir, name).map_err(errno)?;
+        let attr = self.fs.client().link(&node, &dir, name).map_err(errno)?;
         self.fs.changed();
         target.remember(attr, self.fs.changes());
         Ok(())
@@ -503,14 +507,14 @@ impl Inode for GoferInode {
     fn unlink(&self, _: &dyn Caller, name: &[u8]) -> Result<()> {
         self.fs.want_write()?;
         let dir = self.handle()?;
-        self.fs.client.unlink(&dir, name, false).map_err(errno)?;
+        self.fs.client().unlink(&dir, name, false).map_err(errno)?;
         self.fs.changed();
         Ok(())
     }
     fn rmdir(&self, _: &dyn Caller, name: &[u8]) -> Result<()> {
         self.fs.want_write()?;
         let dir = self.handle()?;
-        self.fs.client.unlink(&dir, name, true).map_err(errno)?;
+        self.fs.client().unlink(&dir, name, true).map_err(errno)?;
         self.fs.changed();
         Ok(())
     }
@@ -529,7 +533,7 @@ impl Inode for GoferInode {
         let flags = protocol::RenameFlags::from_bits_truncate(flags.bits());
         let (from, to) = (self.handle()?, same_fs(&self.fs, new_dir)?.handle()?);
         self.fs
-            .client
+            .client()
             .rename(&from, name, &to, new_name, flags)
             .map_err(errno)?;
         self.fs.changed();
@@ -547,7 +551,7 @@ impl Inode for GoferInode {
         if let Some(target) = self.target.get() {
             return Ok(target.to_vec());
         }
-        let target = self.fs.client.read_link(&handle).map_err(errno)?;
+        let target = self.fs.client().read_link(&handle).map_err(errno)?;
         let _ = self.target.set(target.clone().into());
         Ok(target)
     }
@@ -555,14 +559,14 @@ impl Inode for GoferInode {
     fn getxattr(&self, _: &dyn Caller, name: &[u8]) -> Result<Vec<u8>> {
         check_xattr(name, Errno::ENODATA)?;
         let handle = self.handle()?;
-        self.fs.client.get_xattr(&handle, name).map_err(errno)
+        self.fs.client().get_xattr(&handle, name).map_err(errno)
     }
     fn setxattr(&self, _: &dyn Caller, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
         self.fs.want_write()?;
         check_xattr(name, Errno::EPERM)?;
         let handle = self.handle()?;
         self.fs
-            .client
+            .client()
             .set_xattr(&handle, name, value, flags)
             .map_err(errno)?;
         self.fs.changed();
@@ -570,7 +574,7 @@ impl Inode for GoferInode {
     }
     fn listxattr(&self, _: &dyn Caller) -> Result<Vec<Vec<u8>>> {
         let handle = self.handle()?;
-        let names = self.fs.client.list_xattr(&handle).map_err(errno)?;
+        let names = self.fs.client().list_xattr(&handle).map_err(errno)?;
         let names = names.split(|b| *b == 0).filter(|n| !n.is_empty());
         Ok(names.map(<[u8]>::to_vec).collect())
     }
@@ -578,7 +582,10 @@ impl Inode for GoferInode {
         self.fs.want_write()?;
         check_xattr(name, Errno::EPERM)?;
         let handle = self.handle()?;
-        self.fs.client.remove_xattr(&handle, name).map_err(errno)?;
+        self.fs
+            .client()
+            .remove_xattr(&handle, name)
+            .map_err(errno)?;
         self.fs.changed();
         Ok(())
     }

@@ -25,7 +25,7 @@ mod tests;
 pub use inode::GoferInode;
 
 use crate::abi::{Errno, Result};
-use crate::sync::{Mutex, Rank};
+use crate::sync::{Mutex, Rank, before_exchange};
 use crate::vfs::{InodeRef, SuperBlock};
 use cofferdam_gofer::client::{Client, GoferError};
 use std::collections::{HashMap, VecDeque};
@@ -66,6 +66,12 @@ pub struct GoferFs {
 }
 
 impl GoferFs {
+    /// For one question to the gofer.
+    fn client(&self) -> &Client {
+        before_exchange();
+        &self.client
+    }
+
     /// The root of export `index`: a directory, or the file if the export is a single one.
     ///
     /// # Errors

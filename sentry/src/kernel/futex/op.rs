@@ -2,6 +2,7 @@
 
 use super::{FutexTable, MATCH_ANY, Target};
 use crate::abi::{Errno, Result};
+use crate::sync::before_exchange;
 use crate::usermem::{GuestMemory, UserPtr};
 use cofferdam_platform::Thread;
 
@@ -68,6 +69,7 @@ fn change(mem: &dyn GuestMemory, thread: &dyn Thread, addr: u64, encoded: u32) -
 
 /// One compare-and-exchange; the value found.
 pub(super) fn exchange(thread: &dyn Thread, addr: u64, old: u32, new: u32) -> Result<u32> {
+    before_exchange();
     match thread.compare_exchange(addr, old, new) {
         Ok(Some(found)) => Ok(found),
         Ok(None) => Err(Errno::EFAULT),

@@ -164,11 +164,12 @@ impl Charge {
     ) -> Result<Charge> {
         let mut all = accounts.lock();
         let total: u64 = all.values().sum();
-        let mine = all.entry(uid).or_default();
+        let mine = all.get(&uid).copied().unwrap_or(0);
         if mine.saturating_add(bytes) > limit || total.saturating_add(bytes) > TOTAL_MAX {
             return Err(Errno::EMFILE);
         }
-        *mine += bytes;
+        // Not before: who gets nothing leaves nothing behind.
+        *all.entry(uid).or_default() += bytes;
         Ok(Charge {
             accounts: accounts.clone(),
             uid,

@@ -2,8 +2,9 @@
 
 use super::{IPC_NOWAIT, IpcNamespace, Object, now};
 use crate::abi::{Errno, Result};
-use crate::sync::Events;
+use crate::sync::{Charge, Events, Quota};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// Most semaphores in a set.
@@ -48,12 +49,21 @@ pub struct Sem {
     pub pid: i32,
 }
 
+/// Adjustments of all processes in all sets: a process has as many in a set as that has semaphores.
+static UNDO: Quota = Quota::new(4 << 20);
+
+/// What the end of a process adds to the semaphores of a set.
+struct Undo {
+    values: Vec<i32>,
+    _charge: Charge,
+}
+
 /// A set.
 pub struct Set {
     /// The semaphores.
     pub sems: Vec<Sem>,
     /// What the end of a process adds, by thread-group id.
-    undo: HashMap<i32, Vec<i32>>,
+    undo: HashMap<i32, Undo>,
     /// Waiting calls: their number, semaphore, and whether they wait for zero.
     waiting: Vec<(u64, u16, bool)>,
     next_wait: u64,
@@ -99,7 +109,7 @@ impl Set {
                 let old = self
                     .undo
                     .get(&pid)
-                    .and_then(|u| u.get(usize::from(op.num)))
+                    .and_then(|u| u.values.get(usize::from(op.num)))
                     .copied()
                     .unwrap_or(0);
                 let a = adjust.entry(op.num).or_insert(old);
@@ -111,23 +121,34 @@ impl Set {
             *value = new;
         }
         let changed = ops.iter().any(|o| o.op != 0);
+        if !adjust.is_empty() {
+            let undo = self.undo_of(pid).map_err(NotNow::Errno)?;
+            for (num, a) in adjust {
+                if let Some(slot) = undo.values.get_mut(usize::from(num)) {
+                    *slot = a;
+                }
+            }
+        }
         for op in ops {
             if let Some(sem) = self.sems.get_mut(usize::from(op.num)) {
                 sem.value = values.get(&op.num).copied().unwrap_or(sem.value);
                 sem.pid = pid;
             }
         }
-        if !adjust.is_empty() {
-            let len = self.sems.len();
-            let undo = self.undo.entry(pid).or_insert_with(|| vec![0; len]);
-            for (num, a) in adjust {
-                if let Some(slot) = undo.get_mut(usize::from(num)) {
-                    *slot = a;
-                }
-            }
-        }
         self.otime = now();
         Ok(changed)
+    }
+
+    /// The adjustments of a process; ENOMEM if the sandbox has too many.
+    fn undo_of(&mut self, pid: i32) -> Result<&mut Undo> {
+        let len = self.sems.len();
+        match self.undo.entry(pid) {
+            Entry::Occupied(e) => Ok(e.into_mut()),
+            Entry::Vacant(e) => Ok(e.insert(Undo {
+                _charge: UNDO.charge(len).ok_or(Errno::ENOMEM)?,
+                values: vec![0; len],
+            })),
+        }
     }
 
     /// SETVAL: adjustments of this semaphore are forgotten.
@@ -137,7 +158,7 @@ impl Set {
         }
         let sem = self.sems.get_mut(num).ok_or(Errno::EINVAL)?;
         *sem = Sem { value, pid };
-        for slot in self.undo.values_mut().filter_map(|u| u.get_mut(num)) {
+        for slot in self.undo.values_mut().filter_map(|u| u.values.get_mut(num)) {
             *slot = 0;
         }
         self.ctime = now();
@@ -173,7 +194,12 @@ impl Set {
         let Some(undo) = self.undo.remove(&pid) else {
             return false;
         };
-        for (sem, adjust) in self.sems.iter_mut().zip(undo).filter(|(_, a)| *a != 0) {
+        for (sem, adjust) in self
+            .sems
+            .iter_mut()
+            .zip(undo.values)
+            .filter(|(_, a)| *a != 0)
+        {
             *sem = Sem {
                 value: (sem.value + adjust).clamp(0, SEMVMX),
                 pid,

@@ -8,7 +8,7 @@ mod bpf;
 use super::signal::{self, AUDIT_ARCH_X86_64, SigInfo};
 use super::{Cx, ExitStatus, Task};
 use crate::abi::{Errno, Result};
-use crate::auth::{Caps, Credentials};
+use crate::auth::Caps;
 use crate::sync::{Charge, Mutex, Quota, Rank};
 use crate::syscalls::SysResult;
 use crate::usermem::UserPtr;
@@ -319,11 +319,7 @@ fn install(cx: &mut Cx<'_>, flags: u32, arg: u64) -> SysResult {
             t.seccomp.set(Mode::Filter(filter.clone()));
             t.unpublish();
             if creds.no_new_privs {
-                let new = Credentials {
-                    no_new_privs: true,
-                    ..(*t.creds()).clone()
-                };
-                t.set_creds(new);
+                t.set_no_new_privs();
             }
         }
     }

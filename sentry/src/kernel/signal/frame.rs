@@ -8,6 +8,7 @@ use super::set::{SigSet, Signal};
 use super::{force, set_blocked};
 use crate::abi::{Errno, Result};
 use crate::kernel::Cx;
+use crate::sync::before_exchange;
 use crate::usermem::UserPtr;
 use cofferdam_platform::Registers;
 use std::sync::OnceLock;
@@ -258,6 +259,7 @@ pub(super) fn push(
     }
     let thread = cx.thread()?;
     let layout = layout(cx)?;
+    before_exchange();
     let state = thread.fpstate().map_err(|_| Errno::ESRCH)?;
     let (fp, extended) = layout.to_frame(state);
     let alt = cx.local.alt_stack;

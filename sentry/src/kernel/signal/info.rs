@@ -11,7 +11,6 @@ pub mod code {
     pub const SI_QUEUE: i32 = -1;
     pub const SI_TIMER: i32 = -2;
     pub const SI_MESGQ: i32 = -3;
-    pub const SI_ASYNCIO: i32 = -4;
     pub const SI_SIGIO: i32 = -5;
     pub const SI_TKILL: i32 = -6;
     pub const CLD_EXITED: i32 = 1;
@@ -21,9 +20,7 @@ pub mod code {
     pub const CLD_STOPPED: i32 = 5;
     pub const CLD_CONTINUED: i32 = 6;
     pub const SYS_SECCOMP: i32 = 1;
-    pub const SEGV_MAPERR: i32 = 1;
     pub const SEGV_ACCERR: i32 = 2;
-    pub const BUS_ADRERR: i32 = 2;
 }
 
 /// `AUDIT_ARCH_X86_64`, as `si_arch` and `seccomp_data.arch` carry it.
@@ -150,10 +147,6 @@ impl SigInfo {
     /// Sets `si_pid` and `si_uid`.
     pub fn set_sender(&mut self, pid: i32, uid: u32) {
         *self = self.with(0, pair(pid.cast_unsigned(), uid));
-    }
-    /// Whether a user program claims to be the sender (SI_FROMUSER): only then are permissions checked.
-    pub fn from_user(&self) -> bool {
-        self.code <= 0
     }
 }
 

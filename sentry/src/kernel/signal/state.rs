@@ -72,10 +72,6 @@ impl GroupSignals {
     pub fn handlers(&self) -> &Arc<SignalHandlers> {
         &self.handlers
     }
-    /// execve with handlers shared with another process: gives this one its own.
-    pub fn set_handlers(&mut self, handlers: Arc<SignalHandlers>) {
-        self.handlers = handlers;
-    }
     /// Signals that wait for any task of the process (ShdPnd).
     pub fn pending(&self) -> SigSet {
         self.pending.set()

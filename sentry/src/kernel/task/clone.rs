@@ -6,6 +6,7 @@ use crate::auth::{Caps, Credentials};
 use crate::kernel::pidfd::PidFd;
 use crate::kernel::tree::{Life, Node};
 use crate::kernel::{Cx, ExitStatus, ThreadGroup, signal};
+use crate::sync::before_exchange;
 use crate::syscalls::{Block, OnSignal, SysErr, SysResult};
 use crate::usermem::UserPtr;
 use crate::vfs::OpenFlags;
@@ -164,6 +165,7 @@ fn make(
         return Err(Errno::EAGAIN.into());
     }
     let token = kernel.new_token();
+    before_exchange();
     let (mm, host) = if has(VM) {
         (cx.mm.clone(), thread.spawn(token).map_err(host_error)?)
     } else {

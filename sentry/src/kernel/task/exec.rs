@@ -5,18 +5,19 @@
 
 use super::clone::host_error;
 use crate::abi::{Errno, Result};
-use crate::auth::{Credentials, FileOwner};
-use crate::kernel::{Cx, futex, signal};
+use crate::auth::{Caps, Credentials, FileOwner};
+use crate::kernel::{Cx, Task, futex, signal};
 use crate::loader::{self, Identity, LoadRequest, Loaded};
 use crate::mm::{MemoryManager, MmLimits};
-use crate::sync::{Events, Mutex, Rank};
+use crate::sync::{Events, Mutex, Rank, before_exchange};
 use crate::syscalls::{Block, Fd, OnSignal, SysErr, SysResult};
 use crate::usermem::{UserPtr, UserStr};
-use crate::vfs::permission::honours_setid;
+use crate::vfs::permission::{self, READ};
 use crate::vfs::walk::anonymous_path;
 use crate::vfs::{self, At, Caller, File, FsContext, WalkFlags};
 use cofferdam_platform::{Registers, Thread, Token};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A program that is loaded and waits for the sibling threads to end.
 struct Prepared {
@@ -26,8 +27,9 @@ struct Prepared {
     loaded: Loaded,
     creds: Credentials,
     name: Vec<u8>,
-    /// Whether the identity changed (set-user-id): not dumpable, no parent-death signal.
+    /// Whether the identity changed (set-user-id): no parent-death signal.
     secure: bool,
+    dumpable: bool,
 }
 
 /// execve(2) and execveat(2).
@@ -111,6 +113,7 @@ fn prepare(
         caller: &caller,
         fs,
         limits: cx.mm_limits(),
+        fs_shared: !cx.creds().has(Caps::SETUID) && fs_shared(cx),
     };
     let p = loader.load(cx.creds(), file, shown, inaccessible, argv, envp)?;
     Ok(Prepared {
@@ -121,6 +124,7 @@ fn prepare(
         creds: p.creds,
         name: p.name,
         secure: p.secure,
+        dumpable: p.dumpable,
     })
 }
 
@@ -130,6 +134,8 @@ pub(super) struct Loader<'a> {
     pub caller: &'a dyn Caller,
     pub fs: &'a FsContext,
     pub limits: MmLimits,
+    /// Another process could change the new program's root and working directory (CLONE_FS): it gains no rights.
+    pub fs_shared: bool,
 }
 
 /// A new host process with the program in it.
@@ -141,8 +147,10 @@ pub(super) struct Program {
     pub creds: Credentials,
     /// comm.
     pub name: Vec<u8>,
-    /// Whether the identity changed (set-user-id): not dumpable, no parent-death signal.
+    /// Whether the identity changed (set-user-id): no parent-death signal.
     pub secure: bool,
+    /// Whether others of its user may look into it: not if it acts for another user or cannot be read (`begin_new_exec`).
+    pub dumpable: bool,
 }
 
 impl Loader<'_> {
@@ -157,6 +165,7 @@ impl Loader<'_> {
         envp: Vec<Vec<u8>>,
     ) -> Result<Program> {
         let token = self.kernel.new_token();
+        before_exchange();
         let (space, thread) = self
             .kernel
             .platform
@@ -169,6 +178,7 @@ impl Loader<'_> {
             .unwrap_or_default()
             .to_vec();
         let mut creds = old.clone();
+        let mut readable = false;
         let request = LoadRequest {
             file,
             path,
@@ -179,6 +189,7 @@ impl Loader<'_> {
             vdso: self.kernel.platform.vdso(),
             identify: &mut |program| {
                 let stat = program.inode().stat()?;
+                readable = permission::check(self.caller, program.inode(), READ).is_ok();
                 let owner = FileOwner {
                     uid: stat.uid,
                     gid: stat.gid,
@@ -187,7 +198,7 @@ impl Loader<'_> {
                 creds = crate::auth::exec_credentials(
                     old,
                     owner,
-                    program.path().is_some_and(honours_setid),
+                    !self.fs_shared && program.path().is_some_and(permission::honours_setid),
                 );
                 Ok(Identity {
                     uid: creds.uid,
@@ -201,6 +212,7 @@ impl Loader<'_> {
         };
         let loaded = loader::load(request, &mm, &*thread)?;
         let secure = creds.euid != old.euid || creds.egid != old.egid;
+        let own = creds.euid == creds.uid && creds.egid == creds.gid;
         Ok(Program {
             token,
             mm: Arc::new(mm),
@@ -209,6 +221,7 @@ impl Loader<'_> {
             creds,
             name,
             secure,
+            dumpable: readable && own && !secure,
         })
     }
 }
@@ -232,9 +245,27 @@ fn others(cx: &Cx<'_>) -> usize {
         .map_or(0, |n| n.threads.len().saturating_sub(1))
 }
 
+/// Whether a task of another process has the running one's root and working directory.
+fn fs_shared(cx: &Cx<'_>) -> bool {
+    let others: Vec<Arc<Task>> = {
+        let tree = cx.kernel().tree.lock();
+        let all = tree.tasks.values().filter_map(std::sync::Weak::upgrade);
+        all.filter(|t| !Arc::ptr_eq(t.group(), cx.group()))
+            .collect()
+    };
+    others.iter().any(|t| Arc::ptr_eq(&t.fs(), cx.fs()))
+}
+
 /// The point of no return.
 fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     let task = cx.task;
+    let old = task.creds();
+    if p.secure
+        && (old.no_new_privs && !p.creds.no_new_privs || !old.has(Caps::SETUID) && fs_shared(cx))
+    {
+        // A sibling saw to it after the rights were worked out (SECCOMP_FILTER_FLAG_TSYNC, CLONE_FS).
+        return Err(Errno::EAGAIN);
+    }
     own_descriptors(cx)?;
     let thread = p.thread.lock().take().ok_or(Errno::ENOEXEC)?;
     futex::exit_robust_list(cx);
@@ -243,7 +274,15 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
         futex::wake_clear_child_tid(cx, tid_address);
     }
     let old_thread = task.replace_thread(p.token, Some(thread.into()));
+    let group = cx.group();
+    let dumpable = |yes: bool| group.dumpable.store(i32::from(yes), Ordering::Relaxed);
+    // The new program's rights come first: nobody sees its memory with the old ones (`identity::look`).
+    if !p.dumpable {
+        dumpable(false);
+    }
+    task.set_creds(p.creds.clone());
     task.set_mm(p.mm.clone());
+    dumpable(p.dumpable);
     if let Some(t) = old_thread {
         t.terminate();
     }
@@ -253,12 +292,7 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     become_leader(cx);
     close_on_exec(cx);
     signal::exec(cx);
-    task.set_creds(p.creds.clone());
     task.set_name(&p.name);
-    let group = cx.group();
-    group
-        .dumpable
-        .store(i32::from(!p.secure), std::sync::atomic::Ordering::Relaxed);
     if p.secure {
         task.set_parent_death_signal(0);
     }

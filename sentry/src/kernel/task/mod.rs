@@ -364,7 +364,23 @@ impl Task {
     }
     /// Replaces the identity. Only the task itself does this.
     pub fn set_creds(&self, creds: Credentials) {
-        self.change(|s| s.creds = Arc::new(creds));
+        self.change(|s| {
+            // Another thread may have set it since the task looked, and nothing clears it.
+            let no_new_privs = creds.no_new_privs || s.creds.no_new_privs;
+            s.creds = Arc::new(Credentials {
+                no_new_privs,
+                ..creds
+            });
+        });
+    }
+    /// No execve gains rights any more. Any thread of the process may say so (SECCOMP_FILTER_FLAG_TSYNC).
+    pub fn set_no_new_privs(&self) {
+        self.change(|s| {
+            s.creds = Arc::new(Credentials {
+                no_new_privs: true,
+                ..(*s.creds).clone()
+            });
+        });
     }
     /// comm (PR_GET_NAME), at most 15 bytes.
     pub fn name(&self) -> Vec<u8> {

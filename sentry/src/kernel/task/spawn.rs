@@ -47,6 +47,7 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
         caller: r.caller,
         fs: &r.fs,
         limits: r.limits.memory(&r.creds),
+        fs_shared: false,
     };
     let p = loader.load(&r.creds, r.file, r.path, false, r.argv, r.envp)?;
     let mut tree = kernel.tree.lock();
@@ -67,7 +68,7 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
     }
     group
         .dumpable
-        .store(i32::from(!p.secure), Ordering::Relaxed);
+        .store(i32::from(p.dumpable), Ordering::Relaxed);
     let local = TaskLocal {
         regs: start_registers(&p.loaded),
         ..TaskLocal::default()

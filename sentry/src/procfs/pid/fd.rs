@@ -6,8 +6,8 @@ use crate::fs::pseudo::{Child, Directory, LinkTarget, PseudoDir, PseudoFile, Pse
 use crate::fs::{epoll, eventfd::EventFd, inotify};
 use crate::kernel::{FdEntry, pidfd::PidFd, signal::SignalFd};
 use crate::vfs::{Caller, File, FileType, InodeRef, MagicTarget};
-
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Entry numbers of descriptors lie above those of other entries.
 const BASE: u64 = 1 << 16;
@@ -71,8 +71,7 @@ impl Directory for Fds {
     }
     fn list(&self, cx: &dyn Caller) -> Result<Vec<Child>> {
         let l = self.subject.live()?;
-        l.may_inspect(cx)?;
-        let fds = l.task.map(|t| t.fds().list()).unwrap_or_default();
+        let fds = l.inspect(cx, |t| Ok(t.map(|t| t.fds().list()).unwrap_or_default()))?;
         let each = |fd: i32| Child {
             name: fd.to_string().into_bytes(),
             ino: ino(self.subject.number(), BASE + u64::from(fd.unsigned_abs())),
@@ -95,27 +94,23 @@ struct FdLink {
     fd: i32,
 }
 
+impl FdLink {
+    fn file(&self, cx: &dyn Caller) -> Result<Arc<File>> {
+        let live = self.subject.live().map_err(|_| Errno::ENOENT)?;
+        live.inspect(cx, |_| Ok(entry(&self.subject, self.fd)?.file))
+    }
+}
+
 impl LinkTarget for FdLink {
     fn text(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
-        self.subject
-            .live()
-            .map_err(|_| Errno::ENOENT)?
-            .may_inspect(cx)?;
-        let file = entry(&self.subject, self.fd)?.file;
+        let file = self.file(cx)?;
         Ok(match super::task_of(cx) {
             Some(c) => file.display(&c.fs().root()),
             None => file.inode().describe(),
         })
     }
     fn magic(&self, cx: &dyn Caller) -> Option<Result<MagicTarget>> {
-        let file = (|| {
-            self.subject
-                .live()
-                .map_err(|_| Errno::ENOENT)?
-                .may_inspect(cx)?;
-            Ok(MagicTarget::File(entry(&self.subject, self.fd)?.file))
-        })();
-        Some(file)
+        Some(self.file(cx).map(MagicTarget::File))
     }
 }
 

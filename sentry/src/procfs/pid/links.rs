@@ -20,16 +20,17 @@ struct PlaceLink {
 impl PlaceLink {
     fn path(&self, cx: &dyn Caller) -> Result<Path> {
         let l = self.subject.live().map_err(|_| Errno::ENOENT)?;
-        l.may_inspect(cx)?;
-        let task = l.task.as_ref().ok_or(Errno::ENOENT)?;
-        match self.place {
-            Place::Cwd => Ok(task.fs().cwd()),
-            Place::Root => Ok(task.fs().root()),
-            Place::Exe => {
-                let exe = task.mm().layout().exe.ok_or(Errno::ENOENT)?;
-                exe.path().cloned().ok_or(Errno::ENOENT)
+        l.inspect(cx, |task| {
+            let task = task.ok_or(Errno::ENOENT)?;
+            match self.place {
+                Place::Cwd => Ok(task.fs().cwd()),
+                Place::Root => Ok(task.fs().root()),
+                Place::Exe => {
+                    let exe = task.mm().layout().exe.ok_or(Errno::ENOENT)?;
+                    exe.path().cloned().ok_or(Errno::ENOENT)
+                }
             }
-        }
+        })
     }
 }
 

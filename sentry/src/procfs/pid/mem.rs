@@ -50,11 +50,9 @@ impl Inode for MemInode {
     }
     fn open(self: Arc<Self>, cx: &dyn Caller, _: OpenFlags) -> Result<Box<dyn FileOps>> {
         let live = self.subject.live()?;
-        live.may_inspect(cx)?;
         // The address space as it is now: what a later execve makes is out of reach.
-        Ok(Box::new(Memory {
-            mm: live.task().ok().map(|t| t.mm()),
-        }))
+        let mm = live.inspect(cx, |task| Ok(task.map(|t| t.mm())))?;
+        Ok(Box::new(Memory { mm }))
     }
     fn as_any(&self) -> &dyn Any {
         self

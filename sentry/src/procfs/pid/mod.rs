@@ -14,7 +14,7 @@ use super::{Proc, net};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::fs::pseudo::{Attr, Child, Content, Directory, PseudoDir, PseudoFile};
-use crate::kernel::{Task, ThreadGroup};
+use crate::kernel::{Task, ThreadGroup, identity};
 use crate::vfs::{Caller, FileType, InodeRef, OpenFlags};
 use std::sync::{Arc, Weak};
 
@@ -86,6 +86,17 @@ impl Subject {
 impl Live {
     fn task(&self) -> Result<&Arc<Task>> {
         self.task.as_ref().ok_or(Errno::ESRCH)
+    }
+    /// Takes something of the thread if [`Live::may_inspect`].
+    fn inspect<T>(
+        &self,
+        cx: &dyn Caller,
+        take: impl Fn(Option<&Arc<Task>>) -> Result<T>,
+    ) -> Result<T> {
+        match &self.task {
+            Some(task) => identity::look(task, || self.may_inspect(cx), || take(Some(task))),
+            None => take(None),
+        }
     }
     /// ptrace(2)'s access check (PTRACE_MODE_READ_FSCREDS): EACCES.
     fn may_inspect(&self, cx: &dyn Caller) -> Result<()> {
@@ -273,7 +284,16 @@ struct Generated {
 
 impl Content for Generated {
     fn read(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
-        (self.entry.text)(&self.subject.live()?, cx)
+        let live = self.subject.live()?;
+        let text = || (self.entry.text)(&live, cx);
+        if !self.entry.private {
+            return text();
+        }
+        // Opened for a program that the process no longer runs: that one's memory is gone, and the new one is not shown.
+        match live.may_inspect(cx) {
+            Ok(()) => live.inspect(cx, |_| text()),
+            Err(_) => Ok(Vec::new()),
+        }
     }
     fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
         let store = self.entry.store.ok_or(Errno::EINVAL)?;

@@ -58,12 +58,7 @@ pub(super) fn status(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
             .as_ref()
             .map_or(0, |t| (t.fds().list().last().map_or(0, |n| n + 1)).max(64)),
     );
-    for g in c
-        .as_ref()
-        .map(|c| c.groups.clone())
-        .unwrap_or_default()
-        .iter()
-    {
+    for g in c.iter().flat_map(|c| c.groups.iter()) {
         let _ = write!(s, "{g} ");
     }
     let _ = writeln!(

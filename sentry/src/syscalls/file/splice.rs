@@ -324,23 +324,65 @@ fn splice_to_pipe(
     }
 }
 
-fn splice_pipes(
-    cx: &mut Cx<'_>,
-    from: &Arc<Pipe>,
-    to: &Arc<Pipe>,
-    len: usize,
-    nonblock: bool,
-    take: bool,
-) -> SysResult {
+/// A pipe as the target of what leaves another one.
+struct PipeSink<'a> {
+    to: &'a Pipe,
+    left: usize,
+    error: Option<Errno>,
+}
+
+impl Sink for PipeSink<'_> {
+    fn remaining(&self) -> usize {
+        if self.error.is_some() { 0 } else { self.left }
+    }
+    fn put(&mut self, data: &[u8]) -> Result<usize> {
+        let part = data.get(..data.len().min(self.left)).unwrap_or(data);
+        let outcome = self.to.write(&mut KernelSource::new(part), false);
+        match outcome {
+            Ok(n) => self.left -= n.min(self.left),
+            Err(e) => self.error = Some(e),
+        }
+        outcome
+    }
+}
+
+/// What the writing end of a pipe says.
+fn full_or_broken(cx: &Cx<'_>, to: &Pipe, nonblock: bool, e: Errno) -> SysResult {
+    match e {
+        Errno::EAGAIN => return waits(to, nonblock, Events::WRITABLE, 0),
+        Errno::EPIPE => signal_self(cx, libc::SIGPIPE),
+        _ => {}
+    }
+    Err(e.into())
+}
+
+/// Moves from pipe to pipe: bytes are taken out first, so that no other reader gets them too.
+fn splice_pipes(cx: &Cx<'_>, from: &Pipe, to: &Pipe, len: usize, nonblock: bool) -> SysResult {
+    match to.room() {
+        Ok(0) => return waits(to, nonblock, Events::WRITABLE, 0),
+        Ok(_) => {}
+        Err(e) => return full_or_broken(cx, to, nonblock, e),
+    }
+    let mut sink = PipeSink {
+        to,
+        left: len,
+        error: None,
+    };
+    match (from.read(&mut sink), sink.error) {
+        (Ok(n), _) if n > 0 => Ok(super::count(n)),
+        (_, Some(e)) => full_or_broken(cx, to, nonblock, e),
+        (Ok(_), None) => Ok(0),
+        (Err(Errno::EAGAIN), None) => waits(from, nonblock, Events::READABLE, 0),
+        (Err(e), None) => Err(e.into()),
+    }
+}
+
+/// Copies from pipe to pipe.
+fn tee_pipes(cx: &Cx<'_>, from: &Pipe, to: &Pipe, len: usize, nonblock: bool) -> SysResult {
     let room = match to.room() {
         Ok(0) => return waits(to, nonblock, Events::WRITABLE, 0),
         Ok(n) => n,
-        Err(e) => {
-            if e == Errno::EPIPE {
-                signal_self(cx, libc::SIGPIPE);
-            }
-            return Err(e.into());
-        }
+        Err(e) => return full_or_broken(cx, to, nonblock, e),
     };
     let data = match from.peek(len.min(room)) {
         Ok(d) if d.is_empty() => return Ok(0),
@@ -348,20 +390,10 @@ fn splice_pipes(
         Err(Errno::EAGAIN) => return waits(from, nonblock, Events::READABLE, 0),
         Err(e) => return Err(e.into()),
     };
-    let n = match to.write(&mut KernelSource::new(&data), false) {
-        Ok(n) => n,
-        Err(Errno::EAGAIN) => return waits(to, nonblock, Events::WRITABLE, 0),
-        Err(e) => {
-            if e == Errno::EPIPE {
-                signal_self(cx, libc::SIGPIPE);
-            }
-            return Err(e.into());
-        }
-    };
-    if take {
-        let _ = from.read(&mut KernelSink::new(n));
+    match to.write(&mut KernelSource::new(&data), false) {
+        Ok(n) => Ok(super::count(n)),
+        Err(e) => full_or_broken(cx, to, nonblock, e),
     }
-    Ok(super::count(n))
 }
 
 pub(super) fn splice(cx: &mut Cx<'_>, args: &Args) -> SysResult {
@@ -389,7 +421,7 @@ pub(super) fn splice(cx: &mut Cx<'_>, args: &Args) -> SysResult {
                 return Err(Errno::EINVAL.into());
             }
             let nonblock = asked || input.nonblocking() || output.nonblocking();
-            splice_pipes(cx, &a, &b, len, nonblock, true)
+            splice_pipes(cx, &a, &b, len, nonblock)
         }
         (Some(pipe), None) => {
             if !out_ptr.is_null() && !output.ops().seekable() {
@@ -438,7 +470,7 @@ pub(super) fn tee(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let nonblock = flags & SPLICE_F_NONBLOCK != 0 || input.nonblocking() || output.nonblocking();
-    splice_pipes(cx, &from, &to, len, nonblock, false)
+    tee_pipes(cx, &from, &to, len, nonblock)
 }
 
 pub(super) fn vmsplice(cx: &mut Cx<'_>, args: &Args) -> SysResult {

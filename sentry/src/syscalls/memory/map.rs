@@ -2,7 +2,7 @@
 
 use crate::abi::Errno;
 use crate::mm::{MapFlags, MapRequest, MapWhat, PAGE, RemapFlags, RemapRequest, page_ceil};
-use crate::syscalls::{Args, Cx, Fd, SysResult};
+use crate::syscalls::{Args, Cx, Fd, SysErr, SysResult, TURN};
 use cofferdam_platform::{GUEST_END, Prot};
 
 /// An address as a system call returns it; guest addresses are below 2^47.
@@ -159,8 +159,13 @@ pub fn mincore(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let pages = len.div_ceil(PAGE);
     // Linux reports page by page and stops at the first hole; what came before is written.
     let resident = [1u8; 4096];
-    let mut done = 0;
+    let before = cx.progress().done as u64;
+    let mut done = before;
     while done < pages {
+        if done - before >= TURN as u64 {
+            cx.progress().done = usize::try_from(done).unwrap_or(usize::MAX);
+            return Err(SysErr::Again);
+        }
         let n = (pages - done).min(4096);
         cx.mm.check_mapped(addr + done * PAGE, n * PAGE)?;
         let part = usize::try_from(n)

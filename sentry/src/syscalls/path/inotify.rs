@@ -28,7 +28,7 @@ pub(super) fn inotify_init1(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 }
 
 pub(super) fn inotify_add_watch(cx: &mut Cx<'_>, args: &Args) -> SysResult {
-    let mask = Mask::from_bits(args.get(2)).unwrap_or(Mask::from_bits_retain(args.get(2)));
+    let mask = Mask::from_bits_retain(args.get(2));
     if !mask.intersects(Mask::ALL_EVENTS) {
         return Err(Errno::EINVAL.into());
     }

@@ -145,10 +145,10 @@ pub(super) fn umount2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         0
     };
     let at = lookup(cx, FDCWD, args.get(0), how)?;
+    require(&cx.caller(), Caps::SYS_ADMIN)?;
     if !is_mount_root(&at) {
         return Err(Errno::EINVAL.into());
     }
-    require(&cx.caller(), Caps::SYS_ADMIN)?;
     if flags & MNT_EXPIRE != 0 {
         return Err(if flags & (MNT_FORCE | MNT_DETACH) != 0 {
             Errno::EINVAL

@@ -8,6 +8,7 @@ mod pipe;
 mod poll;
 mod select;
 mod timeout;
+mod waits;
 
 pub(super) use mask::with_mask;
 pub(super) use timeout::{from_timespec as timespec, put_timespec};

@@ -1,13 +1,12 @@
 //! poll(2), ppoll(2).
 
+use super::waits::Waits;
 use super::{mask, timeout};
 use crate::abi::Errno;
 use crate::kernel::Cx;
-use crate::sync::{Events, WaitQueue};
-use crate::syscalls::{Args, Block, OnSignal, SysResult};
+use crate::sync::Events;
+use crate::syscalls::{Args, OnSignal, SysResult};
 use crate::usermem::UserPtr;
-use smallvec::SmallVec;
-use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `struct pollfd`.
@@ -53,7 +52,7 @@ fn do_poll(
     let mut fds = cx.mem().get_array(list, count)?;
     let deadline = cx.deadline_after(ns);
     let table = cx.fds();
-    let mut queues: SmallVec<[(Arc<WaitQueue>, Events); 2]> = SmallVec::new();
+    let mut waits = Waits::default();
     let mut ready = 0;
     for p in &mut fds {
         p.revents = 0;
@@ -66,8 +65,11 @@ fn do_poll(
                 let want =
                     Events::from_bits_truncate(u32::from(p.events)) | Events::ERR | Events::HUP;
                 let got = file.poll() & want;
-                if got.is_empty() && ready == 0 {
-                    queues.extend(file.ops().wait_queue().map(|q| (q, want)));
+                if got.is_empty()
+                    && ready == 0
+                    && let Some(queue) = file.ops().wait_queue()
+                {
+                    waits.add(queue, want);
                 }
                 got
             }
@@ -76,12 +78,7 @@ fn do_poll(
         ready += i64::from(p.revents != 0);
     }
     if ready == 0 && !cx.expired() {
-        return Err(Block {
-            queues,
-            deadline,
-            on_signal,
-        }
-        .into());
+        return Err(waits.park(cx, deadline, on_signal));
     }
     // Linux writes the revents fields alone, which another thread could tell only in a race with itself.
     cx.mem().put_array(list, &fds)?;

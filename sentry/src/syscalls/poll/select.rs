@@ -1,13 +1,12 @@
 //! select(2), pselect6(2).
 
+use super::waits::Waits;
 use super::{mask, timeout};
 use crate::abi::{Errno, Result};
 use crate::kernel::Cx;
-use crate::sync::{Events, WaitQueue};
-use crate::syscalls::{Args, Block, OnSignal, SysResult};
+use crate::sync::Events;
+use crate::syscalls::{Args, OnSignal, SysResult};
 use crate::usermem::UserPtr;
-use smallvec::SmallVec;
-use std::sync::Arc;
 
 /// What makes a descriptor readable, writable, exceptional to select (fs/select.c).
 const READ: Events = Events::READABLE
@@ -89,7 +88,7 @@ fn do_select(cx: &mut Cx<'_>, args: &Args, ns: Option<u64>) -> SysResult {
         Set::read(cx, args.get(3), words, EXCEPT)?,
     ];
     let deadline = cx.deadline_after(ns);
-    let mut queues: SmallVec<[(Arc<WaitQueue>, Events); 2]> = SmallVec::new();
+    let mut waits = Waits::default();
     let mut ready = 0;
     for w in 0..words {
         let mut any = sets.iter().fold(0, |bits, s| bits | s.word(w));
@@ -115,18 +114,15 @@ fn do_select(cx: &mut Cx<'_>, args: &Args, ns: Option<u64>) -> SysResult {
                     ready += 1;
                 }
             }
-            if ready == 0 {
-                queues.extend(file.ops().wait_queue().map(|q| (q, want)));
+            if ready == 0
+                && let Some(queue) = file.ops().wait_queue()
+            {
+                waits.add(queue, want);
             }
         }
     }
     if ready == 0 && !cx.expired() {
-        return Err(Block {
-            queues,
-            deadline,
-            on_signal: OnSignal::RestartNoHand,
-        }
-        .into());
+        return Err(waits.park(cx, deadline, OnSignal::RestartNoHand));
     }
     for s in &sets {
         if !s.ptr.is_null() {

@@ -3,6 +3,7 @@
 use super::super::{Args, Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::auth::Caps;
+use crate::kernel::identity;
 use std::sync::Arc;
 
 const FS: i32 = libc::CLONE_FS;
@@ -32,14 +33,22 @@ pub fn unshare(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         cx.kernel().log_missing("unshare of namespaces");
         return Err(Errno::EINVAL.into());
     }
-    if flags & NEWNS != 0 {
-        cx.task.set_fs(Arc::new(cx.fs().duplicate_namespace()));
-    } else if flags & FS != 0 {
-        cx.task.set_fs(Arc::new(cx.fs().duplicate()));
+    // All or nothing.
+    let fs = if flags & NEWNS != 0 {
+        Some(cx.fs().duplicate_namespace()?)
+    } else {
+        (flags & FS != 0).then(|| cx.fs().duplicate())
+    };
+    let fds = if flags & FILES != 0 {
+        Some(cx.fds().duplicate()?)
+    } else {
+        None
+    };
+    if let Some(own) = fs {
+        cx.task.set_fs(Arc::new(own));
     }
-    if flags & FILES != 0 {
-        let own = Arc::new(cx.fds().duplicate()?);
-        cx.task.set_fds(own);
+    if let Some(own) = fds {
+        cx.task.set_fds(Arc::new(own));
     }
     Ok(0)
 }
@@ -59,11 +68,8 @@ pub fn kcmp(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let kernel = cx.kernel();
     let one = kernel.task(a.get(0)).ok_or(Errno::ESRCH)?;
     let two = kernel.task(a.get(1)).ok_or(Errno::ESRCH)?;
-    let me = cx.creds();
-    for t in [&one, &two] {
-        if t.creds().uid != me.euid && !me.has(Caps::SYS_PTRACE) {
-            return Err(Errno::EPERM.into());
-        }
+    if ![&one, &two].iter().all(|t| identity::may_attach(cx, t)) {
+        return Err(Errno::EPERM.into());
     }
     let (p, q) = match a.get::<i32>(2) {
         0 => {

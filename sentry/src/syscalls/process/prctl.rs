@@ -1,7 +1,7 @@
 //! prctl(2), arch_prctl(2).
 
 use super::super::{Args, Cx, SysResult};
-use crate::abi::Errno;
+use crate::abi::{Errno, Result};
 use crate::kernel::task::job;
 use crate::usermem::{UserPtr, UserStr};
 use std::sync::atomic::Ordering;
@@ -94,9 +94,7 @@ pub fn prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         }
         libc::PR_GET_TSC => cx.mem().put(UserPtr::new(arg2), &libc::PR_TSC_ENABLE)?,
         libc::PR_SET_TSC if arg2 == libc::PR_TSC_ENABLE as u64 => {}
-        libc::PR_GET_TIMING | libc::PR_GET_UNALIGN if option == libc::PR_GET_TIMING => {
-            return Ok(0);
-        }
+        libc::PR_GET_TIMING => return Ok(0),
         libc::PR_SET_TIMING if arg2 == 0 => {}
         libc::PR_SET_THP_DISABLE if [a.0[2], a.0[3], a.0[4]] != [0; 3] => {
             return Err(Errno::EINVAL.into());
@@ -115,16 +113,34 @@ pub fn prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             cx.mem().put(UserPtr::new(arg2), &addr)?;
         }
         libc::PR_SET_VMA => {
-            // PR_SET_VMA_ANON_NAME only labels /proc/PID/maps; the name is checked and not kept.
-            if arg2 != 0 {
+            if arg2 != PR_SET_VMA_ANON_NAME {
                 return Err(Errno::EINVAL.into());
             }
-            let name: UserStr = a.get(4);
-            if !name.is_null() {
-                cx.mem().read_cstr(name, 80).map_err(|_| Errno::EINVAL)?;
-            }
+            let name = anon_name(cx, a.get(4))?;
+            cx.mm.set_anon_name(a.get(2), a.get(3), name.as_deref())?;
         }
         _ => return crate::kernel::identity::prctl(cx, option, a),
     }
     Ok(0)
+}
+
+const PR_SET_VMA_ANON_NAME: u64 = 0;
+/// Longest name with its NUL (ANON_VMA_NAME_MAX_LEN).
+const ANON_NAME_MAX: usize = 80;
+
+/// A name for anonymous memory, as /proc/PID/maps can show it (`is_valid_name_char`).
+fn anon_name(cx: &Cx<'_>, name: UserStr) -> Result<Option<Vec<u8>>> {
+    if name.is_null() {
+        return Ok(None);
+    }
+    let name = match cx.mem().read_cstr(name, ANON_NAME_MAX) {
+        Err(Errno::ENAMETOOLONG) => Err(Errno::EINVAL),
+        other => other,
+    }?;
+    let valid = |c: &u8| (b' '..0x7f).contains(c) && !b"\\`$[]".contains(c);
+    if name.iter().all(valid) {
+        Ok(Some(name))
+    } else {
+        Err(Errno::EINVAL)
+    }
 }

@@ -36,8 +36,7 @@ pub static TABLE: &[Syscall] = {
         Syscall::new(libc::SYS_signalfd4, "signalfd4", signalfd::signalfd4, &[Fd, Ptr, Uint, Hex])
             .partial("poll looks at the signals of the task that made it or last read from it"),
         Syscall::new(libc::SYS_pidfd_open, "pidfd_open", pidfd::pidfd_open, &[Pid, Hex]),
-        Syscall::new(libc::SYS_pidfd_send_signal, "pidfd_send_signal", pidfd::pidfd_send_signal, &[Fd, Signal, Ptr, Hex])
-            .partial("no /proc/PID directories as descriptors"),
+        Syscall::new(libc::SYS_pidfd_send_signal, "pidfd_send_signal", pidfd::pidfd_send_signal, &[Fd, Signal, Ptr, Hex]),
         Syscall::new(libc::SYS_pidfd_getfd, "pidfd_getfd", pidfd::pidfd_getfd, &[Fd, Int, Hex]),
     ]
 };

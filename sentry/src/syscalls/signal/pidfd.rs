@@ -118,9 +118,6 @@ pub(super) fn pidfd_getfd(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         None => target.group().threads().into_iter().next(),
     }
     .ok_or(Errno::ESRCH)?;
-    if !identity::may_attach(cx, &task) {
-        return Err(Errno::EPERM.into());
-    }
-    let wanted = task.fds().get_any(args.get(1))?;
+    let wanted = identity::attach(cx, &task, || task.fds().get_any(args.get(1)))?;
     Ok(i64::from(cx.install_fd(wanted, true)?))
 }

@@ -31,10 +31,13 @@ pub(super) fn accept4(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 }
 
 fn do_accept(cx: &mut Cx<'_>, args: &Args, flags: i32) -> SysResult {
+    cx.file(args.get(0))?;
     let (kind, flags) = split_flags(flags)?;
     if kind != 0 {
         return Err(Errno::EINVAL.into());
     }
+    // As Linux, before anything is taken: a connection that finds no descriptor stays in the queue.
+    cx.fds().has_room(cx.limit(libc::RLIMIT_NOFILE))?;
     let (file, listener) = socket(cx, args.get(0))?;
     let accepted = file_op(cx, &file, Events::IN, listener.accept())?;
     let new = socket_file(&cx.caller(), accepted.clone(), flags & OpenFlags::NONBLOCK);

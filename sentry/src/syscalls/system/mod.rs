@@ -27,7 +27,7 @@ pub static TABLE: &[Syscall] = {
         Syscall::new(libc::SYS_sysfs, "sysfs", filesystems::sysfs, &[Int, Hex, Ptr]),
         Syscall::new(libc::SYS_ustat, "ustat", filesystems::ustat, &[Hex, Ptr]),
         Syscall::new(libc::SYS_getcpu, "getcpu", machine::getcpu, &[Ptr, Ptr])
-            .partial("always processor 0"),
+            .partial("the first processor that the task may run on"),
         Syscall::new(libc::SYS_sched_yield, "sched_yield", machine::sched_yield, &[]),
         Syscall::new(libc::SYS_syslog, "syslog", machine::syslog, &[Int, Ptr, Int])
             .partial("the kernel's log is empty"),

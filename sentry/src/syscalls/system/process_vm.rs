@@ -1,8 +1,9 @@
 //! process_vm_readv(2), process_vm_writev(2).
 
 use crate::abi::{Errno, Result};
+use crate::kernel::identity;
 use crate::kernel::signal;
-use crate::kernel::{Task, identity};
+use crate::mm::MemoryManager;
 use crate::syscalls::{Args, Cx, SysErr, SysResult, TURN};
 use crate::usermem::{GuestMemory, IoVecs, Sink, Source, UIO_MAXIOV, UserPtr};
 use std::sync::Arc;
@@ -13,8 +14,8 @@ const CHUNK: usize = 64 << 10;
 /// Address and length of a range in the other task.
 type Range = (u64, u64);
 
-/// The other task and the memory ranges of its side.
-fn remote(cx: &Cx<'_>, args: &Args) -> Result<(Arc<Task>, Vec<Range>)> {
+/// The other task's memory and the ranges of its side.
+fn remote(cx: &Cx<'_>, args: &Args) -> Result<(Arc<MemoryManager>, Vec<Range>)> {
     if args.get::<u64>(5) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -28,10 +29,8 @@ fn remote(cx: &Cx<'_>, args: &Args) -> Result<(Arc<Task>, Vec<Range>)> {
     }
     let pid: i32 = args.get(0);
     let task = cx.kernel().task(pid).ok_or(Errno::ESRCH)?;
-    if !identity::may_attach(cx, &task) {
-        return Err(Errno::EPERM);
-    }
-    Ok((task, list.into_iter().map(|[a, l]| (a, l)).collect()))
+    let mm = identity::attach(cx, &task, || Ok(task.mm()))?;
+    Ok((mm, list.into_iter().map(|[a, l]| (a, l)).collect()))
 }
 
 /// Copies range by range, after the first `before` bytes; stops at the first byte that cannot be accessed, for a signal, and
@@ -83,8 +82,7 @@ pub(super) fn readv(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (mm, before) = (cx.mm.clone(), cx.progress().done);
     let mut local = IoVecs::read(&*mm, args.get(1), args.get(2))?;
     local.skip(before);
-    let (task, ranges) = remote(cx, args)?;
-    let other = task.mm();
+    let (other, ranges) = remote(cx, args)?;
     let mut buf = vec![0u8; CHUNK];
     let copied = copy(cx, &ranges, before, |at, want| {
         let want = want.min(Sink::remaining(&local));
@@ -105,8 +103,7 @@ pub(super) fn writev(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (mm, before) = (cx.mm.clone(), cx.progress().done);
     let mut local = IoVecs::read(&*mm, args.get(1), args.get(2))?;
     local.skip(before);
-    let (task, ranges) = remote(cx, args)?;
-    let other = task.mm();
+    let (other, ranges) = remote(cx, args)?;
     let mut buf = vec![0u8; CHUNK];
     let copied = copy(cx, &ranges, before, |at, want| {
         let want = want.min(Source::remaining(&local));
