@@ -211,3 +211,36 @@ fn hoarders_meet_limits() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     assert_eq!(most.last().map(|l| l.starts_with("done")), Some(true));
 }
+
+/// While a call works on what a guest has made much of, others are answered, and the sentry stays small.
+#[test]
+fn nobody_keeps_the_others_waiting() {
+    const MOST_KIB: u64 = 250 << 10;
+    const LONGEST: Duration = Duration::from_secs(3);
+    let program = build("stall");
+    let mut complaints = Vec::new();
+    // The work is the sentry's, whatever the platform.
+    let platform = platforms().last().unwrap();
+    let (mut last, mut slowest, mut done) = (Instant::now(), Duration::ZERO, false);
+    let outcome = watch(platform, &program, &[], |line, sentry| {
+        if line == "tick" {
+            slowest = slowest.max(last.elapsed());
+            last = Instant::now();
+            return;
+        }
+        let memory = sentry.and_then(own_memory).unwrap_or(0);
+        let told = format!(
+            "{line}: longest silence {slowest:?}, the sentry has {} MiB",
+            memory >> 10
+        );
+        eprintln!("{told}");
+        if slowest > LONGEST || memory > MOST_KIB {
+            complaints.push(told);
+        }
+        slowest = Duration::ZERO;
+        done = line == "done";
+    });
+    outcome.unwrap();
+    assert!(done, "the guest did not end by itself");
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}

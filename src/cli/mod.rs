@@ -152,8 +152,16 @@ fn print_json(value: &serde_json::Value) -> Result<(), crate::container::Error> 
 /// One sentence on standard error.
 pub fn complain(sentence: impl std::fmt::Display) {
     use std::io::Write;
+    let sentence = printable(&sentence.to_string());
     // If standard error is closed, the exit status still tells.
     let _ = writeln!(std::io::stderr(), "cofferdam: {sentence}");
+}
+
+/// The text on one line and without what a terminal would obey: the names in it may come from images and guests.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// Clap's first line is the sentence; its usage block is a --help away.

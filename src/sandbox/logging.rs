@@ -7,7 +7,7 @@ use std::io::{IoSliceMut, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The role's name in its lines.
 static ROLE: Mutex<Option<&'static str>> = Mutex::new(None);
@@ -34,6 +34,44 @@ struct FileLog {
     quiet: bool,
     /// `None`: our own format with the process's role.
     format: Option<Format>,
+    /// Of this process.
+    budget: Mutex<Budget>,
+}
+
+/// Lines that one process may log at once.
+const BURST: u64 = 1000;
+
+/// How many lines a process may log: a guest can make its sentry log one whenever it likes, and the disk is the host's. Another line
+/// may follow each second. What is asked for by `debug` and `trace` is not counted.
+struct Budget {
+    left: u64,
+    refilled: Instant,
+    lost: u64,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Budget {
+        Budget {
+            left: BURST,
+            refilled: now,
+            lost: 0,
+        }
+    }
+
+    /// Takes one; how many were lost before it. `None`: this one is lost too.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        let seconds = now.saturating_duration_since(self.refilled).as_secs();
+        if seconds > 0 {
+            self.left = self.left.saturating_add(seconds).min(BURST);
+            self.refilled = now;
+        }
+        if self.left == 0 {
+            self.lost = self.lost.saturating_add(1);
+            return None;
+        }
+        self.left -= 1;
+        Some(std::mem::take(&mut self.lost))
+    }
 }
 
 impl Log for FileLog {
@@ -46,10 +84,24 @@ impl Log for FileLog {
         if self.quiet && !matches!(role, None | Some("monitor")) {
             return;
         }
-        let line = match self.format {
-            None => line(role.unwrap_or("monitor"), record),
-            Some(format) => runtime_line(format, record),
-        };
+        let counted = role.is_some() && record.level() <= log::Level::Info;
+        if counted && let Ok(mut budget) = self.budget.lock() {
+            match budget.take(Instant::now()) {
+                None => return,
+                Some(0) => {}
+                Some(lost) => self.write(
+                    &self.text(
+                        role,
+                        &Record::builder()
+                            .level(log::Level::Warn)
+                            .target(record.target())
+                            .args(format_args!("{lost} lines were left out"))
+                            .build(),
+                    ),
+                ),
+            }
+        }
+        let line = self.text(role, record);
         if role.is_none()
             && record.level() > log::Level::Error
             && let Ok(mut deferred) = DEFERRED.lock()
@@ -70,6 +122,13 @@ impl Log for FileLog {
 }
 
 impl FileLog {
+    fn text(&self, role: Option<&'static str>, record: &Record<'_>) -> String {
+        match self.format {
+            None => line(role.unwrap_or("monitor"), record),
+            Some(format) => runtime_line(format, record),
+        }
+    }
+
     fn write(&self, line: &str) {
         // One write per line: lines of several processes do not mix. The first failure is told, the others, in
         // this process or another, would only repeat it.
@@ -121,6 +180,7 @@ pub fn start_runtime(
         turn,
         quiet: !debug,
         format: Some(format),
+        budget: Mutex::new(Budget::new(Instant::now())),
     };
     if log::set_boxed_logger(Box::new(log)).is_ok() {
         log::set_max_level(level);
@@ -158,7 +218,7 @@ fn line(role: &str, record: &Record<'_>) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let message = record.args().to_string().replace(['\n', '\r'], " ");
+    let message = crate::cli::printable(&record.args().to_string());
     format!(
         "{}.{:06} {:5} {role} {}: {message}\n",
         now.as_secs(),
@@ -182,6 +242,7 @@ pub fn start(file: File, level: LevelFilter) -> nix::Result<Vec<RawFd>> {
         turn,
         quiet: false,
         format: None,
+        budget: Mutex::new(Budget::new(Instant::now())),
     }))
     .is_ok()
     {
@@ -216,5 +277,22 @@ fn descriptors(file: &File, turn: &(OwnedFd, OwnedFd)) -> Vec<RawFd> {
 pub fn role(name: &'static str) {
     if let Ok(mut role) = ROLE.lock() {
         *role = Some(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn floods_of_lines_are_cut() {
+        let start = Instant::now();
+        let mut b = Budget::new(start);
+        let logged = (0..5000).filter(|_| b.take(start).is_some()).count();
+        assert_eq!(logged as u64, BURST);
+        let later = start + Duration::from_secs(2);
+        assert_eq!(b.take(later), Some(4000), "who reads on learns of it");
+        assert_eq!((b.take(later), b.take(later)), (Some(0), None));
     }
 }

@@ -117,7 +117,17 @@ impl Monitor<'_> {
             if ready.contains(&Source::Signals) {
                 self.take_signals()?;
             }
-            // What a child said last counts more than that it ended.
+            // What a child said last counts more than that it ended. The gofer goes first: if it said why it ends, the sentry can
+            // only say that it has.
+            let gofer_says = ready.contains(&Source::GoferSays);
+            if gofer_says
+                && let Some(report) = self.children.gofer.report()?
+                && self.heed(report)?.is_some()
+            {
+                return Err(Error::Died(
+                    "the gofer claims to know how the program ended; the sandbox is gone".into(),
+                ));
+            }
             if ready.contains(&Source::SentrySays) {
                 if let Some(report) = self.children.sentry.report()?
                     && let Some(status) = self.heed(report)?
@@ -127,16 +137,8 @@ impl Monitor<'_> {
             } else if ready.contains(&Source::SentryEnded) {
                 return Err(self.children.sentry.died());
             }
-            if ready.contains(&Source::GoferSays) {
-                if let Some(report) = self.children.gofer.report()?
-                    && self.heed(report)?.is_some()
-                {
-                    return Err(Error::Died(
-                        "the gofer claims to know how the program ended; the sandbox is gone"
-                            .into(),
-                    ));
-                }
-            } else if ready.contains(&Source::GoferEnded)
+            if !gofer_says
+                && ready.contains(&Source::GoferEnded)
                 && self.children.gofer.child.wait() != Ended::Exited(0)
             {
                 // Status 0: the sentry has let go of it, and is about to say why.

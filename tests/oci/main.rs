@@ -9,4 +9,5 @@ mod bundle;
 mod config;
 mod crash;
 mod exec;
+mod groups;
 mod life;

@@ -17,6 +17,8 @@ use super::slot;
 global_asm!(
     include_str!("free.s"),
     slot = const slot::SLOT,
+    slots = const slot::SLOTS,
+    nonce_shift = const slot::NONCE_SHIFT,
     regs = const slot::REGS,
     fp = const slot::FP,
     fp_area = const slot::FP_AREA,

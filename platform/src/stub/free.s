@@ -697,12 +697,18 @@ cofferdam_free_cas_op:
   xor esi, esi
   xor edx, edx
   jmp 47b
-// clone: flags, slot of the child, nonce.
+// clone: flags; the order itself holds the child's slot and the nonce, where no thread of the guest can change them.
 .balign 16
 60:
   mov rdi, [r15 + {args}]
-  mov rbx, [r15 + {args} + 8]
-  mov r12, [r15 + {args} + 16]
+  lea r12, [rip + cofferdam_free_start]
+  add r12, {mailboxes}
+  mov ebx, ebp
+  and ebx, {slots} - 1
+  imul rbx, rbx, {slot}
+  add rbx, r12
+  mov r12, rbp
+  shr r12, {nonce_shift}
   mov r13, rdi
   xor esi, esi
   xor edx, edx

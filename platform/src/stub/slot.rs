@@ -145,6 +145,10 @@ pub(crate) mod kind {
     pub const CALL: u64 = 6;
 }
 
+/// Where the nonce begins in a [`order::CLONE`] without its low byte, in bits; the number of the child's slot is below it.
+pub(crate) const NONCE_SHIFT: u32 = 16;
+const _: () = assert!(SLOTS.is_power_of_two() && SLOTS <= 1 << NONCE_SHIFT);
+
 /// What the sentry answers, in the low byte.
 pub(crate) mod order {
     /// Run guest code with the registers in the slot.
@@ -153,7 +157,7 @@ pub(crate) mod order {
     pub const EXECUTE: u64 = 2;
     /// Compare and exchange: address, expected, new.
     pub const CAS: u64 = 3;
-    /// Clone: flags, slot of the child, nonce.
+    /// Clone: flags. The higher bytes are the child's slot and a nonce: see [`clone`].
     pub const CLONE: u64 = 4;
     /// Store live vector registers into the slot.
     pub const SAVE_FP: u64 = 5;
@@ -162,4 +166,13 @@ pub(crate) mod order {
     /// Run guest code behind the call it made at a rewritten site: only its result ([`super::VALUE`]) has changed, and as many bytes of its
     /// memory as the higher bits say ([`super::OUT`]).
     pub const RETURN: u64 = 7;
+
+    /// The order to clone, and the nonce that the child says.
+    pub fn clone(slot: usize, random: u64) -> (u64, u64) {
+        let nonce = random >> (8 + super::NONCE_SHIFT);
+        (
+            CLONE | (slot as u64) << 8 | nonce << (8 + super::NONCE_SHIFT),
+            nonce,
+        )
+    }
 }

@@ -19,6 +19,10 @@ static INSTANCES: Quota = Quota::new(128);
 static WATCHES: Quota = Quota::new(65536);
 /// `fs.inotify.max_queued_events`.
 const MAX_EVENTS: usize = 16384;
+/// Bytes of all events that nobody has read.
+static EVENTS: Quota = Quota::new(64 << 20);
+/// What an event costs beside its name, in bytes.
+const OVERHEAD: usize = 96;
 /// `struct inotify_event` without the name.
 const HEADER: usize = 16;
 
@@ -37,12 +41,13 @@ struct State {
     events: VecDeque<Queued>,
 }
 
-#[derive(PartialEq, Eq)]
 struct Queued {
     wd: i32,
     mask: Mask,
     cookie: u32,
     name: Box<[u8]>,
+    /// None for an overflow, of which a queue holds one at most.
+    _charge: Option<Charge>,
 }
 
 impl Queued {
@@ -56,6 +61,9 @@ impl Queued {
     }
     fn len(&self) -> usize {
         HEADER + self.name_len()
+    }
+    fn is(&self, wd: i32, mask: Mask, cookie: u32, name: &[u8]) -> bool {
+        (self.wd, self.mask, self.cookie) == (wd, mask, cookie) && *self.name == *name
     }
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.len());
@@ -160,25 +168,33 @@ impl Inotify {
     fn push(&self, wd: i32, mask: Mask, cookie: u32, name: &[u8]) {
         {
             let mut s = self.state.lock();
-            let event = if s.events.len() >= MAX_EVENTS {
-                Queued {
-                    wd: -1,
-                    mask: Mask::Q_OVERFLOW,
-                    cookie: 0,
-                    name: Box::default(),
-                }
-            } else {
+            let last = s.events.back();
+            // What repeats the last event that nobody has read is not queued again.
+            if last.is_some_and(|e| e.is(wd, mask, cookie, name)) {
+                return;
+            }
+            let room = s.events.len() < MAX_EVENTS;
+            let charge = room.then(|| EVENTS.charge(OVERHEAD + name.len())).flatten();
+            let event = if charge.is_some() {
                 Queued {
                     wd,
                     mask,
                     cookie,
                     name: name.into(),
+                    _charge: charge,
+                }
+            } else {
+                if last.is_some_and(|e| e.mask == Mask::Q_OVERFLOW) {
+                    return;
+                }
+                Queued {
+                    wd: -1,
+                    mask: Mask::Q_OVERFLOW,
+                    cookie: 0,
+                    name: Box::default(),
+                    _charge: None,
                 }
             };
-            // What repeats the last event that nobody has read is not queued again.
-            if s.events.back() == Some(&event) {
-                return;
-            }
             s.events.push_back(event);
         }
         self.queue.wake(Events::READABLE);

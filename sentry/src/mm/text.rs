@@ -16,6 +16,7 @@ use nix::sys::memfd::MFdFlags;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Traps after which a file is rewritten.
 pub(super) const THRESHOLD: u32 = 32;
@@ -25,6 +26,11 @@ const MAX_FILES: usize = 512;
 const MAX_BYTES: u64 = 256 << 20;
 /// Most bytes that one read of a file asks for.
 const CHUNK: usize = 1 << 20;
+/// After a rewriting that took longer than [`QUICK`] the next one waits this many times as long: the worker does nothing else
+/// meanwhile, and a guest can make new files for ever.
+const REST: u32 = 10;
+/// See [`REST`].
+const QUICK: Duration = Duration::from_millis(20);
 
 /// A file at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +70,21 @@ enum Known {
 pub struct Texts {
     gate: u64,
     table: Mutex<HashMap<Identity, Known>>,
+    pace: Mutex<Pace>,
+}
+
+/// When the next rewriting may begin; `None`: at any time.
+#[derive(Default)]
+struct Pace(Option<Instant>);
+
+impl Pace {
+    fn rested(&self, now: Instant) -> bool {
+        self.0.is_none_or(|until| now >= until)
+    }
+    fn took(&mut self, time: Duration, now: Instant) {
+        let rest = (time > QUICK).then(|| time.saturating_mul(REST));
+        self.0 = rest.and_then(|rest| now.checked_add(rest));
+    }
 }
 
 /// Consecutive pages of a file that have a rewritten version.
@@ -94,6 +115,7 @@ impl Texts {
         Arc::new(Texts {
             gate,
             table: Mutex::new(Rank::LEAF, HashMap::new()),
+            pace: Mutex::new(Rank::LEAF, Pace::default()),
         })
     }
 
@@ -112,6 +134,8 @@ impl Texts {
     /// Counts a trap; the text, if the file has one now.
     pub(super) fn trapped(&self, file: &Arc<File>) -> Option<Arc<Text>> {
         let id = Identity::of(file).ok()?;
+        let start = Instant::now();
+        let rested = self.pace.lock().rested(start);
         {
             let mut table = self.table.lock();
             if table.len() >= MAX_FILES && !table.contains_key(&id) {
@@ -124,17 +148,21 @@ impl Texts {
                     *n += 1;
                     return None;
                 }
+                Known::Traps(_) if !rested => return None,
                 // Others need not do the same meanwhile.
                 k => *k = Known::Nothing,
             }
         }
-        let text = self.make(file, id)?;
+        let text = self.make(file, id);
+        let end = Instant::now();
+        self.pace.lock().took(end - start, end);
+        let text = text?;
         self.table.lock().insert(id, Known::Ready(text.clone()));
         Some(text)
     }
 
     fn make(&self, file: &Arc<File>, id: Identity) -> Option<Arc<Text>> {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         let r = rewrite::rewrite(&Contents(file), self.gate)?;
         // Written to while it was read: there is a new identity to count for.
         if Identity::of(file).ok()? != id {
@@ -287,5 +315,20 @@ impl Source for Contents<'_> {
             to.copy_from_slice(from);
         }
         n
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_rewritings_are_followed_by_a_rest() {
+        let (mut p, now) = (Pace::default(), Instant::now());
+        p.took(QUICK, now);
+        assert!(p.rested(now));
+        p.took(Duration::from_secs(1), now);
+        assert!(!p.rested(now + Duration::from_secs(9)));
+        assert!(p.rested(now + Duration::from_secs(10)));
     }
 }

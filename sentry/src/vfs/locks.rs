@@ -5,7 +5,7 @@
 
 use crate::abi::{Errno, Result};
 use crate::sync::{Charge, Events, Mutex, Quota, Rank, WaitQueue};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// All record locks of the sandbox; more is ENOLCK.
@@ -64,7 +64,10 @@ pub struct FileLocks {
 #[derive(Default)]
 struct State {
     records: Vec<(RecordLock, Charge)>,
-    flocks: Vec<(usize, LockKind)>,
+    /// Who may have record locks here. Every close asks to have its owner's released: most have none.
+    owners: HashSet<LockOwner>,
+    /// By description. Either all are shared or there is one.
+    flocks: HashMap<usize, LockKind>,
 }
 
 impl Default for FileLocks {
@@ -101,6 +104,7 @@ impl FileLocks {
             let own = QUOTA.charge(1).ok_or(Errno::ENOLCK)?;
             s.cut(lock.owner, lock.start, lock.end, spare);
             s.merge(lock, own);
+            s.owners.insert(lock.owner);
         }
         self.queue.wake(Events::IN);
         Ok(())
@@ -124,12 +128,15 @@ impl FileLocks {
     pub fn release(&self, owner: LockOwner) {
         let changed = {
             let mut s = self.state.lock();
-            let before = (s.records.len(), s.flocks.len());
-            s.records.retain(|(l, _)| l.owner != owner);
-            if let LockOwner::Description(d) = owner {
-                s.flocks.retain(|(f, _)| *f != d);
+            let before = s.records.len();
+            if s.owners.remove(&owner) {
+                s.records.retain(|(l, _)| l.owner != owner);
             }
-            before != (s.records.len(), s.flocks.len())
+            let flock = match owner {
+                LockOwner::Description(d) => s.flocks.remove(&d),
+                LockOwner::Table(_) => None,
+            };
+            flock.is_some() || before != s.records.len()
         };
         if changed {
             self.queue.wake(Events::IN);
@@ -143,22 +150,19 @@ impl FileLocks {
     pub fn flock(&self, who: usize, kind: Option<LockKind>) -> Result<()> {
         let (released, outcome) = {
             let mut s = self.state.lock();
-            let had = s.flocks.iter().find(|(f, _)| *f == who).map(|(_, k)| *k);
+            let had = s.flocks.get(&who).copied();
             if had == kind {
                 return Ok(());
             }
-            s.flocks.retain(|(f, _)| *f != who);
+            s.flocks.remove(&who);
             let outcome = match kind {
                 None => Ok(()),
                 Some(kind) => {
-                    let blocked = s
-                        .flocks
-                        .iter()
-                        .any(|(_, k)| kind == LockKind::Write || *k == LockKind::Write);
-                    if blocked {
+                    let other = s.flocks.values().next();
+                    if other.is_some_and(|k| kind == LockKind::Write || *k == LockKind::Write) {
                         Err(Errno::EAGAIN)
                     } else {
-                        s.flocks.push((who, kind));
+                        s.flocks.insert(who, kind);
                         Ok(())
                     }
                 }
@@ -176,40 +180,29 @@ impl FileLocks {
         self.state.lock().records.iter().map(|(l, _)| *l).collect()
     }
 
-    fn blockers(&self, lock: &RecordLock) -> Vec<LockOwner> {
-        let s = self.state.lock();
-        s.records
-            .iter()
-            .filter(|(l, _)| l.conflicts(lock))
-            .map(|(l, _)| l.owner)
-            .collect()
-    }
-
-    /// Notes that the owner of `lock` waits for those who hold conflicting locks, until the result is dropped.
+    /// Notes that the owner of `lock` waits for the first who holds a conflicting lock, until the result is dropped.
     ///
     /// # Errors
-    /// EDEADLK if one of them (through others) waits for that owner.
+    /// EDEADLK if that one (through others) waits for the owner. As Linux (`posix_locks_deadlock`), this follows one blocker of
+    /// each and gives up after a few.
     pub fn wait_for(&self, lock: &RecordLock) -> Result<Waiting> {
-        let blockers = self.blockers(lock);
+        const MAX_ITERATIONS: usize = 10;
+        let blocker = self.test(lock).map(|l| l.owner);
         let mut w = WAITERS.lock();
         // Linux looks for deadlocks among POSIX locks only.
         if matches!(lock.owner, LockOwner::Table(_)) {
-            let mut todo = blockers.clone();
-            let mut seen = std::collections::HashSet::new();
-            while let Some(o) = todo.pop() {
-                if o == lock.owner {
-                    return Err(Errno::EDEADLK);
-                }
-                if seen.insert(o) {
-                    let next = w.waits.values().filter(|(who, _)| *who == o);
-                    todo.extend(next.flat_map(|(_, for_whom)| for_whom.iter().copied()));
-                }
+            let next = |owner: &LockOwner| w.waits.get(owner)?.values().next().copied();
+            let mut chain = std::iter::successors(blocker, next).take(MAX_ITERATIONS);
+            if chain.any(|owner| owner == lock.owner) {
+                return Err(Errno::EDEADLK);
             }
         }
         let key = w.next;
         w.next = w.next.wrapping_add(1);
-        w.waits.insert(key, (lock.owner, blockers));
-        Ok(Waiting(key))
+        if let Some(blocker) = blocker {
+            w.waits.entry(lock.owner).or_default().insert(key, blocker);
+        }
+        Ok(Waiting(lock.owner, key))
     }
 }
 
@@ -267,7 +260,8 @@ impl State {
 
 struct Waiters {
     next: u64,
-    waits: HashMap<u64, (LockOwner, Vec<LockOwner>)>,
+    /// By owner, for each of its waiting calls: for whom it waits.
+    waits: HashMap<LockOwner, BTreeMap<u64, LockOwner>>,
 }
 
 static WAITERS: std::sync::LazyLock<Mutex<Waiters>> = std::sync::LazyLock::new(|| {
@@ -281,11 +275,17 @@ static WAITERS: std::sync::LazyLock<Mutex<Waiters>> = std::sync::LazyLock::new(|
 });
 
 /// A blocked F_SETLKW, as deadlock detection sees it.
-pub struct Waiting(u64);
+pub struct Waiting(LockOwner, u64);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        WAITERS.lock().waits.remove(&self.0);
+        let mut w = WAITERS.lock();
+        if let Some(calls) = w.waits.get_mut(&self.0) {
+            calls.remove(&self.1);
+            if calls.is_empty() {
+                w.waits.remove(&self.0);
+            }
+        }
     }
 }
 
@@ -353,6 +353,35 @@ mod tests {
         );
         drop(waits);
         assert!(a.wait_for(&lock(Write, 0, 0, 2)).is_ok());
+    }
+
+    /// Every close asks for a release, every wait asks who is in the way.
+    #[test]
+    fn many_locks_cost_those_who_have_none_nothing() {
+        let l = FileLocks::default();
+        for n in 0..15_000 {
+            l.set(lock(Write, 2 * n, 2 * n, n)).unwrap();
+        }
+        let begin = std::time::Instant::now();
+        for _ in 0..200_000 {
+            l.release(LockOwner::Table(1 << 20));
+        }
+        let waits: Vec<Waiting> = (0..1000)
+            .map(|n| {
+                l.wait_for(&lock(Read, 0, OFFSET_MAX, (1 << 21) + n))
+                    .unwrap()
+            })
+            .collect();
+        for n in 0..50_000 {
+            l.flock(n, Some(Read)).unwrap();
+        }
+        for n in 0..50_000 {
+            l.release(LockOwner::Description(n));
+        }
+        assert!(begin.elapsed().as_secs() < 2, "{:?}", begin.elapsed());
+        let w = WAITERS.lock();
+        let held: usize = w.waits.values().map(BTreeMap::len).sum();
+        assert!(held < 2 * waits.len(), "{held}");
     }
 
     #[test]

@@ -533,16 +533,27 @@ fn mount_above(below: &Arc<Mount>, above: &Arc<Mount>) -> bool {
 impl Tree {
     /// Brings parents before children again.
     fn sort(&mut self) {
-        let depth = |m: &Arc<Mount>| {
-            let mut n = 0usize;
-            let mut at = m.clone();
-            while let Some(p) = at.mountpoint() {
-                n += 1;
-                at = p.mount;
+        let mut depths: HashMap<i32, usize> = HashMap::new();
+        for m in &self.mounts {
+            // Down to one that is known: each is walked over once, however deep they are stacked.
+            let mut unknown = Vec::new();
+            let mut at = Some(m.clone());
+            let mut depth = 0;
+            while let Some(m) = at {
+                if let Some(n) = depths.get(&m.id) {
+                    depth = n + 1;
+                    break;
+                }
+                unknown.push(m.id);
+                at = m.mountpoint().map(|p| p.mount);
             }
-            n
-        };
-        self.mounts.sort_by_cached_key(depth);
+            for id in unknown.into_iter().rev() {
+                depths.insert(id, depth);
+                depth += 1;
+            }
+        }
+        self.mounts
+            .sort_by_key(|m| depths.get(&m.id).copied().unwrap_or(0));
     }
 }
 

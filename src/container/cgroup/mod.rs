@@ -57,7 +57,10 @@ impl Cgroup {
         let path = hierarchy::path_for(path, id, systemd)?;
         let cgroup = host.place(&path);
         match cgroup.make_dirs() {
-            Ok(()) => Ok(Some(cgroup)),
+            Ok(()) => {
+                cgroup.check_unused()?;
+                Ok(Some(cgroup))
+            }
             Err(e)
                 if may_lack
                     && matches!(
@@ -80,6 +83,23 @@ impl Cgroup {
                 hierarchy::enable_controllers(dir);
             } else if controller == "cpuset" {
                 hierarchy::inherit_cpuset(dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is in a container's group is the container's, and ends with it: others may not be there before.
+    fn check_unused(&self) -> Result<()> {
+        for dir in self.dirs.values() {
+            let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            match text.lines().count() {
+                0 => {}
+                n => {
+                    return Err(Error::Other(format!(
+                        "container's cgroup is not empty: {n} process(es) found in {}",
+                        dir.display()
+                    )));
+                }
             }
         }
         Ok(())

@@ -23,6 +23,9 @@ const TICK: i32 = 50;
 const PATIENCE: u64 = 500_000_000;
 /// Time after which a new task that never said hello is given up.
 const BIRTH: Duration = Duration::from_secs(10);
+/// The same once a task has said hello that nobody ordered: most likely the one that is waited for, whose nonce a thread of the
+/// guest rewrote. Everybody else waits meanwhile, so this is short.
+const MISBIRTH: Duration = Duration::from_millis(100);
 
 /// A task that the stub made, waiting for orders.
 #[derive(Debug)]
@@ -45,8 +48,19 @@ pub(super) fn waits(ring: &Ring) -> Waits {
 }
 
 /// Watches over one exchange.
+#[derive(Default)]
 struct Watch {
     user: Option<u64>,
+    /// When the wait for a new task ends.
+    birth: Option<Instant>,
+}
+
+impl Watch {
+    /// Waits for a new task no longer than this from now.
+    fn expect_birth(&mut self, within: Duration) {
+        let at = Instant::now() + within;
+        self.birth = Some(self.birth.map_or(at, |old| old.min(at)));
+    }
 }
 
 impl Inner {
@@ -77,6 +91,9 @@ impl Inner {
     /// The next ring of `task`, or of a task that nobody knows if `strangers`.
     fn ring_of(&self, task: &Task, strangers: bool, watch: &mut Watch) -> Result<Ring> {
         loop {
+            if watch.birth.is_some_and(|end| Instant::now() > end) {
+                return self.give_up(task, "has a child that never came");
+            }
             if let Some(args) = self.await_slot(task) {
                 return Ok(Ring {
                     id: IN_SLOT,
@@ -140,7 +157,7 @@ impl Inner {
 
     fn handed(&self, task: &Task, fds: &[BorrowedFd<'_>]) -> Result<(u64, u64)> {
         let mut fds = fds.iter();
-        let mut watch = Watch { user: None };
+        let mut watch = Watch::default();
         loop {
             let ring = self.ring_of(task, false, &mut watch)?;
             let [kind, first, second, ..] = ring.args;
@@ -172,12 +189,24 @@ impl Inner {
 
     /// Waits for the first ring of a task that is known: the zygote.
     pub(super) fn meet(&self, task: &Task) -> Result<()> {
-        let ring = self.ring_of(task, false, &mut Watch { user: None })?;
+        let ring = self.ring_of(task, false, &mut Watch::default())?;
         if ring.args.first() != Some(&kind::READY) {
             return Err(Error::Host("the zygote did not find its stub".into()));
         }
         task.state.lock().waits = waits(&ring);
         Ok(())
+    }
+
+    /// Answers a stopped task, but never through its slot, where other threads of the guest could rewrite the order.
+    fn order_by_ring(&self, task: &Task, order: u64) -> Result<()> {
+        let mut state = task.state.lock();
+        if state.waits == Waits::Slot {
+            // The stub soon falls asleep and rings for it.
+            state.waits = Waits::Owed(order);
+            return Ok(());
+        }
+        drop(state);
+        self.order(task, order)
     }
 
     /// Lets the stub clone itself; `mailboxes` for a new process. The child waits for orders.
@@ -188,11 +217,13 @@ impl Inner {
         slot: usize,
         mailboxes: Option<BorrowedFd<'_>>,
     ) -> Result<Child> {
-        let nonce = self.nonce();
-        let args = [flags, self.slot_address(slot), nonce];
-        parent.process.mailboxes.set_words(parent.slot, ARGS, &args);
+        let order = order::clone(slot, self.nonce());
+        parent
+            .process
+            .mailboxes
+            .set_words(parent.slot, ARGS, &[flags]);
         self.bind_here(parent.tid);
-        let child = self.cloned(parent, flags, nonce, mailboxes);
+        let child = self.cloned(parent, flags, order, mailboxes);
         self.unbind(parent, parent.tid);
         if let Ok(child) = &child {
             self.unbind(parent, child.tid);
@@ -204,12 +235,12 @@ impl Inner {
         &self,
         parent: &Task,
         flags: u64,
-        nonce: u64,
+        (order, nonce): (u64, u64),
         mailboxes: Option<BorrowedFd<'_>>,
     ) -> Result<Child> {
-        self.order(parent, order::CLONE)?;
-        let start = Instant::now();
-        let mut watch = Watch { user: None };
+        self.order_by_ring(parent, order)?;
+        let mut watch = Watch::default();
+        watch.expect_birth(BIRTH);
         let mut passed = false;
         let mut inner_pid = None;
         let mut newborn: Option<(pid_t, u64)> = None;
@@ -230,6 +261,7 @@ impl Inner {
                     _ => return self.give_up(parent, "left a clone"),
                 }
             } else if first != nonce || newborn.is_some() {
+                watch.expect_birth(MISBIRTH);
                 self.rang(ring);
             } else {
                 match (kind, mailboxes) {
@@ -244,9 +276,6 @@ impl Inner {
                     inner_pid,
                     ring,
                 });
-            }
-            if start.elapsed() > BIRTH {
-                return self.give_up(parent, "has a child that never came");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Guests that use the stub in their own process as a weapon: every system call of it with arguments that would hurt, and threads
 //! that rewrite what another's system call is made of. The worst that may happen is the death of that process.
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cofferdam_platform::{Event, GUEST_END, Platform, Registers, Thread, Token, Trap};
 
@@ -201,6 +201,56 @@ pub fn scribbled_system_calls(p: Box<dyn Platform>) {
         }
     }
     let fresh = load(&*p, 3, code!("syscall"));
+    assert_eq!(fresh.run(&*p, &start()).0, Trap::Syscall);
+}
+
+/// A thread that rewrites what another's clone is made of: whether or not their process survives it, nobody waits for the child.
+pub fn scribbled_clones(p: Box<dyn Platform>) {
+    let Some((_, window)) = region(&*p) else {
+        return;
+    };
+    let code = code!(
+        "mov rax, 39",
+        "syscall",
+        "jmp 2b",
+        "5: mov rax, rdi",
+        "mov ecx, ebx",
+        "4: mov [rax], rdx",
+        "add rax, 8",
+        "dec ecx",
+        "jnz 4b",
+        "jmp 5b"
+    );
+    let mut slowest = Duration::ZERO;
+    // The arguments of orders lie at 0xd20 in the slot of an untraced stub.
+    for (offset, words) in [(0xd28, 1), (0xd30, 1), (0xd28, 2), (0xd20, 3)] {
+        for value in [0, 1, window + (1 << 16), u64::MAX] {
+            let g = load(&*p, 1, code);
+            let busy = g.thread.spawn(Token(2)).unwrap();
+            busy.resume(&Registers {
+                rip: CODE + 11,
+                rdi: window + offset,
+                rdx: value,
+                rbx: words,
+                ..start()
+            })
+            .unwrap();
+            for _ in 0..8 {
+                let begin = Instant::now();
+                let forked = g.thread.fork(Token(3)).is_ok();
+                slowest = slowest.max(begin.elapsed());
+                if !forked {
+                    break;
+                }
+            }
+            drop(busy);
+            drop(g);
+            p.wake();
+            while p.next_event().unwrap() != Event::Woken {}
+        }
+    }
+    assert!(slowest < Duration::from_secs(4), "{slowest:?}");
+    let fresh = load(&*p, 4, code!("syscall"));
     assert_eq!(fresh.run(&*p, &start()).0, Trap::Syscall);
 }
 

@@ -17,7 +17,7 @@ use crate::vfs::{Caller, File, FileOps, OpenFlags};
 use item::{Item, Key};
 use smallvec::SmallVec;
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -286,8 +286,10 @@ impl Epoll {
         for item in items {
             item.unregister();
         }
+        // By address: both lists may be long.
+        let gone: HashSet<*const Item> = items.iter().map(Arc::as_ptr).collect();
         let mut ready = self.ready.lock();
-        ready.retain(|r| !items.iter().any(|i| Arc::ptr_eq(i, r)));
+        ready.retain(|r| !gone.contains(&Arc::as_ptr(r)));
     }
 
     /// Whether something is ready, dropping what is not from the ready list.

@@ -3,6 +3,7 @@
 use super::Live;
 use crate::abi::Result;
 use crate::vfs::{Caller, Mount, MountFlags, Path};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Space, tab, newline and backslash as octal, as getmntent(3) expects.
@@ -38,42 +39,87 @@ fn options(m: &Mount) -> String {
     out
 }
 
-/// The mounts that the process can see: mount and where it is in its tree.
-fn visible(l: &Live) -> Vec<(Arc<Mount>, Vec<u8>)> {
+/// Most bytes of a file: what the longer ones would hold is never read.
+const MOST: usize = 16 << 20;
+
+/// A line for each mount that the process can see, made of the mount and where it is in the process's tree.
+fn lines(l: &Live, line: impl Fn(&Arc<Mount>, &[u8]) -> String) -> Vec<u8> {
     let Some(task) = &l.task else {
         return Vec::new();
     };
     let fs = task.fs();
     let root = fs.root();
-    let place = |m: &Arc<Mount>| -> Path { m.root_path() };
-    fs.namespace()
-        .mounts()
-        .into_iter()
-        .filter(|m| place(m).is_within(&root))
-        .map(|m| {
-            let at = place(&m).display(&root);
-            (m, at)
-        })
-        .collect()
+    let mut out = String::new();
+    // Parents come first: each mount's place is that of the one below and a rest. Together they are no longer than the lines.
+    let mut places: HashMap<i32, Vec<u8>> = HashMap::new();
+    for m in fs.namespace().mounts() {
+        if out.len() > MOST {
+            break;
+        }
+        let Some(place) = place(&m, &root, &places) else {
+            continue;
+        };
+        out.push_str(&line(&m, &shown(&m, &place)));
+        places.insert(m.id(), place);
+    }
+    out.into_bytes()
+}
+
+/// Where the mount is in the tree of `root`, without the last slash; `places` are those of the mounts before it.
+fn place(m: &Arc<Mount>, root: &Path, places: &HashMap<i32, Vec<u8>>) -> Option<Vec<u8>> {
+    if m.root_path() == *root {
+        return Some(Vec::new());
+    }
+    let mut at = m.mountpoint()?;
+    let mut names = Vec::new();
+    let mut text = loop {
+        if at == *root {
+            break Vec::new();
+        }
+        if Arc::ptr_eq(&at.dentry, at.mount.root()) {
+            break places.get(&at.mount.id())?.clone();
+        }
+        let (parent, name) = at.dentry.place();
+        names.push(name);
+        at.dentry = parent?;
+    };
+    for name in names.iter().rev() {
+        text.push(b'/');
+        text.extend_from_slice(name);
+    }
+    Some(text)
+}
+
+/// As the lines show it.
+fn shown(m: &Mount, place: &[u8]) -> Vec<u8> {
+    let dentry = m.root();
+    if dentry.is_anonymous() {
+        return dentry.name().to_vec();
+    }
+    let mut text = place.to_vec();
+    if text.is_empty() {
+        text.push(b'/');
+    }
+    if dentry.is_deleted() {
+        text.extend_from_slice(b" (deleted)");
+    }
+    text
 }
 
 pub(super) fn mounts(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
-    let mut out = String::new();
-    for (m, at) in visible(l) {
+    Ok(lines(l, |m, at| {
         let kind = m.superblock().fs_type().to_owned();
-        out.push_str(&format!(
+        format!(
             "{} {} {kind} {} 0 0\n",
             escape(m.source()),
-            escape(&at),
-            options(&m)
-        ));
-    }
-    Ok(out.into_bytes())
+            escape(at),
+            options(m)
+        )
+    }))
 }
 
 pub(super) fn mountinfo(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
-    let mut out = String::new();
-    for (m, at) in visible(l) {
+    Ok(lines(l, |m, at| {
         let parent = m.mountpoint().map_or(m.id(), |p| p.mount.id());
         let sb = m.superblock();
         let dev = sb.root().inode().stat().map_or(0, |s| s.dev);
@@ -82,29 +128,26 @@ pub(super) fn mountinfo(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
             "" | "rw" | "ro" => rw.to_owned(),
             o => o.to_owned(),
         };
-        out.push_str(&format!(
+        format!(
             "{} {parent} {}:{} / {} {} - {} {} {options_of_fs}\n",
             m.id(),
             crate::fs::devices::major(dev),
             crate::fs::devices::minor(dev),
-            escape(&at),
-            options(&m),
+            escape(at),
+            options(m),
             sb.fs_type(),
             escape(m.source()),
-        ));
-    }
-    Ok(out.into_bytes())
+        )
+    }))
 }
 
 pub(super) fn mountstats(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
-    let mut out = String::new();
-    for (m, at) in visible(l) {
-        out.push_str(&format!(
+    Ok(lines(l, |m, at| {
+        format!(
             "device {} mounted on {} with fstype {}\n",
             escape(m.source()),
-            escape(&at),
+            escape(at),
             m.superblock().fs_type()
-        ));
-    }
-    Ok(out.into_bytes())
+        )
+    }))
 }

@@ -6,7 +6,7 @@ use crate::abi::Errno;
 use crate::kernel::Cx;
 use crate::net::socket::{MsgFlags, Received, RecvMsg, Socket};
 use crate::sync::Events;
-use crate::syscalls::{Args, Fd, OnSignal, SysErr, SysResult, file_wait};
+use crate::syscalls::{Args, Fd, OnSignal, SysErr, SysResult, TURN, file_wait};
 use crate::usermem::{IoVecs, Sink, UIO_MAXIOV, UserPtr};
 use crate::vfs::File;
 use std::sync::Arc;
@@ -146,6 +146,7 @@ pub(super) fn recvmmsg(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if cx.progress().value == 0 {
         sock.common().check_error()?;
     }
+    let mut moved = 0usize;
     loop {
         let i = usize::try_from(cx.progress().value).unwrap_or(usize::MAX);
         // The timeout is looked at after each message only (recvmmsg(2), BUGS).
@@ -168,6 +169,10 @@ pub(super) fn recvmmsg(cx: &mut Cx<'_>, args: &Args) -> SysResult {
                 let p = cx.progress();
                 p.value += 1;
                 p.done = 0;
+                moved = moved.saturating_add(usize::try_from(n).unwrap_or(0));
+                if moved >= TURN {
+                    return Err(SysErr::Again);
+                }
             }
             Err(SysErr::Block(mut b)) => {
                 if i > 0 {

@@ -7,7 +7,7 @@ use crate::kernel::Cx;
 use crate::net::socket::{Cmsg, MsgFlags, SendMsg, Socket};
 use crate::sync::Events;
 use crate::syscalls::result::raise_sigpipe;
-use crate::syscalls::{Args, Fd, OnSignal, SysErr, SysResult, file_wait};
+use crate::syscalls::{Args, Fd, OnSignal, SysErr, SysResult, TURN, file_wait};
 use crate::usermem::{IoVecs, Source, UIO_MAXIOV, UserPtr};
 use crate::vfs::File;
 use std::sync::Arc;
@@ -118,6 +118,7 @@ pub(super) fn sendmmsg(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let flags = MsgFlags::from_bits_retain(args.get(3));
     let fd: Fd = args.get(0);
     socket(cx, fd)?;
+    let mut moved = 0usize;
     loop {
         let i = usize::try_from(cx.progress().value).unwrap_or(usize::MAX);
         if i >= count {
@@ -132,6 +133,10 @@ pub(super) fn sendmmsg(cx: &mut Cx<'_>, args: &Args) -> SysResult {
                 let p = cx.progress();
                 p.value += 1;
                 p.done = 0;
+                moved = moved.saturating_add(usize::try_from(n).unwrap_or(0));
+                if moved >= TURN {
+                    return Err(SysErr::Again);
+                }
             }
             Err(SysErr::Block(mut b)) => {
                 // A message that is partly out counts when a signal comes.

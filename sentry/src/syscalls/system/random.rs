@@ -2,7 +2,7 @@
 
 use crate::abi::Errno;
 use crate::kernel::signal;
-use crate::syscalls::{Args, Cx, SysResult};
+use crate::syscalls::{Args, Cx, SysErr, SysResult};
 use rand::TryRngCore;
 
 const GRND_NONBLOCK: u32 = 1;
@@ -13,6 +13,8 @@ const GRND_INSECURE: u32 = 4;
 const MAX: usize = (32 << 20) - 1;
 /// Bytes made at a time; a waiting signal ends the call between two.
 const CHUNK: usize = 16 << 10;
+/// Bytes made in one turn: they cost far more than copied ones.
+const RANDOM_TURN: usize = 1 << 20;
 
 pub(super) fn getrandom(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (addr, len, flags): (u64, usize, u32) = (args.get(0), args.get(1), args.get(2));
@@ -22,8 +24,13 @@ pub(super) fn getrandom(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     }
     let len = len.min(MAX);
     let mut buf = vec![0u8; len.min(CHUNK)];
-    let mut done = 0;
+    let mut done = cx.progress().done;
+    let begin = done;
     while done < len {
+        if done - begin >= RANDOM_TURN {
+            cx.progress().done = done;
+            return Err(SysErr::Again);
+        }
         let want = (len - done).min(CHUNK);
         let part = buf.get_mut(..want).ok_or(Errno::EFAULT)?;
         rand::rngs::OsRng
