@@ -10,6 +10,7 @@ pub mod seccomp;
 pub mod template;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// The version of the specification that we follow.
@@ -147,12 +148,45 @@ fn equips_network(spec: &Spec) -> bool {
     })
 }
 
+/// Whether a namespace's path leads to one of its type.
+fn check_namespace(typ: LinuxNamespaceType, path: &Path) -> Result<()> {
+    use LinuxNamespaceType as T;
+    let file = std::fs::File::open(path)
+        .map_err(|e| Invalid(format!("{typ} namespace {}: {e}", path.display())))?;
+    let name = match typ {
+        T::Mount => "mnt",
+        T::Cgroup => "cgroup",
+        T::Uts => "uts",
+        T::Ipc => "ipc",
+        T::User => "user",
+        T::Pid => "pid",
+        T::Network => "net",
+        T::Time => "time",
+    };
+    // `type:[number]`, wherever it is mounted.
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let link = link.unwrap_or_default().to_string_lossy().into_owned();
+    if link.split_once(":[").is_some_and(|(t, _)| t == name) {
+        return Ok(());
+    }
+    invalid(format!("namespace {} is not of type {typ}", path.display()))
+}
+
 /// Says what about namespaces is not as asked.
-pub fn note_namespaces(spec: &Spec, notes: &mut Notes) {
+///
+/// # Errors
+/// One is given twice, or its path leads to something else.
+pub fn note_namespaces(spec: &Spec, notes: &mut Notes) -> Result<()> {
     use LinuxNamespaceType as T;
     let all = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
     let all: Vec<_> = all.into_iter().flatten().collect();
-    for ns in &all {
+    for (i, ns) in all.iter().enumerate() {
+        if all.iter().skip(i + 1).any(|other| other.typ() == ns.typ()) {
+            return invalid(format!("the {} namespace is given twice", ns.typ()));
+        }
+        if let Some(path) = ns.path() {
+            check_namespace(ns.typ(), path)?;
+        }
         if let (Some(path), T::Pid | T::Ipc | T::Uts | T::Mount | T::Time | T::Cgroup) =
             (ns.path(), ns.typ())
         {
@@ -174,6 +208,7 @@ pub fn note_namespaces(spec: &Spec, notes: &mut Notes) {
     if network(spec) != Network::Own || equips_network(spec) {
         notes.add("the container has no network but its own loopback");
     }
+    Ok(())
 }
 
 /// What of the Linux section has no meaning inside, each with one sentence.
@@ -242,12 +277,19 @@ mod tests {
 
     #[test]
     fn what_has_no_meaning_is_said() {
-        let spec = parse(r#"{"namespaces":[{"type":"pid","path":"/p"}],"sysctl":{"a.b":"1"}}"#);
+        let spec = parse(
+            r#"{"namespaces":[{"type":"pid","path":"/proc/self/ns/pid"}],"sysctl":{"a.b":"1"}}"#,
+        );
         let mut notes = Notes::default();
-        note_namespaces(&spec, &mut notes);
+        note_namespaces(&spec, &mut notes).unwrap();
         note_rest(&spec, &mut notes);
         let text = notes.0.join("\n");
-        for part in ["pid namespace /p", "System V IPC", "loopback", "a.b"] {
+        for part in [
+            "pid namespace /proc/self/ns/pid",
+            "System V IPC",
+            "loopback",
+            "a.b",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -9,4 +9,6 @@ mod bundle;
 mod config;
 mod crash;
 mod exec;
+mod hooks;
 mod life;
+mod limits;

@@ -1,7 +1,7 @@
 //! What a sandbox is to be: given to [`super::run`] by the launcher.
 
 use super::control::EventSink;
-use crate::kernel::SyscallTracer;
+use crate::kernel::{Allowance, SyscallTracer};
 use crate::vfs::MountFlags;
 use cofferdam_gofer::client::Client;
 use cofferdam_platform::Platform;
@@ -57,10 +57,10 @@ pub struct GuestConfig {
     pub hostname: Vec<u8>,
     /// uname's domainname.
     pub domainname: Option<Vec<u8>>,
-    /// Memory that the guest is told it has, in bytes.
-    pub memory_limit: Option<u64>,
-    /// Most tasks.
-    pub task_limit: Option<u64>,
+    /// Memory that the machine is said to have, in bytes; `None`: what a sandbox without limits is said to have.
+    pub machine_memory: Option<u64>,
+    /// What the sandbox may have of it all.
+    pub allowance: Allowance,
 }
 
 impl GuestConfig {
@@ -78,8 +78,8 @@ impl GuestConfig {
             wait_for_start: false,
             hostname: b"cofferdam".to_vec(),
             domainname: None,
-            memory_limit: None,
-            task_limit: None,
+            machine_memory: None,
+            allowance: Allowance::default(),
         }
     }
 }
@@ -194,6 +194,8 @@ pub struct MountConfig {
     pub target: Vec<u8>,
     /// What is there.
     pub source: MountSource,
+    /// What /proc/mounts says is mounted; `None`: the type of the file system.
+    pub name: Option<Vec<u8>>,
     /// Refuse writes with EROFS and the like.
     pub flags: MountFlags,
     /// Put an in-memory layer over a directory that is served, so that writes succeed and vanish. Not with `READONLY`.

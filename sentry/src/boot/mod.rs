@@ -35,12 +35,10 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     if let Some(name) = &guest.domainname {
         kernel.uts.lock().domainname.clone_from(name);
     }
-    if let Some(bytes) = guest.memory_limit {
-        kernel.set_memory_limit(bytes);
+    if let Some(bytes) = guest.machine_memory {
+        kernel.set_machine_memory(bytes);
     }
-    if let Some(tasks) = guest.task_limit {
-        kernel.set_task_limit(tasks);
-    }
+    kernel.allow(guest.allowance);
     let poller = HostPoller::start().map_err(|e| failed("cannot watch host descriptors", &e))?;
     let devpts = terminal::devpts(&kernel);
     let sources = files::Sources {
