@@ -11,11 +11,11 @@ use crate::jail::sys;
 use crate::oci::{self, Notes, mounts, process};
 use crate::sandbox::start::Start;
 use cofferdam_sentry::boot::GuestConfig;
-use cofferdam_sentry::kernel::Allowance;
+use cofferdam_sentry::kernel::{Allowance, IdMaps};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use oci_spec::runtime::{Hook, Hooks, Spec};
+use oci_spec::runtime::{Hook, Hooks, Linux, LinuxIdMapping, Spec};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -272,10 +272,8 @@ fn create_in(
     })
 }
 
-fn lines(mappings: &[oci_spec::runtime::LinuxIdMapping]) -> String {
-    let line = |m: &oci_spec::runtime::LinuxIdMapping| {
-        format!("{} {} {}\n", m.container_id(), m.host_id(), m.size())
-    };
+fn lines(mappings: &[LinuxIdMapping]) -> String {
+    let line = |m: &LinuxIdMapping| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size());
     mappings.iter().map(line).collect()
 }
 
@@ -375,6 +373,8 @@ fn guest(
     let resources = linux.and_then(|l| l.resources().as_ref());
     let positive = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);
     let hostname = spec.hostname().clone();
+    let sysctls = oci::sysctls(spec, notes)?;
+    let domainname = spec.domainname().clone().or(sysctls.domainname);
     Ok(GuestConfig {
         root: mounted.root,
         kernel_mounts: false,
@@ -391,8 +391,10 @@ fn guest(
         is_init: true,
         wait_for_start: true,
         hostname: hostname.unwrap_or_else(host_name).into_bytes(),
-        domainname: spec.domainname().clone().map(String::into_bytes),
+        domainname: domainname.map(String::into_bytes),
+        unprivileged_ports: sysctls.unprivileged_ports,
         machine_memory: nix::sys::sysinfo::sysinfo().ok().map(|s| s.ram_total()),
+        id_maps: linux.and_then(id_maps),
         // Without a control group; else what that says.
         allowance: Allowance {
             memory: resources
@@ -404,6 +406,19 @@ fn guest(
                 .and_then(|p| positive(p.limit())),
             ..Allowance::default()
         },
+    })
+}
+
+/// What the program sees of its user namespace.
+fn id_maps(linux: &Linux) -> Option<IdMaps> {
+    let triples = |lines: &Option<Vec<LinuxIdMapping>>| -> Vec<[u32; 3]> {
+        let triple = |m: &LinuxIdMapping| [m.container_id(), m.host_id(), m.size()];
+        lines.iter().flatten().map(triple).collect()
+    };
+    let users = triples(linux.uid_mappings());
+    (!users.is_empty()).then(|| IdMaps {
+        users,
+        groups: triples(linux.gid_mappings()),
     })
 }
 

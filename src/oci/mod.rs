@@ -248,11 +248,65 @@ pub fn note_rest(spec: &Spec, notes: &mut Notes) {
             "the AppArmor profile is not applied: the program meets no host kernel to be confined in",
         );
     }
-    for key in linux.sysctl().iter().flatten().map(|(k, _)| k) {
-        notes.add(format!(
-            "the sysctl {key} is not modelled; the sandbox has its own value"
-        ));
+    let resources = linux.resources().as_ref();
+    let memory = resources.and_then(|r| r.memory().as_ref());
+    for (given, what) in [
+        (
+            resources.is_some_and(|r| r.network().is_some()),
+            "network classes and priorities",
+        ),
+        (resources.is_some_and(|r| r.rdma().is_some()), "RDMA limits"),
+        (
+            memory.is_some_and(|m| m.kernel().is_some() || m.kernel_tcp().is_some()),
+            "limits of the host kernel's own memory",
+        ),
+        (
+            linux.rootfs_propagation().is_some(),
+            "the propagation of the root's mounts",
+        ),
+    ] {
+        if given {
+            notes.add(format!("{what} of the configuration cannot be applied"));
+        }
     }
+}
+
+/// Sysctls that a sandbox can be given.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sysctls {
+    /// `kernel.domainname`, as Docker sets it.
+    pub domainname: Option<String>,
+    /// `net.ipv4.ip_unprivileged_port_start`.
+    pub unprivileged_ports: Option<u16>,
+}
+
+/// Those of a configuration; for the others a word, unless the sandbox has that value anyway.
+///
+/// # Errors
+/// A value is none.
+pub fn sysctls(spec: &Spec, notes: &mut Notes) -> Result<Sysctls> {
+    let mut out = Sysctls::default();
+    let all = spec.linux().as_ref().and_then(|l| l.sysctl().as_ref());
+    for (key, value) in all.into_iter().flatten() {
+        let words = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
+        match key.replace('/', ".").as_str() {
+            "kernel.domainname" => out.domainname = Some(value.clone()),
+            "net.ipv4.ip_unprivileged_port_start" => {
+                let port = value.trim().parse();
+                out.unprivileged_ports =
+                    Some(port.map_err(|_| Invalid(format!("sysctl {key}: {value} is no port")))?);
+            }
+            dotted => {
+                let own = cofferdam_sentry::procfs::sysctl(&dotted.replace('.', "/"));
+                if own.is_none_or(|own| words(own) != words(value)) {
+                    notes.add(format!(
+                        "the sysctl {key} is not modelled; the sandbox has its own value"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -264,6 +318,22 @@ mod tests {
             r#"{{"ociVersion":"1.0.2","root":{{"path":"rootfs"}},"linux":{linux}}}"#
         ))
         .unwrap()
+    }
+
+    #[test]
+    fn sysctls_are_taken_where_they_are_modelled() {
+        let spec = parse(
+            r#"{"sysctl":{"kernel.domainname":"d","net.ipv4.ip_unprivileged_port_start":"0","kernel.sem":"32000 1024000000 500 32000"}}"#,
+        );
+        let mut notes = Notes::default();
+        let wanted = Sysctls {
+            domainname: Some("d".into()),
+            unprivileged_ports: Some(0),
+        };
+        assert_eq!(sysctls(&spec, &mut notes).unwrap(), wanted);
+        assert!(notes.0.is_empty(), "{:?}", notes.0);
+        let bad = parse(r#"{"sysctl":{"net.ipv4.ip_unprivileged_port_start":"x"}}"#);
+        assert!(sysctls(&bad, &mut notes).is_err());
     }
 
     #[test]
@@ -283,6 +353,7 @@ mod tests {
         let mut notes = Notes::default();
         note_namespaces(&spec, &mut notes).unwrap();
         note_rest(&spec, &mut notes);
+        sysctls(&spec, &mut notes).unwrap();
         let text = notes.0.join("\n");
         for part in [
             "pid namespace /proc/self/ns/pid",

@@ -193,7 +193,7 @@ fn what_is_ignored_is_said_once() {
 fn mapped_ids_are_the_containers_inside_and_the_hosts_outside() {
     use std::os::unix::fs::{MetadataExt, chown};
     let Some(mut b) = bundle(
-        "echo x > /new; chown 5:6 /new; stat -c '%u %g' /new /etc/passwd /outside; id -u; cat /proc/self/uid_map",
+        "echo x > /new; chown 5:6 /new; stat -c '%u %g' /new /etc/passwd /outside; id -u; cat /proc/self/uid_map /proc/self/gid_map",
     ) else {
         return;
     };
@@ -213,8 +213,9 @@ fn mapped_ids_are_the_containers_inside_and_the_hosts_outside() {
     }
     let said = out(&b);
     // What no id inside stands for is nobody's.
-    let owners = "5 6\n0 0\n65534 65534\n0\n";
-    assert!(said.starts_with(owners), "{said}");
+    let map = "         0     200000       1000\n";
+    let expected = format!("5 6\n0 0\n65534 65534\n0\n{map}{map}");
+    assert_eq!(said, expected);
     let made = std::fs::metadata(root.join("new")).unwrap();
     assert_eq!((made.uid(), made.gid()), (200_005, 200_006));
 }
@@ -232,4 +233,18 @@ fn message_queues_have_their_file_system() {
         "{said}"
     );
     assert!(said.contains("\n1777\n"), "{said}");
+}
+
+#[test]
+fn sysctls_that_are_modelled_are_set() {
+    let Some(mut b) = bundle(
+        "cd /proc/sys; cat net/ipv4/ip_unprivileged_port_start kernel/domainname; nc -l -p 80 > /dev/null & sleep 0.3; echo | nc -w 2 127.0.0.1 80; echo $?",
+    ) else {
+        return;
+    };
+    b.config["process"]["user"] = json!({"uid": 7, "gid": 8});
+    let sysctls = json!({"net.ipv4.ip_unprivileged_port_start": "80", "kernel.domainname": "d"});
+    b.config["linux"]["sysctl"] = sysctls;
+    assert_eq!(out(&b), "80\nd\n0\n");
+    assert!(b.log().is_empty(), "{:?}", b.log());
 }

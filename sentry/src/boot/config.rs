@@ -1,7 +1,7 @@
 //! What a sandbox is to be: given to [`super::run`] by the launcher.
 
 use super::control::EventSink;
-use crate::kernel::{Allowance, SyscallTracer};
+use crate::kernel::{Allowance, IdMaps, SyscallTracer};
 use crate::vfs::MountFlags;
 use cofferdam_gofer::client::Client;
 use cofferdam_platform::Platform;
@@ -61,6 +61,10 @@ pub struct GuestConfig {
     pub machine_memory: Option<u64>,
     /// What the sandbox may have of it all.
     pub allowance: Allowance,
+    /// `net.ipv4.ip_unprivileged_port_start`, if it is not Linux's own.
+    pub unprivileged_ports: Option<u16>,
+    /// What its user namespace's maps say, if it is not the initial one.
+    pub id_maps: Option<IdMaps>,
 }
 
 impl GuestConfig {
@@ -80,6 +84,8 @@ impl GuestConfig {
             domainname: None,
             machine_memory: None,
             allowance: Allowance::default(),
+            unprivileged_ports: None,
+            id_maps: None,
         }
     }
 }

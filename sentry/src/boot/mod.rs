@@ -39,6 +39,13 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
         kernel.set_machine_memory(bytes);
     }
     kernel.allow(guest.allowance);
+    if let Some(port) = guest.unprivileged_ports {
+        crate::net::inet::set_unprivileged_ports(port);
+    }
+    if let Some(maps) = &guest.id_maps {
+        // It is new: nothing is set.
+        let _ = kernel.id_maps.set(maps.clone());
+    }
     let poller = HostPoller::start().map_err(|e| failed("cannot watch host descriptors", &e))?;
     let devpts = terminal::devpts(&kernel);
     let sources = files::Sources {

@@ -27,6 +27,15 @@ impl Allowance {
     }
 }
 
+/// Ids inside, ids outside, how many (user_namespaces(7)): users and groups. Shown only: outside is the gofer's business.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdMaps {
+    /// `uid_map`.
+    pub users: Vec<[u32; 3]>,
+    /// `gid_map`.
+    pub groups: Vec<[u32; 3]>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

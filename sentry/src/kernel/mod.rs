@@ -25,7 +25,7 @@ pub mod timers;
 mod tree;
 pub mod worker;
 
-pub use allowance::Allowance;
+pub use allowance::{Allowance, IdMaps};
 pub use cx::{Cx, Progress, TaskCaller, task_of};
 pub use fd_table::{FdEntry, FdTable, MAX_FDS};
 pub use limits::Limits;
@@ -68,6 +68,8 @@ pub struct Kernel {
     machine_memory: AtomicU64,
     allowance: Mutex<Allowance>,
     task_limit: AtomicU64,
+    /// What the user namespace's maps say; unset: the initial namespace's.
+    pub id_maps: std::sync::OnceLock<IdMaps>,
     /// Whom to tell of the end of processes that were started from outside, by pid.
     outside: Mutex<HashMap<i32, EndWatcher>>,
     cpu_mask: u64,
@@ -240,6 +242,7 @@ impl Kernel {
             machine_memory: AtomicU64::new(DEFAULT_MEMORY),
             allowance: Mutex::new(Rank::LEAF, Allowance::default()),
             task_limit: AtomicU64::new(PID_MAX as u64 / 2),
+            id_maps: Default::default(),
             outside: Mutex::new(Rank::LEAF, HashMap::new()),
             cpu_mask: host_cpus(),
             by_token: Mutex::new(Rank::LEAF, HashMap::new()),
