@@ -225,6 +225,15 @@ fn spawn(
     let config: ProcessConfig =
         from_json(description).map_err(|e| failed(&format!("the process's description: {e}")))?;
     let (task, bridge) = boot.process_from(&config, files.collect(), None)?;
+    if let Some(bridge) = &bridge {
+        // Before it runs: what it prints is not to be processed twice.
+        bridge.make_host_raw().map_err(|e| {
+            failed(&format!(
+                "cannot make the terminal raw: {}",
+                super::reason(e)
+            ))
+        })?;
+    }
     boot.watch(process, task.tid(), bridge);
     Ok(task)
 }
