@@ -227,14 +227,6 @@ pub fn note_rest(spec: &Spec, notes: &mut Notes) {
             "the SELinux label",
         ),
         (
-            process.is_some_and(|p| p.scheduler().is_some()),
-            "the scheduler",
-        ),
-        (
-            process.is_some_and(|p| p.io_priority().is_some()),
-            "the I/O priority",
-        ),
-        (
             process.is_some_and(|p| p.exec_cpu_affinity().is_some()),
             "the CPU affinity of exec",
         ),

@@ -222,7 +222,7 @@ fn mapped_ids_are_the_containers_inside_and_the_hosts_outside() {
 
 #[test]
 fn message_queues_have_their_file_system() {
-    let Some(mut b) = bundle(
+    let Some(b) = bundle(
         "grep mqueue /proc/mounts; stat -c %a /dev/mqueue; ls /dev/mqueue; cat /proc/sys/fs/mqueue/queues_max",
     ) else {
         return;
@@ -247,4 +247,17 @@ fn sysctls_that_are_modelled_are_set() {
     b.config["linux"]["sysctl"] = sysctls;
     assert_eq!(out(&b), "80\nd\n0\n");
     assert!(b.log().is_empty(), "{:?}", b.log());
+}
+
+#[test]
+fn scheduling_is_as_asked() {
+    let Some(mut b) = bundle("cut -d' ' -f19,40,41 /proc/self/stat; ionice") else {
+        return;
+    };
+    b.config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
+    b.config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 3});
+    assert_eq!(out(&b), "5 0 3\nbest-effort: prio 3\n");
+    b.config["process"]["scheduler"]["nice"] = json!(50);
+    let o = b.run();
+    assert!(o.status == 1 && o.stderr.contains("nice 50"), "{o:?}");
 }

@@ -105,6 +105,8 @@ impl ProcessConfig {
             limits: Vec::new(),
             umask: None,
             oom_score_adj: None,
+            scheduler: None,
+            io_priority: None,
             seccomp: None,
             terminal: None,
         }
@@ -136,11 +138,28 @@ pub struct ProcessConfig {
     pub umask: Option<u32>,
     /// /proc/PID/oom_score_adj.
     pub oom_score_adj: Option<i32>,
+    /// What sched_getattr(2) tells of it.
+    pub scheduler: Option<SchedulerConfig>,
+    /// What ioprio_get(2) tells of it.
+    pub io_priority: Option<i32>,
     /// A filter that its calls go through (seccomp(2)).
     pub seccomp: Option<SeccompConfig>,
     /// The first of its streams is a host terminal: the guest gets a terminal of its own, pumped to and from it. Rows and
     /// columns at the start.
     pub terminal: Option<(u16, u16)>,
+}
+
+/// Scheduling as sched_setattr(2) has it. As with that call inside, the host's scheduler is not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchedulerConfig {
+    /// SCHED_*.
+    pub policy: i32,
+    /// -20 to 19.
+    pub nice: i32,
+    /// Of SCHED_FIFO and SCHED_RR.
+    pub priority: i32,
+    /// Of SCHED_DEADLINE: runtime, deadline, period in nanoseconds.
+    pub deadline: [u64; 3],
 }
 
 /// Capability sets by bit (capabilities(7)).

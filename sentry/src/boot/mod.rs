@@ -13,7 +13,7 @@ mod user;
 
 pub use config::{
     BootConfig, BootError, CapsConfig, DeviceConfig, GuestConfig, MountConfig, MountSource,
-    ProcessConfig, RootConfig, SeccompConfig, UserConfig,
+    ProcessConfig, RootConfig, SchedulerConfig, SeccompConfig, UserConfig,
 };
 pub use process::Boot;
 
