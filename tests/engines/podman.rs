@@ -106,5 +106,12 @@ fn podman_rootless() {
     let image = dir.join("image.tar").display().to_string();
     c.ok(&["import", &image, "bb"]);
     session(&c, false);
+    // podman leaves a process that holds its user namespace.
+    let pause = dir.join("tmp/pause.pid");
+    let text = std::fs::read_to_string(pause).unwrap_or_default();
+    if let Ok(pid) = text.trim().parse() {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
     let _ = std::fs::remove_dir_all(&dir);
 }
