@@ -527,6 +527,26 @@ fn every_process_is_jailed() {
     nothing_is_left("jailed");
 }
 
+#[test]
+fn the_host_kills_the_program_before_the_sandbox() {
+    let _alone = alone();
+    let (mut child, p) = running(WAITER);
+    let score = |pid: Pid| -> i32 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        text.trim().parse().unwrap()
+    };
+    let own = score(Pid::this());
+    for ours in [p.monitor, p.gofer, p.sentry] {
+        assert_eq!(score(ours), own);
+    }
+    for guest in [p.zygote, p.stub] {
+        assert_eq!(score(guest), (own + 1000).min(1000));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    nothing_is_left("scores");
+}
+
 /// What a terminal shows until it contains `expected`.
 fn read_until(master: &mut std::fs::File, expected: &str) -> String {
     let mut seen = Vec::new();

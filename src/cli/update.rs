@@ -59,6 +59,7 @@ impl Update {
                 return Err(Error::NotRunning);
             }
             group(&container)?.apply(&self.wanted()?)?;
+            container.show_allowance()?;
             Ok(0)
         })
     }

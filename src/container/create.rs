@@ -6,17 +6,18 @@ use super::monitor::{Monitor, Network, Setup};
 use super::protocol::Connection;
 use super::settings::Overlay;
 use super::store::{self, Container, Saved, Status, Store};
-use super::{Error, Result, Settings, at, cannot_start, fork, hooks, monitor, start};
+use super::{Error, Result, Settings, at, cannot_start, exec, fork, hooks, monitor, start};
 use crate::jail::sys;
 use crate::oci::{self, Notes, mounts, process};
 use crate::sandbox::start::Start;
 use cofferdam_sentry::boot::GuestConfig;
+use cofferdam_sentry::kernel::{Allowance, IdMaps};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Hook, Hooks, Linux, LinuxIdMapping, Spec};
 use std::fs::File;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 /// The runtime's global options.
@@ -138,7 +139,7 @@ fn create_in(
         overflow,
     };
     let files = mounts::plan(&spec, bundle, terms, &mut notes)?;
-    oci::note_namespaces(&spec, &mut notes);
+    oci::note_namespaces(&spec, &mut notes)?;
     oci::note_rest(&spec, &mut notes);
     let rootfs = files
         .served
@@ -146,7 +147,7 @@ fn create_in(
         .first()
         .map(|e| e.source.clone())
         .unwrap_or_default();
-    let guest = guest(&spec, files.mounted, files.devices, &mut notes)?;
+    let mut guest = guest(&spec, files.mounted, files.devices, &mut notes)?;
     cofferdam_gofer::tree::check(&files.served.entries).map_err(at("rootfs"))?;
 
     let resources = linux.and_then(|l| l.resources().as_ref());
@@ -158,7 +159,10 @@ fn create_in(
     )?;
     undo.cgroup.clone_from(&cgroup);
     match (&cgroup, resources) {
-        (Some(cgroup), Some(resources)) => cgroup.apply(resources)?,
+        (Some(cgroup), Some(resources)) => {
+            cgroup.apply(resources)?;
+            guest.allowance = cgroup.allowance();
+        }
         (None, _) => notes.add(
             "there is no control group for this container: its limits are not enforced by the host",
         ),
@@ -197,6 +201,10 @@ fn create_in(
             ),
         },
         oom_score_adj: guest.process.oom_score_adj,
+        hooks: (
+            hooks_of(&spec, |h| h.create_container().as_ref()).to_vec(),
+            bundle.to_owned(),
+        ),
         mappings: linux.and_then(|l| {
             let uid = l.uid_mappings().as_deref().filter(|m| !m.is_empty())?;
             Some(crate::sandbox::ids::Maps::from_lines(
@@ -209,6 +217,7 @@ fn create_in(
             served: files.served,
             guest,
             streams: vec![],
+            guest_oom_score_adj: 0,
             platform: settings.platform.clone(),
             strace,
             profile: None,
@@ -242,8 +251,8 @@ fn create_in(
             spec,
         },
     )?;
-    create_hooks(&container)?;
-    talk.go()?;
+    runtime_hooks(&container)?;
+    talk.go(&container)?;
     for note in notes.0 {
         log::warn!("{note}");
     }
@@ -263,10 +272,8 @@ fn create_in(
     })
 }
 
-fn lines(mappings: &[oci_spec::runtime::LinuxIdMapping]) -> String {
-    let line = |m: &oci_spec::runtime::LinuxIdMapping| {
-        format!("{} {} {}\n", m.container_id(), m.host_id(), m.size())
-    };
+fn lines(mappings: &[LinuxIdMapping]) -> String {
+    let line = |m: &LinuxIdMapping| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size());
     mappings.iter().map(line).collect()
 }
 
@@ -285,8 +292,15 @@ impl Talk {
     }
 
     /// Everything is ready for the sandbox itself; waits until it is there.
-    fn go(&mut self) -> Result<()> {
-        self.with.send(&monitor::Go, &[])?;
+    fn go(&mut self, container: &Container) -> Result<()> {
+        let hooks = hooks_of(&container.saved.spec, |h| h.create_container().as_ref());
+        if hooks.is_empty() {
+            self.with.send(&monitor::Go, &[])?;
+        } else {
+            let state = start::state(container, Status::Creating).to_string();
+            let state = exec::file_with("state", state.as_bytes())?;
+            self.with.send(&monitor::Go, &[state.as_fd()])?;
+        }
         match self.with.receive()? {
             Some(monitor::Progress::Ready) => Ok(()),
             other => Err(self.failed(other)),
@@ -303,7 +317,13 @@ impl Talk {
     }
 }
 
-fn create_hooks(container: &Container) -> Result<()> {
+fn hooks_of(spec: &Spec, kind: impl FnOnce(&Hooks) -> Option<&Vec<Hook>>) -> &[Hook] {
+    let list = spec.hooks().as_ref().and_then(kind);
+    list.map_or(&[], Vec::as_slice)
+}
+
+/// Those that run on the host.
+fn runtime_hooks(container: &Container) -> Result<()> {
     let Some(hooks) = container.saved.spec.hooks() else {
         return Ok(());
     };
@@ -313,7 +333,6 @@ fn create_hooks(container: &Container) -> Result<()> {
     let kinds = [
         ("prestart", hooks.prestart().as_ref()),
         ("createRuntime", hooks.create_runtime().as_ref()),
-        ("createContainer", hooks.create_container().as_ref()),
     ];
     for (kind, list) in kinds {
         hooks::run(kind, list, &state, bundle)?;
@@ -354,6 +373,8 @@ fn guest(
     let resources = linux.and_then(|l| l.resources().as_ref());
     let positive = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);
     let hostname = spec.hostname().clone();
+    let sysctls = oci::sysctls(spec, notes)?;
+    let domainname = spec.domainname().clone().or(sysctls.domainname);
     Ok(GuestConfig {
         root: mounted.root,
         kernel_mounts: false,
@@ -370,14 +391,34 @@ fn guest(
         is_init: true,
         wait_for_start: true,
         hostname: hostname.unwrap_or_else(host_name).into_bytes(),
-        domainname: spec.domainname().clone().map(String::into_bytes),
-        memory_limit: resources
-            .and_then(|r| r.memory().as_ref())
-            .and_then(|m| m.limit())
-            .and_then(positive),
-        task_limit: resources
-            .and_then(|r| r.pids().as_ref())
-            .and_then(|p| positive(p.limit())),
+        domainname: domainname.map(String::into_bytes),
+        unprivileged_ports: sysctls.unprivileged_ports,
+        machine_memory: nix::sys::sysinfo::sysinfo().ok().map(|s| s.ram_total()),
+        id_maps: linux.and_then(id_maps),
+        // Without a control group; else what that says.
+        allowance: Allowance {
+            memory: resources
+                .and_then(|r| r.memory().as_ref())
+                .and_then(|m| m.limit())
+                .and_then(positive),
+            tasks: resources
+                .and_then(|r| r.pids().as_ref())
+                .and_then(|p| positive(p.limit())),
+            ..Allowance::default()
+        },
+    })
+}
+
+/// What the program sees of its user namespace.
+fn id_maps(linux: &Linux) -> Option<IdMaps> {
+    let triples = |lines: &Option<Vec<LinuxIdMapping>>| -> Vec<[u32; 3]> {
+        let triple = |m: &LinuxIdMapping| [m.container_id(), m.host_id(), m.size()];
+        lines.iter().flatten().map(triple).collect()
+    };
+    let users = triples(linux.uid_mappings());
+    (!users.is_empty()).then(|| IdMaps {
+        users,
+        groups: triples(linux.gid_mappings()),
     })
 }
 

@@ -224,9 +224,6 @@ impl Agent {
             Some(Reply::Refused { sentence }) => return Err(Error::Other(sentence)),
             _ => return Err(Error::NotRunning),
         }
-        if let Some(t) = &terminal {
-            t.make_raw()?;
-        }
         streams::give_up_all();
         process::no_core()?;
         caps::keep_only(caps::CapSet::NONE)?;

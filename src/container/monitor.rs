@@ -6,8 +6,8 @@
 use super::cgroup::Cgroup;
 use super::console::{self, Behind};
 use super::protocol::{Connection, Reply, Request};
-use super::{Error, Result, at};
-use crate::jail::{caps, filters, process, seccomp, sys, violation};
+use super::{Error, Result, at, hooks};
+use crate::jail::{caps, filters, oom, process, seccomp, sys, violation};
 use crate::sandbox::control::Report;
 use crate::sandbox::ids::{Maps, Plan};
 use crate::sandbox::signals::{Incoming, Signals};
@@ -20,9 +20,12 @@ use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, accept4, socketpair};
+use oci_spec::runtime::Hook;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::io::Seek;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long init may take to end by itself after SIGKILL.
@@ -60,6 +63,8 @@ pub struct Setup {
     pub network: Network,
     /// For the host's choice of whom to kill.
     pub oom_score_adj: Option<i32>,
+    /// `createContainer` hooks, and the directory to run them in.
+    pub hooks: (Vec<Hook>, PathBuf),
     /// Ids of the container, if it has a user namespace of its own.
     pub mappings: Option<Maps>,
     /// Everything else.
@@ -83,7 +88,7 @@ pub enum Progress {
     },
 }
 
-/// `create` has run the hooks.
+/// `create` has run its hooks. With a descriptor of the state, if the monitor has some to run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Go;
 
@@ -165,10 +170,14 @@ impl Monitor {
             Ok(prepared) => prepared,
             Err(e) => return failed(e),
         };
-        if setup.parent.send(&Progress::Namespaces, &[]).is_err()
-            || !matches!(setup.parent.receive::<Go>(), Ok(Some(_)))
-        {
+        if setup.parent.send(&Progress::Namespaces, &[]).is_err() {
             return crate::cli::FAILED;
+        }
+        let Ok(Some((Go, state))) = setup.parent.receive_with::<Go>(MsgFlags::empty()) else {
+            return crate::cli::FAILED;
+        };
+        if let Err(e) = run_hooks(&setup.hooks, state) {
+            return failed(e);
         }
         match Monitor::start(setup, plan, terminal) {
             Ok(mut monitor) => {
@@ -375,7 +384,7 @@ impl Monitor {
                 let status = 128 + u8::try_from(signal & 0x7f).unwrap_or(0);
                 (n, Reply::Ended { status })
             }
-            Event::Listed(n) => (n, Reply::Done),
+            Event::Done(n) => (n, Reply::Done),
         };
         let position = self.clients.iter().position(|c| c.number == Some(number));
         let Some(index) = position else { return };
@@ -504,6 +513,7 @@ impl Monitor {
             }
             Request::Exec => self.ask_sentry(index, Message::Spawn, &files),
             Request::Processes => self.ask_sentry(index, Message::Processes, &files),
+            Request::Allow => self.ask_sentry(index, Message::Allow, &files),
         };
         if let (Some(reply), Some(client)) = (reply, self.clients.get(index)) {
             // A client that is gone is noticed by the end of its connection.
@@ -588,12 +598,12 @@ fn prepare(setup: &mut Setup, parent: i32) -> Result<(Plan, Option<Behind>)> {
             .map_err(at("cannot mount /proc"))?;
     }
     process::set_title(&setup.start.guest.process.argv);
-    if let Some(adjust) = setup.oom_score_adj {
-        // Only the privileged may lower it; the rest is as it was.
-        if let Err(e) = std::fs::write("/proc/self/oom_score_adj", adjust.to_string()) {
-            log::warn!("oom_score_adj {adjust}: {e}");
-        }
-    }
+    let adjust = setup.oom_score_adj.unwrap_or_else(oom::current);
+    setup.start.guest_oom_score_adj = oom::make_way(adjust).unwrap_or_else(|e| {
+        // Only the privileged may lower it.
+        log::warn!("oom_score_adj {adjust}: {e}");
+        oom::above(oom::current())
+    });
     // Before the network namespace: the lock on the host id is a name in the host's.
     let plan = Plan::for_caller()?;
     let entered = match &setup.network {
@@ -607,6 +617,17 @@ fn prepare(setup: &mut Setup, parent: i32) -> Result<(Plan, Option<Behind>)> {
     }
     nix::unistd::chdir("/").map_err(at("cannot enter /"))?;
     Ok((plan, terminal))
+}
+
+/// In the container's namespaces, as far as the host has any: mounts made now are there when the gofer looks.
+fn run_hooks((hooks, dir): &(Vec<Hook>, PathBuf), state: Vec<OwnedFd>) -> Result<()> {
+    let Some(file) = state.into_iter().next() else {
+        return Ok(());
+    };
+    let mut file = File::from(file);
+    file.rewind().map_err(at("the state for hooks"))?;
+    let state = serde_json::from_reader(file).map_err(at("the state for hooks"))?;
+    hooks::run("createContainer", Some(hooks), &state, dir)
 }
 
 /// The monitor keeps the right to end its children, who are other users if it is root, and little else.

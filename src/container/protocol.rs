@@ -42,6 +42,8 @@ pub enum Request {
     },
     /// Write the list of processes into the descriptor that comes along.
     Processes,
+    /// Show inside what the descriptor that comes along says the container may have.
+    Allow,
 }
 
 /// What the monitor answers.

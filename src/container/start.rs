@@ -30,19 +30,29 @@ pub fn start(container: &Container) -> Result<()> {
     }
     let hooks = container.saved.spec.hooks().as_ref();
     let bundle = &container.saved.bundle;
-    hooks::run(
-        "startContainer",
+    let before = hooks::inside::run(
+        container,
         hooks.and_then(|h| h.start_container().as_ref()),
         &state(container, Status::Created),
-        bundle,
-    )?;
+    );
+    or_end(container, before)?;
     container.ask(&protocol::Request::Start)?;
-    hooks::run(
+    let after = hooks::run(
         "poststart",
         hooks.and_then(|h| h.poststart().as_ref()),
         &state(container, Status::Running),
         bundle,
-    )
+    );
+    or_end(container, after)
+}
+
+/// The specification: a container whose hook failed is stopped.
+fn or_end(container: &Container, outcome: Result<()>) -> Result<()> {
+    if outcome.is_err() {
+        // It may have ended by itself.
+        let _ = kill(container, libc::SIGKILL, false);
+    }
+    outcome
 }
 
 /// Sends a signal to init, or to every process.

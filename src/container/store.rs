@@ -5,7 +5,7 @@ use super::{Error, Result, at, protocol};
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -224,6 +224,25 @@ impl Container {
             Some(reply) => Ok(reply),
             None => Err(Error::NotRunning),
         }
+    }
+
+    /// Has the sentry show inside what the control group allows now.
+    ///
+    /// # Errors
+    /// The monitor cannot be reached.
+    pub fn show_allowance(&self) -> Result<()> {
+        let Some(cgroup) = &self.saved.cgroup else {
+            return Ok(());
+        };
+        let text = serde_json::to_vec(&cgroup.allowance()).map_err(at("the limits"))?;
+        let file = super::exec::file_with("limits", &text)?;
+        let connection = self.connect()?;
+        connection.send(&protocol::Request::Allow, &[file.as_fd()])?;
+        // A frozen monitor reads it when it thaws.
+        if !cgroup.is_frozen() {
+            connection.receive::<protocol::Reply>()?;
+        }
+        Ok(())
     }
 
     /// Removes its directory.

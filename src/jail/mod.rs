@@ -6,6 +6,7 @@
 
 pub mod caps;
 pub mod filters;
+pub mod oom;
 pub mod process;
 pub mod root;
 pub mod seccomp;

@@ -10,6 +10,7 @@ pub mod seccomp;
 pub mod template;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// The version of the specification that we follow.
@@ -147,12 +148,45 @@ fn equips_network(spec: &Spec) -> bool {
     })
 }
 
+/// Whether a namespace's path leads to one of its type.
+fn check_namespace(typ: LinuxNamespaceType, path: &Path) -> Result<()> {
+    use LinuxNamespaceType as T;
+    let file = std::fs::File::open(path)
+        .map_err(|e| Invalid(format!("{typ} namespace {}: {e}", path.display())))?;
+    let name = match typ {
+        T::Mount => "mnt",
+        T::Cgroup => "cgroup",
+        T::Uts => "uts",
+        T::Ipc => "ipc",
+        T::User => "user",
+        T::Pid => "pid",
+        T::Network => "net",
+        T::Time => "time",
+    };
+    // `type:[number]`, wherever it is mounted.
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let link = link.unwrap_or_default().to_string_lossy().into_owned();
+    if link.split_once(":[").is_some_and(|(t, _)| t == name) {
+        return Ok(());
+    }
+    invalid(format!("namespace {} is not of type {typ}", path.display()))
+}
+
 /// Says what about namespaces is not as asked.
-pub fn note_namespaces(spec: &Spec, notes: &mut Notes) {
+///
+/// # Errors
+/// One is given twice, or its path leads to something else.
+pub fn note_namespaces(spec: &Spec, notes: &mut Notes) -> Result<()> {
     use LinuxNamespaceType as T;
     let all = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
     let all: Vec<_> = all.into_iter().flatten().collect();
-    for ns in &all {
+    for (i, ns) in all.iter().enumerate() {
+        if all.iter().skip(i + 1).any(|other| other.typ() == ns.typ()) {
+            return invalid(format!("the {} namespace is given twice", ns.typ()));
+        }
+        if let Some(path) = ns.path() {
+            check_namespace(ns.typ(), path)?;
+        }
         if let (Some(path), T::Pid | T::Ipc | T::Uts | T::Mount | T::Time | T::Cgroup) =
             (ns.path(), ns.typ())
         {
@@ -174,6 +208,7 @@ pub fn note_namespaces(spec: &Spec, notes: &mut Notes) {
     if network(spec) != Network::Own || equips_network(spec) {
         notes.add("the container has no network but its own loopback");
     }
+    Ok(())
 }
 
 /// What of the Linux section has no meaning inside, each with one sentence.
@@ -192,14 +227,6 @@ pub fn note_rest(spec: &Spec, notes: &mut Notes) {
             "the SELinux label",
         ),
         (
-            process.is_some_and(|p| p.scheduler().is_some()),
-            "the scheduler",
-        ),
-        (
-            process.is_some_and(|p| p.io_priority().is_some()),
-            "the I/O priority",
-        ),
-        (
             process.is_some_and(|p| p.exec_cpu_affinity().is_some()),
             "the CPU affinity of exec",
         ),
@@ -213,11 +240,65 @@ pub fn note_rest(spec: &Spec, notes: &mut Notes) {
             "the AppArmor profile is not applied: the program meets no host kernel to be confined in",
         );
     }
-    for key in linux.sysctl().iter().flatten().map(|(k, _)| k) {
-        notes.add(format!(
-            "the sysctl {key} is not modelled; the sandbox has its own value"
-        ));
+    let resources = linux.resources().as_ref();
+    let memory = resources.and_then(|r| r.memory().as_ref());
+    for (given, what) in [
+        (
+            resources.is_some_and(|r| r.network().is_some()),
+            "network classes and priorities",
+        ),
+        (resources.is_some_and(|r| r.rdma().is_some()), "RDMA limits"),
+        (
+            memory.is_some_and(|m| m.kernel().is_some() || m.kernel_tcp().is_some()),
+            "limits of the host kernel's own memory",
+        ),
+        (
+            linux.rootfs_propagation().is_some(),
+            "the propagation of the root's mounts",
+        ),
+    ] {
+        if given {
+            notes.add(format!("{what} of the configuration cannot be applied"));
+        }
     }
+}
+
+/// Sysctls that a sandbox can be given.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sysctls {
+    /// `kernel.domainname`, as Docker sets it.
+    pub domainname: Option<String>,
+    /// `net.ipv4.ip_unprivileged_port_start`.
+    pub unprivileged_ports: Option<u16>,
+}
+
+/// Those of a configuration; for the others a word, unless the sandbox has that value anyway.
+///
+/// # Errors
+/// A value is none.
+pub fn sysctls(spec: &Spec, notes: &mut Notes) -> Result<Sysctls> {
+    let mut out = Sysctls::default();
+    let all = spec.linux().as_ref().and_then(|l| l.sysctl().as_ref());
+    for (key, value) in all.into_iter().flatten() {
+        let words = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
+        match key.replace('/', ".").as_str() {
+            "kernel.domainname" => out.domainname = Some(value.clone()),
+            "net.ipv4.ip_unprivileged_port_start" => {
+                let port = value.trim().parse();
+                out.unprivileged_ports =
+                    Some(port.map_err(|_| Invalid(format!("sysctl {key}: {value} is no port")))?);
+            }
+            dotted => {
+                let own = cofferdam_sentry::procfs::sysctl(&dotted.replace('.', "/"));
+                if own.is_none_or(|own| words(own) != words(value)) {
+                    notes.add(format!(
+                        "the sysctl {key} is not modelled; the sandbox has its own value"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -232,6 +313,22 @@ mod tests {
     }
 
     #[test]
+    fn sysctls_are_taken_where_they_are_modelled() {
+        let spec = parse(
+            r#"{"sysctl":{"kernel.domainname":"d","net.ipv4.ip_unprivileged_port_start":"0","kernel.sem":"32000 1024000000 500 32000"}}"#,
+        );
+        let mut notes = Notes::default();
+        let wanted = Sysctls {
+            domainname: Some("d".into()),
+            unprivileged_ports: Some(0),
+        };
+        assert_eq!(sysctls(&spec, &mut notes).unwrap(), wanted);
+        assert!(notes.0.is_empty(), "{:?}", notes.0);
+        let bad = parse(r#"{"sysctl":{"net.ipv4.ip_unprivileged_port_start":"x"}}"#);
+        assert!(sysctls(&bad, &mut notes).is_err());
+    }
+
+    #[test]
     fn network_namespaces() {
         assert_eq!(network(&parse("{}")), Network::Host);
         let own = parse(r#"{"namespaces":[{"type":"network"}]}"#);
@@ -242,12 +339,20 @@ mod tests {
 
     #[test]
     fn what_has_no_meaning_is_said() {
-        let spec = parse(r#"{"namespaces":[{"type":"pid","path":"/p"}],"sysctl":{"a.b":"1"}}"#);
+        let spec = parse(
+            r#"{"namespaces":[{"type":"pid","path":"/proc/self/ns/pid"}],"sysctl":{"a.b":"1"}}"#,
+        );
         let mut notes = Notes::default();
-        note_namespaces(&spec, &mut notes);
+        note_namespaces(&spec, &mut notes).unwrap();
         note_rest(&spec, &mut notes);
+        sysctls(&spec, &mut notes).unwrap();
         let text = notes.0.join("\n");
-        for part in ["pid namespace /p", "System V IPC", "loopback", "a.b"] {
+        for part in [
+            "pid namespace /proc/self/ns/pid",
+            "System V IPC",
+            "loopback",
+            "a.b",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -235,8 +235,14 @@ impl Planner<'_> {
                 }
             }
         };
+        let name = match &source {
+            // The host's paths are not the guest's business.
+            MountSource::Export(_) => None,
+            _ => mount.source().as_ref(),
+        };
         self.mounts.push(MountConfig {
             target: target.as_os_str().as_bytes().to_vec(),
+            name: name.map(|n| n.as_os_str().as_bytes().to_vec()),
             source,
             flags: o.flags,
             overlay: false,

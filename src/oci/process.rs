@@ -2,8 +2,11 @@
 
 use super::{Notes, Result, invalid, seccomp};
 use cofferdam_sentry::auth::Caps;
-use cofferdam_sentry::boot::{CapsConfig, ProcessConfig, UserConfig};
-use oci_spec::runtime::{Capabilities, LinuxCapabilities, LinuxSeccomp, PosixRlimitType, Process};
+use cofferdam_sentry::boot::{CapsConfig, ProcessConfig, SchedulerConfig, UserConfig};
+use oci_spec::runtime::{
+    Capabilities, IOPriorityClass, LinuxCapabilities, LinuxIOPriority, LinuxSchedulerPolicy,
+    LinuxSeccomp, PosixRlimitType, Process, Scheduler,
+};
 use std::os::unix::ffi::OsStrExt;
 
 /// Translates. `init`: it is the container's first process.
@@ -51,6 +54,8 @@ pub fn translate(
         limits,
         umask: user.umask(),
         oom_score_adj: p.oom_score_adj(),
+        scheduler: p.scheduler().as_ref().map(scheduler).transpose()?,
+        io_priority: p.io_priority().as_ref().map(io_priority).transpose()?,
         seccomp: profile.map(|s| seccomp::compile(s, notes)).transpose()?,
         terminal: p.terminal().unwrap_or(false).then(|| {
             let size = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
@@ -58,6 +63,52 @@ pub fn translate(
                 .map_or((0, 0), |b| (size(b.height()), size(b.width())))
         }),
     })
+}
+
+/// `scheduler`, checked as sched_setattr(2) does.
+fn scheduler(s: &Scheduler) -> Result<SchedulerConfig> {
+    use LinuxSchedulerPolicy as P;
+    let policy = match s.policy() {
+        P::SchedOther => 0,
+        P::SchedFifo => 1,
+        P::SchedRr => 2,
+        P::SchedBatch => 3,
+        P::SchedIso => return invalid("the scheduler SCHED_ISO is reserved and not implemented"),
+        P::SchedIdle => 5,
+        P::SchedDeadline => 6,
+    };
+    let (nice, priority) = (s.nice().unwrap_or(0), s.priority().unwrap_or(0));
+    let priorities = if matches!(policy, 1 | 2) {
+        1..=99
+    } else {
+        0..=0
+    };
+    if !(-20..=19).contains(&nice) || !priorities.contains(&priority) {
+        return invalid(format!(
+            "scheduler: nice {nice} and priority {priority} do not go with {}",
+            s.policy()
+        ));
+    }
+    Ok(SchedulerConfig {
+        policy,
+        nice,
+        priority,
+        deadline: [s.runtime(), s.deadline(), s.period()].map(|n| n.unwrap_or(0)),
+    })
+}
+
+/// `ioPriority` as ioprio_set(2) encodes it.
+fn io_priority(p: &LinuxIOPriority) -> Result<i32> {
+    const CLASS_SHIFT: u32 = 13;
+    let class = match p.class() {
+        IOPriorityClass::IoprioClassRt => 1,
+        IOPriorityClass::IoprioClassBe => 2,
+        IOPriorityClass::IoprioClassIdle => 3,
+    };
+    match i32::try_from(p.priority()) {
+        Ok(data @ 0..=7) => Ok(class << CLASS_SHIFT | data),
+        _ => invalid(format!("ioPriority {} is not 0 to 7", p.priority())),
+    }
 }
 
 fn strings(list: Option<&[String]>) -> Vec<Vec<u8>> {

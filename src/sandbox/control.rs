@@ -37,7 +37,7 @@ const SPAWNED: u8 = 5;
 const SPAWN_FAILED: u8 = 6;
 const PROCESS_EXITED: u8 = 7;
 const PROCESS_SIGNALED: u8 = 8;
-const LISTED: u8 = 9;
+const DONE: u8 = 9;
 
 /// What a [`Report::Failed`] with status 125 starts with, for those who can only write(2) bytes.
 pub const FAILED_PREFIX: [u8; 2] = [FAILED, crate::cli::FAILED];
@@ -87,7 +87,7 @@ fn encode_event(event: &Event) -> Vec<u8> {
             let signal = u8::try_from(*signal).unwrap_or(0);
             [head(PROCESS_SIGNALED, n), vec![signal]].concat()
         }
-        Event::Listed(n) => head(LISTED, n),
+        Event::Done(n) => head(DONE, n),
     }
 }
 
@@ -105,7 +105,7 @@ fn decode_event(kind: u8, number: u32, rest: &[u8]) -> Option<Event> {
             number,
             ExitStatus::Signaled(i32::from(*signal & 0x7f), false),
         )),
-        (LISTED, []) => Some(Event::Listed(number)),
+        (DONE, []) => Some(Event::Done(number)),
         _ => None,
     }
 }
@@ -248,7 +248,7 @@ mod tests {
             Report::Process(Event::SpawnFailed(4, 126, "no".into())),
             Report::Process(Event::Ended(5, ExitStatus::Exited(7))),
             Report::Process(Event::Ended(6, ExitStatus::Signaled(9, false))),
-            Report::Process(Event::Listed(1 << 20)),
+            Report::Process(Event::Done(1 << 20)),
         ] {
             child.send(&report).unwrap();
             assert_eq!(monitor.receive().unwrap(), Received::Report(report));

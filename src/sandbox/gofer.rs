@@ -20,6 +20,10 @@ pub struct Gofer {
     pub served: Served,
     /// Other descriptors to keep open (the log).
     pub keep: Vec<i32>,
+    /// Its user namespace may lack the ids it starts with.
+    pub foreign: bool,
+    /// Whether that namespace lets go of supplementary groups.
+    pub may_drop_groups: bool,
 }
 
 impl Gofer {
@@ -31,13 +35,22 @@ impl Gofer {
             socket,
             served,
             mut keep,
+            foreign,
+            may_drop_groups,
         } = self;
         keep.extend([control.as_fd().as_raw_fd(), socket.as_raw_fd()]);
-        let result = confine(&control, &served, &keep).and_then(|(exports, proc_fds)| {
-            // The monitor waits for this; without a monitor there is nothing to do.
-            let _ = control.send(&Report::Ready);
-            server::run(socket, exports, proc_fds).map_err(|e| e.to_string())
-        });
+        let settled = match foreign {
+            // Without an id of its own it could make nothing.
+            true => process::become_root_of_namespace(may_drop_groups).map_err(jail),
+            false => Ok(()),
+        };
+        let result = settled
+            .and_then(|()| confine(&control, &served, &keep))
+            .and_then(|(exports, proc_fds)| {
+                // The monitor waits for this; without a monitor there is nothing to do.
+                let _ = control.send(&Report::Ready);
+                server::run(socket, exports, proc_fds).map_err(|e| e.to_string())
+            });
         match result {
             Ok(()) => 0,
             Err(sentence) => {
@@ -49,12 +62,15 @@ impl Gofer {
     }
 }
 
+fn jail(e: jail::Error) -> String {
+    format!("the gofer {}", host::explain_jail(&e))
+}
+
 fn confine(
     control: &ChildEnd,
     served: &Served,
     keep: &[i32],
 ) -> Result<(Vec<Export>, cofferdam_gofer::host::ProcFds), String> {
-    let jail = |e: jail::Error| format!("the gofer {}", host::explain_jail(&e));
     process::own_session().map_err(jail)?;
     process::die_with_parent().map_err(jail)?;
     process::close_all_but(keep).map_err(jail)?;

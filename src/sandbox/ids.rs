@@ -66,6 +66,8 @@ pub struct Maps {
     pub gid: String,
     /// Only with this may an unprivileged writer set a gid map; it takes setgroups(2) away.
     pub deny_setgroups: bool,
+    /// The caller's own ids may not be in it: the process is to become its root first of all.
+    pub foreign: bool,
 }
 
 impl Plan {
@@ -93,16 +95,19 @@ impl Plan {
                 uid: one(0, host.id),
                 gid: one(0, host.id),
                 deny_setgroups: false,
+                foreign: false,
             },
             Plan::Namespace(uid, gid) => Maps {
                 uid: one(0, *uid),
                 gid: one(0, *gid),
                 deny_setgroups: false,
+                foreign: false,
             },
             Plan::User(uid, gid) => Maps {
                 uid: one(0, *uid),
                 gid: one(0, *gid),
                 deny_setgroups: true,
+                foreign: false,
             },
         }
     }
@@ -117,11 +122,13 @@ impl Plan {
                 uid: same("uid_map")?,
                 gid: same("gid_map")?,
                 deny_setgroups: false,
+                foreign: false,
             }),
             Plan::User(uid, gid) => Ok(Maps {
                 uid: one(*uid, *uid),
                 gid: one(*gid, *gid),
                 deny_setgroups: true,
+                foreign: false,
             }),
         }
     }
@@ -139,6 +146,7 @@ impl Maps {
             uid: uid.to_owned(),
             gid: gid.to_owned(),
             deny_setgroups: false,
+            foreign: true,
         }
     }
 }

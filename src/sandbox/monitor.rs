@@ -8,7 +8,7 @@ use super::spec::Spec;
 use super::start::{Start, Started, start};
 use super::terminal::Terminal;
 use super::{Error, Result, host, logging, streams, tree};
-use crate::jail::{caps, filters, process, seccomp, violation};
+use crate::jail::{caps, filters, oom, process, seccomp, violation};
 use cofferdam_sentry::boot::control::Message;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
@@ -61,6 +61,7 @@ pub fn run(mut spec: Spec) -> Result<u8> {
             served,
             guest: spec.guest(mounted, size),
             streams: stdio,
+            guest_oom_score_adj: oom::above(oom::current()),
             platform: spec.platform,
             strace: spec.strace,
             profile: spec.profile,

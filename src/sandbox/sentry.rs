@@ -3,7 +3,7 @@
 use super::control::{ChildEnd, FAILED_PREFIX, Report};
 use super::{AUTO, backtrace, host, logging};
 use crate::cli::FAILED;
-use crate::jail::{self, caps, filters, process, root, seccomp, violation};
+use crate::jail::{self, caps, filters, oom, process, root, seccomp, violation};
 use cofferdam_gofer::client::Client;
 use cofferdam_gofer::transport::{SeqPacket, Transport};
 use cofferdam_platform::{Kind, Platform};
@@ -25,6 +25,8 @@ pub struct Sentry {
     pub guest: GuestConfig,
     /// The first process's streams.
     pub streams: Vec<OwnedFd>,
+    /// The guest's processes', for the host.
+    pub guest_oom_score_adj: i32,
     /// Name of the platform.
     pub platform: String,
     /// Where decoded system calls go.
@@ -150,8 +152,9 @@ impl Sentry {
             AUTO => None,
             name => Some(name.parse().map_err(|e| Failure(FAILED, e))?),
         };
-        let launched =
-            cofferdam_platform::launch(wanted).map_err(|e| Failure(FAILED, e.to_string()))?;
+        let launched = expendable(self.guest_oom_score_adj, || {
+            cofferdam_platform::launch(wanted).map_err(|e| Failure(FAILED, e.to_string()))
+        })?;
         // What has to be read from the host's /proc before it is out of sight.
         cofferdam_sentry::procfs::prepare();
         set_fd_directory()?;
@@ -161,6 +164,22 @@ impl Sentry {
         process::no_new_privs().map_err(jail)?;
         Ok(launched)
     }
+}
+
+/// Runs `launch`, whose children, and theirs, have this oom_score_adj.
+fn expendable<T>(adjust: i32, launch: impl FnOnce() -> T) -> T {
+    let own = oom::current();
+    let launched = match oom::set(adjust) {
+        Ok(()) => launch(),
+        Err(e) => {
+            log::warn!("the guest's processes keep the sentry's oom_score_adj: {e}");
+            return launch();
+        }
+    };
+    if let Err(e) = oom::set(own) {
+        log::warn!("the sentry keeps its guest's oom_score_adj: {e}");
+    }
+    launched
 }
 
 fn trace_ended(why: &std::io::Error) {

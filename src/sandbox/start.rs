@@ -21,6 +21,8 @@ pub struct Start {
     pub guest: GuestConfig,
     /// The first process's streams.
     pub streams: Vec<OwnedFd>,
+    /// How much sooner than others the host is to kill the guest's processes (`oom_score_adj`).
+    pub guest_oom_score_adj: i32,
     /// Name of the platform.
     pub platform: String,
     /// Where decoded system calls go.
@@ -60,6 +62,8 @@ pub fn start(plan: &Plan, start: Start) -> Result<Started> {
         socket: server,
         served: start.served,
         keep: start.keep,
+        foreign: start.gofer_maps.foreign,
+        may_drop_groups: !start.gofer_maps.deny_setgroups,
     };
     let gofer = Process {
         name: "gofer",
@@ -73,6 +77,7 @@ pub fn start(plan: &Plan, start: Start) -> Result<Started> {
         gofer: client,
         guest: start.guest,
         streams: start.streams,
+        guest_oom_score_adj: start.guest_oom_score_adj,
         platform: start.platform,
         strace: start.strace,
         profile: start.profile,

@@ -130,6 +130,7 @@ pub fn plan(spec: &Spec, overflow: bool) -> (Served, Mounted) {
                 MountConfig {
                     target: bytes(target),
                     source: MountSource::Export(u32::try_from(index).unwrap_or(u32::MAX)),
+                    name: None,
                     flags: flags(!writable && !overlay),
                     overlay: *overlay,
                 }
@@ -137,6 +138,7 @@ pub fn plan(spec: &Spec, overflow: bool) -> (Served, Mounted) {
             Mount::Tmpfs { target, size } => MountConfig {
                 target: bytes(target),
                 source: MountSource::Tmpfs(size.map_or(String::new(), |n| format!("size={n}"))),
+                name: None,
                 flags: flags(false),
                 overlay: false,
             },

@@ -1,9 +1,9 @@
-//! A busybox tree as an archive to import, and what is missing on this machine.
+//! Images to import, engines of the test's own, and what is missing on this machine.
 
 use super::common::{Outcome, run};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// For anything.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ pub fn scratch(name: &str) -> PathBuf {
     std::fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
     for applet in [
         "sh", "cat", "echo", "id", "ls", "sleep", "true", "mount", "rm", "hostname", "env", "tty",
-        "mkdir", "chown",
+        "mkdir", "chown", "awk", "stty",
     ] {
         std::os::unix::fs::symlink("busybox", tree.join("bin").join(applet)).unwrap();
     }
@@ -79,13 +79,157 @@ impl Client {
 
     /// Waits until a container has printed this.
     pub fn await_log(&self, container: &str, text: &str) {
-        let until = std::time::Instant::now() + LIMIT;
-        while !self.ok(&["logs", container]).contains(text) {
-            assert!(
-                std::time::Instant::now() < until,
-                "{container} never prints {text}"
-            );
-            std::thread::sleep(Duration::from_millis(50));
+        eventually(text, || self.ok(&["logs", container]).contains(text));
+    }
+}
+
+/// Waits for something that takes its time.
+pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + LIMIT;
+    while !is() {
+        assert!(Instant::now() < until, "it never came: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A daemon that ends with the test, and its directory with it.
+pub struct Daemon {
+    child: Child,
+    /// For its clients.
+    pub client: Client,
+    /// All that it keeps.
+    pub dir: PathBuf,
+}
+
+impl Daemon {
+    /// Starts `program` and waits until a client's `probe` succeeds.
+    pub fn start(program: &[&str], client: Client, probe: &[&str], dir: PathBuf) -> Daemon {
+        let log = std::fs::File::create(dir.join("log")).unwrap();
+        let child = Command::new(program[0])
+            .args(&program[1..])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let d = Daemon { child, client, dir };
+        let until = Instant::now() + LIMIT;
+        while d.client.call(probe).status != 0 {
+            let said = std::fs::read_to_string(d.dir.join("log")).unwrap_or_default();
+            assert!(Instant::now() < until, "{program:?} does not start: {said}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        d
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// What a small Debian needs, by package.
+const DEBIAN: &[&str] = &[
+    "base-files",
+    "base-passwd",
+    "bash",
+    "coreutils",
+    "debianutils",
+    "dpkg",
+    "grep",
+    "gzip",
+    "libacl1",
+    "libattr1",
+    "libbz2-1.0",
+    "libc6",
+    "libcrypt1",
+    "libgcc-s1",
+    "libgmp10",
+    "liblzma5",
+    "libmd0",
+    "libpcre2-8-0",
+    "libselinux1",
+    "libtinfo6",
+    "libzstd1",
+    "perl-base",
+    "sed",
+    "tar",
+    "zlib1g",
+];
+
+/// An archive of this machine's own Debian packages, as debootstrap would lay them out; `None`, with a word, elsewhere.
+pub fn debian(dir: &Path) -> Option<String> {
+    let listed = Command::new("dpkg").arg("-L").args(DEBIAN).output();
+    let Ok(listed) = listed.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()) else {
+        eprintln!("skipped: no image of Debian without dpkg");
+        return None;
+    };
+    let tree = dir.join("debian");
+    for sub in [
+        "proc",
+        "sys",
+        "dev",
+        "tmp",
+        "etc",
+        "usr",
+        "var/lib/dpkg/info",
+        "var/lib/dpkg/updates",
+    ] {
+        std::fs::create_dir_all(tree.join(sub)).unwrap();
+    }
+    for link in ["bin", "sbin", "lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{link}"), tree.join(link)).unwrap();
+    }
+    std::fs::copy("/etc/passwd", tree.join("etc/passwd")).unwrap();
+    std::fs::write(tree.join("var/lib/dpkg/status"), "").unwrap();
+    let unneeded = [
+        "/usr/share/doc/",
+        "/usr/share/man/",
+        "/usr/share/locale/",
+        "/usr/share/info/",
+    ];
+    let paths = listed
+        .lines()
+        .filter(|l| l.starts_with('/') && !unneeded.iter().any(|u| l.starts_with(u)));
+    for path in paths.map(Path::new) {
+        let Ok(meta) = path.symlink_metadata() else {
+            continue;
+        };
+        // /lib is a link; the package may not know.
+        let (Some(parent), Some(name)) = (
+            path.parent().and_then(|p| p.canonicalize().ok()),
+            path.file_name(),
+        ) else {
+            continue;
+        };
+        let to = tree.join(parent.strip_prefix("/").unwrap()).join(name);
+        if meta.is_dir() || to.symlink_metadata().is_ok() {
+            continue;
+        }
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        if meta.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(path).unwrap(), to).unwrap();
+        } else if meta.is_file() {
+            std::fs::copy(path, to).unwrap();
         }
     }
+    let sh = tree.join("usr/bin/sh");
+    if sh.symlink_metadata().is_err() {
+        std::os::unix::fs::symlink("bash", sh).unwrap();
+    }
+    let archive = dir.join("debian.tar");
+    let packed = Command::new("tar")
+        .arg("-C")
+        .arg(&tree)
+        .arg("-cf")
+        .arg(&archive)
+        .arg(".")
+        .status();
+    assert!(packed.unwrap().success());
+    std::fs::remove_dir_all(&tree).unwrap();
+    Some(archive.display().to_string())
 }

@@ -17,7 +17,7 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 const APPLETS: &[&str] = &[
     "sh", "cat", "echo", "id", "ls", "mkdir", "sleep", "kill", "stty", "tty", "env", "hostname",
     "pwd", "rm", "true", "chown", "ps", "test", "grep", "head", "dd", "stat", "touch", "mount",
-    "awk", "sort", "wc", "trap", "chmod",
+    "awk", "cut", "ionice", "mknod", "nc", "sort", "wc", "trap", "chmod",
 ];
 
 /// A bundle; its containers are deleted with it.

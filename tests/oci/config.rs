@@ -1,6 +1,6 @@
 //! What config.json asks for.
 
-use super::bundle::{Bundle, bundle, reap};
+use super::bundle::{Bundle, bundle};
 use serde_json::json;
 
 /// Standard output of a run that must succeed.
@@ -92,10 +92,10 @@ fn mounts() {
         json!({"destination": "/ro", "type": "bind", "source": "ro", "options": ["bind", "ro"]}),
     );
     b.mount(json!({"destination": "/file", "type": "bind", "source": "vol/old", "options": ["bind", "ro"]}));
-    b.mount(json!({"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noexec", "size=1m", "mode=750"]}));
+    b.mount(json!({"destination": "/t", "type": "tmpfs", "source": "named", "options": ["nosuid", "noexec", "size=1m", "mode=750"]}));
     let said = out(&b);
     assert!(
-        said.starts_with("old\n1\nold\n1\n750\nfine\ntmpfs /t tmpfs rw,nosuid,noexec"),
+        said.starts_with("old\n1\nold\n1\n750\nfine\nnamed /t tmpfs rw,nosuid,noexec"),
         "{said}"
     );
     assert_eq!(
@@ -163,71 +163,6 @@ fn limits_are_kept_inside() {
 }
 
 #[test]
-fn hooks_run_in_their_order_with_the_state() {
-    let Some(mut b) = bundle("exit 0") else {
-        return;
-    };
-    let file = b.dir.join("hooks");
-    let hook = |kind: &str| {
-        let script = format!(
-            "read -r state; echo \"{kind} $state\" >> {}",
-            file.display()
-        );
-        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 10}])
-    };
-    b.config["annotations"] = json!({"an": "notation"});
-    b.config["hooks"] = json!({});
-    for kind in [
-        "prestart",
-        "createRuntime",
-        "createContainer",
-        "startContainer",
-        "poststart",
-        "poststop",
-    ] {
-        b.config["hooks"][kind] = hook(kind);
-    }
-    let pid = b.create();
-    let kinds = || -> Vec<(String, serde_json::Value)> {
-        let text = std::fs::read_to_string(&file).unwrap();
-        let line = |l: &str| {
-            let (kind, state) = l.split_once(' ').unwrap();
-            (kind.to_owned(), serde_json::from_str(state).unwrap())
-        };
-        text.lines().map(line).collect()
-    };
-    let names = |all: &[(String, serde_json::Value)]| {
-        all.iter().map(|(k, _)| k.clone()).collect::<Vec<_>>()
-    };
-    assert_eq!(
-        names(&kinds()),
-        ["prestart", "createRuntime", "createContainer"]
-    );
-    b.ok(&["start"], &[]);
-    reap(pid);
-    b.ok(&["delete"], &[]);
-    let all = kinds();
-    assert_eq!(
-        names(&all[3..]),
-        ["startContainer", "poststart", "poststop"]
-    );
-    for (kind, state) in &all {
-        assert_eq!(state["id"], b.id.as_str(), "{kind}");
-        assert_eq!(state["annotations"]["an"], "notation");
-    }
-    assert_eq!(all[0].1["pid"], pid.as_raw());
-    assert_eq!(all[0].1["status"], "creating");
-    assert_eq!(all[5].1["status"], "stopped");
-    b.config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]});
-    let o = b.call(&["create", &b.id]);
-    assert!(
-        o.status == 1 && o.stderr.contains("createRuntime hook /bin/false"),
-        "{o:?}"
-    );
-    assert!(b.call(&["state", &b.id]).stderr.contains("does not exist"));
-}
-
-#[test]
 fn the_network_is_an_unplugged_cable() {
     let Some(b) =
         bundle("cat /proc/net/dev | wc -l; ls /sys/class/net; ls /proc/1/root/etc | head -1")
@@ -252,4 +187,77 @@ fn what_is_ignored_is_said_once() {
         assert_eq!(lines.count(), 1, "{words}: {log:?}");
     }
     assert!(log.iter().all(|l| l["level"] == "warning"), "{log:?}");
+}
+
+#[test]
+fn mapped_ids_are_the_containers_inside_and_the_hosts_outside() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let Some(mut b) = bundle(
+        "echo x > /new; chown 5:6 /new; stat -c '%u %g' /new /etc/passwd /outside; id -u; cat /proc/self/uid_map /proc/self/gid_map",
+    ) else {
+        return;
+    };
+    let map = json!([{"containerID": 0, "hostID": 200_000, "size": 1000}]);
+    b.config["linux"]["uidMappings"] = map.clone();
+    b.config["linux"]["gidMappings"] = map;
+    let namespaces = b.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "user"}));
+    let capabilities = json!(["CAP_CHOWN"]);
+    for set in ["bounding", "effective", "permitted"] {
+        b.config["process"]["capabilities"][set] = capabilities.clone();
+    }
+    let root = b.dir.join("rootfs");
+    std::fs::write(root.join("outside"), "").unwrap();
+    for path in ["", "etc", "etc/passwd"] {
+        chown(root.join(path), Some(200_000), Some(200_000)).unwrap();
+    }
+    let said = out(&b);
+    // What no id inside stands for is nobody's.
+    let map = "         0     200000       1000\n";
+    let expected = format!("5 6\n0 0\n65534 65534\n0\n{map}{map}");
+    assert_eq!(said, expected);
+    let made = std::fs::metadata(root.join("new")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (200_005, 200_006));
+}
+
+#[test]
+fn message_queues_have_their_file_system() {
+    let Some(b) = bundle(
+        "grep mqueue /proc/mounts; stat -c %a /dev/mqueue; ls /dev/mqueue; cat /proc/sys/fs/mqueue/queues_max",
+    ) else {
+        return;
+    };
+    let said = out(&b);
+    assert!(
+        said.starts_with("mqueue /dev/mqueue mqueue rw,nosuid,nodev,noexec"),
+        "{said}"
+    );
+    assert!(said.contains("\n1777\n"), "{said}");
+}
+
+#[test]
+fn sysctls_that_are_modelled_are_set() {
+    let Some(mut b) = bundle(
+        "cd /proc/sys; cat net/ipv4/ip_unprivileged_port_start kernel/domainname; nc -l -p 80 > /dev/null & sleep 0.3; echo | nc -w 2 127.0.0.1 80; echo $?",
+    ) else {
+        return;
+    };
+    b.config["process"]["user"] = json!({"uid": 7, "gid": 8});
+    let sysctls = json!({"net.ipv4.ip_unprivileged_port_start": "80", "kernel.domainname": "d"});
+    b.config["linux"]["sysctl"] = sysctls;
+    assert_eq!(out(&b), "80\nd\n0\n");
+    assert!(b.log().is_empty(), "{:?}", b.log());
+}
+
+#[test]
+fn scheduling_is_as_asked() {
+    let Some(mut b) = bundle("cut -d' ' -f19,40,41 /proc/self/stat; ionice") else {
+        return;
+    };
+    b.config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
+    b.config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 3});
+    assert_eq!(out(&b), "5 0 3\nbest-effort: prio 3\n");
+    b.config["process"]["scheduler"]["nice"] = json!(50);
+    let o = b.run();
+    assert!(o.status == 1 && o.stderr.contains("nice 50"), "{o:?}");
 }

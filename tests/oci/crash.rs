@@ -4,7 +4,8 @@ use super::bundle::{Bundle, bundle, eventually, reap};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-fn children(of: Pid) -> Vec<Pid> {
+/// Its children.
+pub fn children(of: Pid) -> Vec<Pid> {
     let text =
         std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
     text.split_whitespace()
@@ -12,7 +13,8 @@ fn children(of: Pid) -> Vec<Pid> {
         .collect()
 }
 
-fn descendants(of: Pid) -> Vec<Pid> {
+/// All below it.
+pub fn descendants(of: Pid) -> Vec<Pid> {
     let mut all = children(of);
     let mut i = 0;
     while i < all.len() {

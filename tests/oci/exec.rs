@@ -2,11 +2,12 @@
 
 use super::bundle::{Bundle, bundle, eventually, reap, signal};
 use super::common::run;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
@@ -155,6 +156,9 @@ impl Screen {
                 self.unread.drain(..at + text.len());
                 return;
             }
+            let mut fds = [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut fds, PollTimeout::from(10_000_u16)).unwrap();
+            assert!(ready > 0, "{text} never came: {:?}", self.unread);
             match self.terminal.read(&mut buf) {
                 Ok(n) if n > 0 => self.unread.push_str(&String::from_utf8_lossy(&buf[..n])),
                 end => panic!("{text} never came: {:?} {end:?}", self.unread),

@@ -206,6 +206,18 @@ fn bad_configurations_are_refused_by_name() {
         &|c| c["annotations"] = json!({"dev.cofferdam.platform": "kvm"}),
         "'kvm'",
     );
+    refused(
+        &|c| c["linux"]["namespaces"] = json!([{"type": "ipc", "path": "/proc/self/ns/net"}]),
+        "/proc/self/ns/net is not of type ipc",
+    );
+    refused(
+        &|c| c["linux"]["namespaces"] = json!([{"type": "network", "path": "/dev/null"}]),
+        "/dev/null is not of type net",
+    );
+    refused(
+        &|c| c["linux"]["namespaces"] = json!([{"type": "pid"}, {"type": "pid"}]),
+        "the pid namespace is given twice",
+    );
     let o = b.call(&["create", "../x"]);
     assert!(o.stderr.contains("invalid container ID format"), "{o:?}");
     std::fs::remove_file(b.dir.join("config.json")).unwrap();

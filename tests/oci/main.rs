@@ -10,4 +10,6 @@ mod config;
 mod crash;
 mod exec;
 mod groups;
+mod hooks;
 mod life;
+mod limits;

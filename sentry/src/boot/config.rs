@@ -1,7 +1,7 @@
 //! What a sandbox is to be: given to [`super::run`] by the launcher.
 
 use super::control::EventSink;
-use crate::kernel::SyscallTracer;
+use crate::kernel::{Allowance, IdMaps, SyscallTracer};
 use crate::vfs::MountFlags;
 use cofferdam_gofer::client::Client;
 use cofferdam_platform::Platform;
@@ -57,10 +57,14 @@ pub struct GuestConfig {
     pub hostname: Vec<u8>,
     /// uname's domainname.
     pub domainname: Option<Vec<u8>>,
-    /// Memory that the guest is told it has, in bytes.
-    pub memory_limit: Option<u64>,
-    /// Most tasks.
-    pub task_limit: Option<u64>,
+    /// Memory that the machine is said to have, in bytes; `None`: what a sandbox without limits is said to have.
+    pub machine_memory: Option<u64>,
+    /// What the sandbox may have of it all.
+    pub allowance: Allowance,
+    /// `net.ipv4.ip_unprivileged_port_start`, if it is not Linux's own.
+    pub unprivileged_ports: Option<u16>,
+    /// What its user namespace's maps say, if it is not the initial one.
+    pub id_maps: Option<IdMaps>,
 }
 
 impl GuestConfig {
@@ -78,8 +82,10 @@ impl GuestConfig {
             wait_for_start: false,
             hostname: b"cofferdam".to_vec(),
             domainname: None,
-            memory_limit: None,
-            task_limit: None,
+            machine_memory: None,
+            allowance: Allowance::default(),
+            unprivileged_ports: None,
+            id_maps: None,
         }
     }
 }
@@ -99,6 +105,8 @@ impl ProcessConfig {
             limits: Vec::new(),
             umask: None,
             oom_score_adj: None,
+            scheduler: None,
+            io_priority: None,
             seccomp: None,
             terminal: None,
         }
@@ -130,11 +138,28 @@ pub struct ProcessConfig {
     pub umask: Option<u32>,
     /// /proc/PID/oom_score_adj.
     pub oom_score_adj: Option<i32>,
+    /// What sched_getattr(2) tells of it.
+    pub scheduler: Option<SchedulerConfig>,
+    /// What ioprio_get(2) tells of it.
+    pub io_priority: Option<i32>,
     /// A filter that its calls go through (seccomp(2)).
     pub seccomp: Option<SeccompConfig>,
     /// The first of its streams is a host terminal: the guest gets a terminal of its own, pumped to and from it. Rows and
     /// columns at the start.
     pub terminal: Option<(u16, u16)>,
+}
+
+/// Scheduling as sched_setattr(2) has it. As with that call inside, the host's scheduler is not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchedulerConfig {
+    /// SCHED_*.
+    pub policy: i32,
+    /// -20 to 19.
+    pub nice: i32,
+    /// Of SCHED_FIFO and SCHED_RR.
+    pub priority: i32,
+    /// Of SCHED_DEADLINE: runtime, deadline, period in nanoseconds.
+    pub deadline: [u64; 3],
 }
 
 /// Capability sets by bit (capabilities(7)).
@@ -194,6 +219,8 @@ pub struct MountConfig {
     pub target: Vec<u8>,
     /// What is there.
     pub source: MountSource,
+    /// What /proc/mounts says is mounted; `None`: the type of the file system.
+    pub name: Option<Vec<u8>>,
     /// Refuse writes with EROFS and the like.
     pub flags: MountFlags,
     /// Put an in-memory layer over a directory that is served, so that writes succeed and vanish. Not with `READONLY`.

@@ -30,6 +30,8 @@ pub enum Message {
     SignalAll(i32),
     /// Write what runs into the file that comes along, as JSON, and answer with the number.
     Processes(u32),
+    /// The sandbox may have from now on what the file that comes along says, an [`Allowance`](crate::kernel::Allowance) in JSON; the answer is the number.
+    Allow(u32),
 }
 
 /// Length of an encoded message in bytes.
@@ -46,6 +48,7 @@ impl Message {
             Message::Spawn(p) => (5, p, 0),
             Message::SignalAll(n) => (6, 0, n.cast_unsigned()),
             Message::Processes(p) => (7, p, 0),
+            Message::Allow(p) => (8, p, 0),
         };
         let mut out = [0; LEN];
         let bytes = [kind, process, value]
@@ -76,6 +79,7 @@ impl Message {
             5 => Some(Message::Spawn(process)),
             6 if value <= 64 => Some(Message::SignalAll(value.cast_signed())),
             7 => Some(Message::Processes(process)),
+            8 => Some(Message::Allow(process)),
             _ => None,
         }
     }
@@ -90,8 +94,8 @@ pub enum Event {
     SpawnFailed(u32, u8, String),
     /// It has ended.
     Ended(u32, ExitStatus),
-    /// What [`Message::Processes`] asked for is written.
-    Listed(u32),
+    /// What [`Message::Processes`] or [`Message::Allow`] asked for is done.
+    Done(u32),
 }
 
 /// Whoever passes events on.
@@ -192,7 +196,15 @@ impl Listener {
                         log::warn!("cannot list the processes: {e}");
                     }
                 }
-                (self.boot.events)(Event::Listed(number));
+                (self.boot.events)(Event::Done(number));
+            }
+            Message::Allow(number) => {
+                match files.into_iter().next().map(from_json) {
+                    Some(Ok(allowance)) => kernel.allow(allowance),
+                    Some(Err(e)) => log::warn!("new limits: {e}"),
+                    None => log::warn!("new limits without any"),
+                }
+                (self.boot.events)(Event::Done(number));
             }
             Message::Kill => {}
         }
@@ -210,17 +222,30 @@ fn spawn(
     let description = files
         .next()
         .ok_or(failed("no description of the process"))?;
-    let mut text = Vec::new();
-    let mut description = File::from(description);
-    description
-        .rewind()
-        .and_then(|()| description.read_to_end(&mut text))
-        .map_err(|e| failed(&format!("cannot read the process's description: {e}")))?;
-    let config: ProcessConfig = serde_json::from_slice(&text)
-        .map_err(|e| failed(&format!("the process's description is malformed: {e}")))?;
+    let config: ProcessConfig =
+        from_json(description).map_err(|e| failed(&format!("the process's description: {e}")))?;
     let (task, bridge) = boot.process_from(&config, files.collect(), None)?;
+    if let Some(bridge) = &bridge {
+        // Before it runs: what it prints is not to be processed twice.
+        bridge.make_host_raw().map_err(|e| {
+            failed(&format!(
+                "cannot make the terminal raw: {}",
+                super::reason(e)
+            ))
+        })?;
+    }
     boot.watch(process, task.tid(), bridge);
     Ok(task)
+}
+
+/// What a file holds.
+fn from_json<T: serde::de::DeserializeOwned>(file: OwnedFd) -> Result<T, String> {
+    let mut text = Vec::new();
+    let mut file = File::from(file);
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut text))
+        .map_err(|e| format!("cannot be read: {e}"))?;
+    serde_json::from_slice(&text).map_err(|e| format!("malformed: {e}"))
 }
 
 /// As kill(2) from outside of the sandbox; 0 and unknown numbers do nothing.
@@ -267,6 +292,7 @@ mod tests {
             Message::Spawn(9),
             Message::SignalAll(9),
             Message::Processes(4),
+            Message::Allow(5),
         ] {
             assert_eq!(Message::decode(&m.encode()), Some(m));
         }

@@ -101,11 +101,15 @@ impl Sources<'_> {
             MountSource::Sysfs => sysfs::superblock(&KernelMachine::of(self.kernel)),
             MountSource::Cgroup => sysfs::cgroup_superblock(&KernelMachine::of(self.kernel)),
             MountSource::Devpts => self.devpts.superblock(),
-            MountSource::Mqueue => tmpfs_superblock(None, 0o1777),
+            MountSource::Mqueue => {
+                let options = TmpfsOptions::default();
+                SuperBlock::new(Tmpfs::root(&options), "mqueue", "")
+            }
         };
         let at = mount_point(fs, &m.target, sb.root().is_dir())?;
         let fs_type = sb.fs_type().to_owned();
-        ns.mount(&at, sb, fs_type.as_bytes(), m.flags).map(drop)
+        let name = m.name.as_deref().unwrap_or(fs_type.as_bytes());
+        ns.mount(&at, sb, name, m.flags).map(drop)
     }
 
     /// What the gofer serves, as it is or under a layer in memory that takes writes.

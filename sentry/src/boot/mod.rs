@@ -13,7 +13,7 @@ mod user;
 
 pub use config::{
     BootConfig, BootError, CapsConfig, DeviceConfig, GuestConfig, MountConfig, MountSource,
-    ProcessConfig, RootConfig, SeccompConfig, UserConfig,
+    ProcessConfig, RootConfig, SchedulerConfig, SeccompConfig, UserConfig,
 };
 pub use process::Boot;
 
@@ -35,11 +35,16 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     if let Some(name) = &guest.domainname {
         kernel.uts.lock().domainname.clone_from(name);
     }
-    if let Some(bytes) = guest.memory_limit {
-        kernel.set_memory_limit(bytes);
+    if let Some(bytes) = guest.machine_memory {
+        kernel.set_machine_memory(bytes);
     }
-    if let Some(tasks) = guest.task_limit {
-        kernel.set_task_limit(tasks);
+    kernel.allow(guest.allowance);
+    if let Some(port) = guest.unprivileged_ports {
+        crate::net::inet::set_unprivileged_ports(port);
+    }
+    if let Some(maps) = &guest.id_maps {
+        // It is new: nothing is set.
+        let _ = kernel.id_maps.set(maps.clone());
     }
     let poller = HostPoller::start().map_err(|e| failed("cannot watch host descriptors", &e))?;
     let devpts = terminal::devpts(&kernel);

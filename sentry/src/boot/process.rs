@@ -131,6 +131,17 @@ impl Boot {
         if let Some(adjust) = p.oom_score_adj {
             task.group().oom_score_adj.store(adjust, Ordering::Relaxed);
         }
+        if let Some(s) = &p.scheduler {
+            task.sched.policy.store(s.policy, Ordering::Relaxed);
+            task.sched.nice.store(s.nice, Ordering::Relaxed);
+            task.sched.rt_priority.store(s.priority, Ordering::Relaxed);
+            for (to, from) in task.sched.deadline.iter().zip(s.deadline) {
+                to.store(from, Ordering::Relaxed);
+            }
+        }
+        if let Some(priority) = p.io_priority {
+            task.sched.io_priority.store(priority, Ordering::Relaxed);
+        }
         if let Some(filter) = &p.seccomp {
             seccomp::attach(&task, &filter.program, filter.log).map_err(|e| {
                 BootError::Failed(format!("the seccomp profile is not valid: {}", reason(e)))

@@ -1,7 +1,7 @@
 //! What sysfs says of the machine ([`Machine`]): the sandbox.
 
 use super::Kernel;
-use crate::fs::sysfs::Machine;
+use crate::fs::sysfs::{Limits, Machine};
 use std::sync::{Arc, Weak};
 
 /// The kernel as sysfs sees it. It lives in its file systems, so they hold it weakly.
@@ -24,10 +24,20 @@ impl Machine for KernelMachine {
             (m.total, m.used)
         })
     }
-    fn tasks(&self) -> (usize, usize) {
-        let now = self.0.upgrade().map_or(0, |k| k.task_count());
-        let most = self.0.upgrade().map_or(0, |k| k.task_limit());
-        (now, usize::try_from(most).unwrap_or(usize::MAX))
+    fn tasks(&self) -> usize {
+        self.0.upgrade().map_or(0, |k| k.task_count())
+    }
+    fn limits(&self) -> Limits {
+        let a = self
+            .0
+            .upgrade()
+            .map_or_else(Default::default, |k| k.allowance());
+        Limits {
+            memory: a.memory,
+            tasks: a.tasks,
+            cpu_max: a.cpu_max(),
+            cpu_weight: a.cpu_weight.unwrap_or(100),
+        }
     }
     fn ids(&self, threads: bool) -> Vec<i32> {
         let Some(kernel) = self.0.upgrade() else {

@@ -4,6 +4,7 @@
 //! while a worker runs it). Locks: see [`crate::sync`].
 
 pub mod aio;
+mod allowance;
 pub mod async_io;
 pub mod cpu_time;
 pub mod cx;
@@ -24,6 +25,7 @@ pub mod timers;
 mod tree;
 pub mod worker;
 
+pub use allowance::{Allowance, IdMaps};
 pub use cx::{Cx, Progress, TaskCaller, task_of};
 pub use fd_table::{FdEntry, FdTable, MAX_FDS};
 pub use limits::Limits;
@@ -62,8 +64,12 @@ pub struct Kernel {
     /// There may be some.
     has_errands: AtomicBool,
     next_token: AtomicU64,
-    memory_limit: AtomicU64,
+    /// What the machine is said to have, in bytes.
+    machine_memory: AtomicU64,
+    allowance: Mutex<Allowance>,
     task_limit: AtomicU64,
+    /// What the user namespace's maps say; unset: the initial namespace's.
+    pub id_maps: std::sync::OnceLock<IdMaps>,
     /// Whom to tell of the end of processes that were started from outside, by pid.
     outside: Mutex<HashMap<i32, EndWatcher>>,
     cpu_mask: u64,
@@ -156,27 +162,40 @@ impl Kernel {
     }
     /// Memory of the sandbox.
     pub fn memory(&self) -> MemoryInfo {
+        let machine = self
+            .machine_memory
+            .load(std::sync::atomic::Ordering::Relaxed);
         let used = self
             .processes()
             .iter()
             .filter_map(|g| g.threads().first().map(|t| t.mm().resident()))
             .sum();
         MemoryInfo {
-            total: self.memory_limit.load(std::sync::atomic::Ordering::Relaxed),
+            total: machine.min(self.allowance().memory.unwrap_or(u64::MAX)),
             used,
         }
     }
-    /// Sets what the guest is told its memory is, in bytes.
-    pub fn set_memory_limit(&self, bytes: u64) {
-        self.memory_limit
+    /// Sets how much memory the machine is said to have, in bytes.
+    pub fn set_machine_memory(&self, bytes: u64) {
+        self.machine_memory
             .store(bytes, std::sync::atomic::Ordering::Relaxed);
+    }
+    /// What the sandbox may have.
+    pub fn allowance(&self) -> Allowance {
+        *self.allowance.lock()
+    }
+    /// Sets it.
+    pub fn allow(&self, allowance: Allowance) {
+        *self.allowance.lock() = allowance;
+        self.set_task_limit(allowance.tasks.unwrap_or(u64::MAX));
+        crate::fs::tmpfs::set_room(allowance.memory);
     }
     /// Most tasks at a time (the guest's `pids.max`).
     pub fn task_limit(&self) -> u64 {
         self.task_limit.load(std::sync::atomic::Ordering::Relaxed)
     }
     /// Sets it; never more than half of [`PID_MAX`].
-    pub fn set_task_limit(&self, tasks: u64) {
+    fn set_task_limit(&self, tasks: u64) {
         self.task_limit.store(
             tasks.clamp(1, PID_MAX as u64 / 2),
             std::sync::atomic::Ordering::Relaxed,
@@ -220,8 +239,10 @@ impl Kernel {
             errands: Mutex::new(Rank::RUN_QUEUE, VecDeque::new()),
             has_errands: AtomicBool::new(false),
             next_token: AtomicU64::new(1),
-            memory_limit: AtomicU64::new(DEFAULT_MEMORY),
+            machine_memory: AtomicU64::new(DEFAULT_MEMORY),
+            allowance: Mutex::new(Rank::LEAF, Allowance::default()),
             task_limit: AtomicU64::new(PID_MAX as u64 / 2),
+            id_maps: Default::default(),
             outside: Mutex::new(Rank::LEAF, HashMap::new()),
             cpu_mask: host_cpus(),
             by_token: Mutex::new(Rank::LEAF, HashMap::new()),

@@ -12,6 +12,7 @@ mod sysvipc;
 
 pub use net::{Table, set_table};
 pub use pid::process_of;
+pub use sys::fixed as sysctl;
 pub use system::{filesystem_names, prepare};
 
 use crate::abi::{Errno, Result};

@@ -6,6 +6,7 @@ use crate::auth::Caps;
 use crate::fs::pseudo::{Attr, Content, PseudoFile, Tree};
 use crate::kernel::Kernel;
 use crate::mm::random_u64;
+use crate::net::inet;
 use crate::vfs::{Caller, InodeRef, caller::require};
 use std::sync::Arc;
 
@@ -73,7 +74,6 @@ const FIXED: &[(&str, &str)] = &[
     ("net/core/wmem_max", "212992"),
     ("net/ipv4/ip_forward", "0"),
     ("net/ipv4/ip_local_port_range", "32768\t60999"),
-    ("net/ipv4/ip_unprivileged_port_start", "1024"),
     ("net/ipv4/ping_group_range", "1\t0"),
     ("net/ipv4/tcp_congestion_control", "cubic"),
     ("net/ipv4/tcp_fin_timeout", "60"),
@@ -118,6 +118,12 @@ impl Content for NoEffect {
     }
 }
 
+/// The value of a sysctl (a path below /proc/sys) that nothing changes.
+pub fn fixed(path: &str) -> Option<&'static str> {
+    let found = FIXED.iter().find(|(p, _)| *p == path);
+    found.map(|(_, value)| *value)
+}
+
 pub(super) fn make(proc: &Proc) -> InodeRef {
     let mut b = Tree::default();
     for (path, value) in FIXED {
@@ -133,6 +139,13 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
         Ok(format!("{}\n", crate::kernel::aio::requests()).into_bytes())
     };
     b.put("fs/aio-nr", PseudoFile::new(Attr::new(proc.fs, 0o444), aio));
+    let start = |_: &dyn Caller| -> Result<Vec<u8>> {
+        Ok(format!("{}\n", inet::unprivileged_ports()).into_bytes())
+    };
+    b.put(
+        "net/ipv4/ip_unprivileged_port_start",
+        PseudoFile::new(Attr::new(proc.fs, 0o444), start),
+    );
     let p = proc.clone();
     b.put(
         "kernel/hostname",

@@ -3,6 +3,7 @@
 //! [`Cgroup`] knows its directories; `resources` writes limits, `stats` reads usage. Devices need no rules here: no process
 //! of a sandbox can open any.
 
+mod allowance;
 mod hierarchy;
 mod resources;
 mod stats;

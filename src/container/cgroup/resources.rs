@@ -18,7 +18,7 @@ pub struct Setting {
 
 /// Processes and threads of our own in a container's control group, beside the guest's: monitor, gofer, sentry, spare stubs.
 /// The guest's own limit is kept inside exactly; this one is for what could go wrong there.
-const OWN_TASKS: i64 = 128;
+pub const OWN_TASKS: i64 = 128;
 
 fn must(controller: &'static str, file: impl Into<String>, value: impl ToString) -> Setting {
     Setting {
@@ -144,9 +144,7 @@ fn cpu(version: Version, c: &LinuxCpu, out: &mut Vec<Setting>) {
         }
         Version::V2 => {
             if let Some(shares) = c.shares().filter(|s| *s != 0) {
-                // 2..262144 onto 1..10000.
-                let weight = 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
-                out.push(must("cpu", "cpu.weight", weight));
+                out.push(must("cpu", "cpu.weight", weight(shares)));
             }
             if quota.is_some() || period.is_some() {
                 let quota = quota
@@ -162,6 +160,11 @@ fn cpu(version: Version, c: &LinuxCpu, out: &mut Vec<Setting>) {
             out.push(must("cpuset", file, value));
         }
     }
+}
+
+/// Version 2's weight for version 1's shares: 2..262144 onto 1..10000.
+pub fn weight(shares: u64) -> u64 {
+    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 
 fn block_io(version: Version, b: &LinuxBlockIo, out: &mut Vec<Setting>) {

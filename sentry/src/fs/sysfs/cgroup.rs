@@ -13,9 +13,7 @@ const FIXED: &[(&str, &str)] = &[
     ("cgroup.subtree_control", "\n"),
     ("cgroup.type", "domain\n"),
     ("cpu.idle", "0\n"),
-    ("cpu.max", "max 100000\n"),
     ("cpu.max.burst", "0\n"),
-    ("cpu.weight", "100\n"),
     ("cpu.weight.nice", "0\n"),
     ("cpuset.cpus", "\n"),
     ("cpuset.cpus.partition", "member\n"),
@@ -43,16 +41,18 @@ type Text = fn(&dyn Machine) -> String;
 const MADE: &[(&str, Text)] = &[
     ("cgroup.procs", |m| ids(m, false)),
     ("cgroup.threads", |m| ids(m, true)),
+    ("cpu.max", |m| format!("{}\n", m.limits().cpu_max)),
     ("cpu.stat", cpu_stat),
+    ("cpu.weight", |m| format!("{}\n", m.limits().cpu_weight)),
     ("cpuset.cpus.effective", |m| {
         format!("{}\n", cpu::list(m.cpus()))
     }),
     ("memory.current", |m| format!("{}\n", m.memory().1)),
-    ("memory.max", |m| format!("{}\n", m.memory().0)),
+    ("memory.max", |m| limit(m.limits().memory)),
     ("memory.peak", |m| format!("{}\n", m.memory().1)),
     ("memory.stat", memory_stat),
-    ("pids.current", |m| format!("{}\n", m.tasks().0)),
-    ("pids.max", |m| format!("{}\n", m.tasks().1)),
+    ("pids.current", |m| format!("{}\n", m.tasks())),
+    ("pids.max", |m| limit(m.limits().tasks)),
 ];
 
 pub(super) fn add(m: &mut Maker) {
@@ -66,6 +66,10 @@ pub(super) fn add(m: &mut Maker) {
 
 fn ids(m: &dyn Machine, threads: bool) -> String {
     m.ids(threads).iter().map(|i| format!("{i}\n")).collect()
+}
+
+fn limit(value: Option<u64>) -> String {
+    value.map_or("max\n".into(), |n| format!("{n}\n"))
 }
 
 fn cpu_stat(m: &dyn Machine) -> String {

@@ -20,12 +20,27 @@ pub trait Machine: Send + Sync {
     fn cpus(&self) -> u32;
     /// Bytes of memory that the sandbox may use, and that it uses.
     fn memory(&self) -> (u64, u64);
-    /// Live tasks, and the most there can be.
-    fn tasks(&self) -> (usize, usize);
+    /// Live tasks.
+    fn tasks(&self) -> usize;
+    /// What the sandbox may have.
+    fn limits(&self) -> Limits;
     /// Ids of the processes that the caller sees, and of the tasks (`threads`).
     fn ids(&self, threads: bool) -> Vec<i32>;
     /// CPU time used by all processes, in nanoseconds (user, system).
     fn cpu_time(&self) -> (u64, u64);
+}
+
+/// Limits of the sandbox as its control group shows them; `None`: none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Tasks.
+    pub tasks: Option<u64>,
+    /// `cpu.max`, without the newline.
+    pub cpu_max: String,
+    /// `cpu.weight`.
+    pub cpu_weight: u64,
 }
 
 /// Makes the files of a tree.

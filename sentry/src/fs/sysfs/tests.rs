@@ -12,8 +12,16 @@ impl Machine for Fake {
     fn memory(&self) -> (u64, u64) {
         (1 << 30, 1 << 20)
     }
-    fn tasks(&self) -> (usize, usize) {
-        (3, 100)
+    fn tasks(&self) -> usize {
+        3
+    }
+    fn limits(&self) -> Limits {
+        Limits {
+            memory: Some(1 << 29),
+            tasks: None,
+            cpu_max: "50000 100000".into(),
+            cpu_weight: 39,
+        }
     }
     fn ids(&self, threads: bool) -> Vec<i32> {
         if threads { vec![1, 2, 7] } else { vec![1, 7] }
@@ -87,7 +95,10 @@ fn control_group() {
     let m: Arc<dyn Machine> = Arc::new(Fake);
     let sb = cgroup_superblock(&m);
     assert_eq!(sb.fs_type(), "cgroup2");
-    assert_eq!(read(&sb, "memory.max").unwrap(), "1073741824\n");
+    assert_eq!(read(&sb, "memory.max").unwrap(), "536870912\n");
+    assert_eq!(read(&sb, "pids.max").unwrap(), "max\n");
+    assert_eq!(read(&sb, "cpu.max").unwrap(), "50000 100000\n");
+    assert_eq!(read(&sb, "cpu.weight").unwrap(), "39\n");
     assert_eq!(read(&sb, "memory.current").unwrap(), "1048576\n");
     assert_eq!(read(&sb, "pids.current").unwrap(), "3\n");
     assert_eq!(read(&sb, "cgroup.procs").unwrap(), "1\n7\n");

@@ -21,7 +21,7 @@ pub use memfd::{
     F_SEAL_EXEC, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE,
     add_seals, anonymous_file, memfd_create, seals, shared_anon,
 };
-pub use options::TmpfsOptions;
+pub use options::{TmpfsOptions, set_room};
 
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
@@ -95,7 +95,7 @@ impl Tmpfs {
     /// ENOSPC.
     fn charge_pages(&self, n: u64) -> Result<()> {
         let max = self.max_pages.load(Ordering::Relaxed);
-        take(&ALL_PAGES, n, options::half_of_memory())?;
+        take(&ALL_PAGES, n, options::room())?;
         take(&self.used_pages, n, max).inspect_err(|_| {
             ALL_PAGES.fetch_sub(n, Ordering::Relaxed);
         })

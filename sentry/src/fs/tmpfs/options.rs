@@ -3,6 +3,7 @@
 use super::PAGE;
 use crate::abi::{Errno, Result};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What mount(8) takes as `-o size=…,nr_inodes=…,mode=…,uid=…,gid=…`.
 #[derive(Clone, Debug)]
@@ -23,9 +24,19 @@ pub struct TmpfsOptions {
 static HOST_MEMORY: LazyLock<u64> =
     LazyLock::new(|| nix::sys::sysinfo::sysinfo().map_or(1 << 30, |s| s.ram_total()));
 
+/// In bytes: what all tmpfs of the sandbox may take, if that is less than half of the host's memory.
+static ROOM: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// The sandbox has this much memory (`None`: as much as the host). Its files may take three quarters of that: they cannot be
+/// freed by killing anybody, so that a sandbox full of them would lose all its processes.
+pub fn set_room(memory: Option<u64>) {
+    let room = memory.map_or(u64::MAX, |m| m / 4 * 3);
+    ROOM.store(room, Ordering::Relaxed);
+}
+
 /// In pages: what all tmpfs of the sandbox may take.
-pub(super) fn half_of_memory() -> u64 {
-    *HOST_MEMORY / 2 / PAGE as u64
+pub(super) fn room() -> u64 {
+    (*HOST_MEMORY / 2).min(ROOM.load(Ordering::Relaxed)) / PAGE as u64
 }
 
 impl Default for TmpfsOptions {

@@ -115,6 +115,16 @@ impl HostBridge {
     pub fn path(&self) -> String {
         format!("/dev/pts/{}", self.pty.index())
     }
+    /// Leaves all processing to the guest's terminal. The launcher does so itself where it knows when the guest's has taken
+    /// the settings over, and before the program runs.
+    ///
+    /// # Errors
+    /// What TCGETS and TCSETS give.
+    pub fn make_host_raw(&self) -> crate::abi::Result<()> {
+        let mut t = sys::tcgets(&*self.fd)?;
+        super::termios::make_raw(&mut t);
+        sys::tcsets(&*self.fd, libc::TCSETS as u32, &t)
+    }
     /// The host terminal's size changed.
     pub fn set_winsize(&self, size: WinSize) {
         self.pty.set_winsize(size);

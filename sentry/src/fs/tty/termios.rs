@@ -110,6 +110,32 @@ pub struct Termios {
     pub ospeed: u32,
 }
 
+/// As cfmakeraw(3), on a `struct termios` as TCGETS gives it; other bits stay.
+pub fn make_raw(termios: &mut [u8; TERMIOS_LEN]) {
+    let input = Input::IGNBRK
+        | Input::BRKINT
+        | Input::PARMRK
+        | Input::ISTRIP
+        | Input::INLCR
+        | Input::IGNCR
+        | Input::ICRNL
+        | Input::IXON;
+    let local = Local::ECHO | Local::ECHONL | Local::ICANON | Local::ISIG | Local::IEXTEN;
+    let cleared = [input.bits(), Output::OPOST.bits(), 0, local.bits()];
+    for (word, bits) in termios.chunks_exact_mut(4).zip(cleared) {
+        if let Ok(old) = <[u8; 4]>::try_from(&*word) {
+            word.copy_from_slice(&(u32::from_le_bytes(old) & !bits).to_le_bytes());
+        }
+    }
+    // Four words and the line discipline come before the control characters.
+    let at = |c: Cc| 17 + c as usize;
+    for (place, value) in [(at(Cc::Min), 1), (at(Cc::Time), 0)] {
+        if let Some(byte) = termios.get_mut(place) {
+            *byte = value;
+        }
+    }
+}
+
 /// Length of `struct termios`, which TCGETS and TCSETS move.
 pub const TERMIOS_LEN: usize = 36;
 
@@ -203,6 +229,23 @@ fn baud(code: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn raw_is_what_cfmakeraw_makes_of_it() {
+        let mut bytes = [0; TERMIOS_LEN];
+        let cooked = Termios::default();
+        bytes.copy_from_slice(&cooked.as_bytes()[..TERMIOS_LEN]);
+        make_raw(&mut bytes);
+        let word = |i: usize| u32::from_le_bytes(bytes[4 * i..4 * i + 4].try_into().unwrap());
+        assert_eq!(word(0) & (Input::ICRNL | Input::IXON).bits(), 0);
+        assert_eq!(word(1), Output::ONLCR.bits());
+        assert_eq!(word(2), cooked.cflag);
+        assert_eq!(
+            word(3) & (Local::ICANON | Local::ECHO | Local::ISIG).bits(),
+            0
+        );
+        assert_eq!((bytes[17 + 6], bytes[17 + 5]), (1, 0));
+    }
 
     #[test]
     fn layout_and_speeds() {

@@ -2,7 +2,7 @@
 
 use super::addr;
 use super::options::IpOptions;
-use super::ports::{UNPRIVILEGED, new_id};
+use super::ports::{new_id, unprivileged};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::net::NetNamespace;
@@ -102,7 +102,7 @@ impl Core {
             return Err(Errno::EADDRNOTAVAIL);
         }
         if a.port() != 0
-            && a.port() < UNPRIVILEGED
+            && a.port() < unprivileged()
             && !cx.caller.credentials().has(Caps::NET_BIND_SERVICE)
         {
             return Err(Errno::EACCES);

@@ -15,6 +15,7 @@ mod tcp;
 mod tests;
 mod udp;
 
+pub use ports::{set_unprivileged as set_unprivileged_ports, unprivileged as unprivileged_ports};
 pub use tcp::TcpSocket;
 pub use udp::UdpSocket;
 

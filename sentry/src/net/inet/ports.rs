@@ -4,14 +4,24 @@ use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// `net.ipv4.ip_local_port_range`.
 const FIRST: u16 = 32768;
 const LAST: u16 = 60999;
-/// `net.ipv4.ip_unprivileged_port_start`.
-pub(super) const UNPRIVILEGED: u16 = 1024;
+/// `net.ipv4.ip_unprivileged_port_start`: set at boot, then only read.
+static UNPRIVILEGED: AtomicU16 = AtomicU16::new(1024);
+
+/// First port that everybody may bind.
+pub fn unprivileged() -> u16 {
+    UNPRIVILEGED.load(Ordering::Relaxed)
+}
+
+/// Sets it.
+pub fn set_unprivileged(port: u16) {
+    UNPRIVILEGED.store(port, Ordering::Relaxed);
+}
 
 /// What the table asks of its sockets.
 pub(super) trait PortOwner: Send + Sync {

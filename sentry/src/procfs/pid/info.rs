@@ -4,6 +4,7 @@ use super::{Live, Subject};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::fs::pseudo::{PseudoFile, StaticDir};
+use crate::kernel::IdMaps;
 use crate::kernel::limits::INFINITY;
 use crate::usermem::GuestMemory;
 use crate::vfs::{Caller, InodeRef};
@@ -76,8 +77,28 @@ pub(super) fn io(_: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
     Ok(b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n".to_vec())
 }
 
-pub(super) fn id_map(_: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
-    Ok(format!("{:>10} {:>10} {:>10}\n", 0, 0, u32::MAX).into_bytes())
+pub(super) fn uid_map(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    Ok(id_map(l, |maps| &maps.users))
+}
+
+pub(super) fn gid_map(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    Ok(id_map(l, |maps| &maps.groups))
+}
+
+pub(super) fn projid_map(_: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    Ok(id_line(&[0, 0, u32::MAX]).into_bytes())
+}
+
+fn id_line([inside, outside, n]: &[u32; 3]) -> String {
+    format!("{inside:>10} {outside:>10} {n:>10}\n")
+}
+
+fn id_map(l: &Live, which: impl FnOnce(&IdMaps) -> &Vec<[u32; 3]>) -> Vec<u8> {
+    let kernel = l.group.kernel();
+    let maps = kernel.as_ref().and_then(|k| k.id_maps.get());
+    let initial = [[0, 0, u32::MAX]];
+    let lines = maps.map_or(&initial[..], |maps| which(maps));
+    lines.iter().map(id_line).collect::<String>().into_bytes()
 }
 
 pub(super) fn refuse(_: &Live, _: &dyn Caller, _: &[u8]) -> Result<()> {

@@ -212,7 +212,7 @@ static FILES: &[Entry] = &[
         info::refuse,
     ),
     public("cpuset", |_, _| Ok(b"/\n".to_vec())),
-    writable("gid_map", 0o644, info::id_map, info::refuse),
+    writable("gid_map", 0o644, info::gid_map, info::refuse),
     private("io", 0o400, info::io),
     public("limits", info::limits),
     writable(
@@ -234,7 +234,7 @@ static FILES: &[Entry] = &[
         info::set_oom_score_adj,
     ),
     private("personality", 0o400, |_, _| Ok(b"00000000\n".to_vec())),
-    writable("projid_map", 0o644, info::id_map, info::refuse),
+    writable("projid_map", 0o644, info::projid_map, info::refuse),
     public("schedstat", info::schedstat),
     public("sessionid", |_, _| Ok(b"4294967295".to_vec())),
     writable(
@@ -256,7 +256,7 @@ static FILES: &[Entry] = &[
         info::timer_slack,
         info::set_timer_slack,
     ),
-    writable("uid_map", 0o644, info::id_map, info::refuse),
+    writable("uid_map", 0o644, info::uid_map, info::refuse),
     public("wchan", |_, _| Ok(b"0".to_vec())),
 ];
 

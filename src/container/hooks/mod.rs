@@ -1,4 +1,7 @@
-//! Hooks: programs of the host that are told of a container's life, its state on their standard input.
+//! Hooks: programs that are told of a container's life, its state on their standard input. They are the host's, those of
+//! `startContainer` the container's own ([`inside`]).
+
+pub mod inside;
 
 use super::{Error, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -20,14 +23,16 @@ pub fn run(
     dir: &std::path::Path,
 ) -> Result<()> {
     for (i, hook) in hooks.into_iter().flatten().enumerate() {
-        run_one(hook, state, dir).map_err(|why| {
-            Error::Other(format!(
-                "error running hook #{i}: error running {kind} hook {}: {why}",
-                hook.path().display()
-            ))
-        })?;
+        run_one(hook, state, dir).map_err(|why| failed(kind, i, hook, &why))?;
     }
     Ok(())
+}
+
+fn failed(kind: &str, number: usize, hook: &Hook, why: &str) -> Error {
+    let path = hook.path().display();
+    Error::Other(format!(
+        "error running hook #{number}: error running {kind} hook {path}: {why}"
+    ))
 }
 
 fn run_one(hook: &Hook, state: &Value, dir: &std::path::Path) -> std::result::Result<(), String> {
