@@ -84,6 +84,8 @@ struct State {
     map: VmaMap,
     /// Trampolines of rewritten texts, by address.
     islands: BTreeMap<u64, rewrite::Island>,
+    /// Some of them are unused, and the host did not unmap them yet.
+    left_over: bool,
     /// A change is in flight.
     busy: bool,
     layout: Layout,
@@ -103,6 +105,7 @@ impl MemoryManager {
             State {
                 map: VmaMap::default(),
                 islands: BTreeMap::new(),
+                left_over: false,
                 busy: false,
                 layout: Layout::default(),
                 new_flags: VmFlags::empty(),
