@@ -30,6 +30,9 @@ use std::sync::Arc;
 pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     let failed = |what: &str, e: &dyn std::fmt::Display| BootError::Failed(format!("{what}: {e}"));
     let guest = config.guest;
+    if let Some(gofer) = &config.gofer {
+        crate::vfs::host::set_gofer(gofer.clone());
+    }
     let kernel = Kernel::new(config.platform, &guest.hostname, config.tracer)
         .map_err(|e| failed("cannot start the sentry's helper threads", &e))?;
     if let Some(name) = &guest.domainname {

@@ -160,6 +160,8 @@ impl Kernel {
             .processes()
             .iter()
             .filter_map(|g| g.threads().first().map(|t| t.mm().resident()))
+            // Most shared pages are those of a few programs.
+            .map(|r| r.total - r.shared)
             .sum();
         MemoryInfo {
             total: self.memory_limit.load(std::sync::atomic::Ordering::Relaxed),
