@@ -4,8 +4,11 @@
 //! of a sandbox can open any.
 
 mod hierarchy;
+mod memory;
 mod resources;
 mod stats;
+
+pub use memory::MemoryGroup;
 
 use super::{Error, Result, at};
 use hierarchy::Hierarchy;
