@@ -36,7 +36,7 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     let kernel = Kernel::new(config.platform, &guest.hostname, config.tracer)
         .map_err(|e| failed("cannot start the sentry's helper threads", &e))?;
     if let Some(name) = &guest.domainname {
-        kernel.uts.lock().domainname.clone_from(name);
+        kernel.uts.names().lock().domainname.clone_from(name);
     }
     if let Some(bytes) = guest.memory_limit {
         kernel.set_memory_limit(bytes);
