@@ -14,6 +14,8 @@ pub struct Received {
     pub len: usize,
     /// The descriptor that came along.
     pub fd: Option<OwnedFd>,
+    /// One came along, but this process may have no more.
+    pub lost: bool,
 }
 
 /// Carries whole messages between two processes that do not trust each other.
@@ -160,13 +162,15 @@ impl Transport for SeqPacket {
             // SAFETY: the kernel has just installed this descriptor for us (SCM_RIGHTS with room
             // for one), so nobody else owns it.
             let fd = has_fd.then(|| unsafe { OwnedFd::from_raw_fd(control.fd) });
-            if msg.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
+            let cut = msg.msg_flags & libc::MSG_CTRUNC != 0;
+            if msg.msg_flags & libc::MSG_TRUNC != 0 || (cut && fd.is_some()) {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     "message too long, or with too many descriptors",
                 ));
             }
-            return Ok(Received { len, fd });
+            let lost = cut;
+            return Ok(Received { len, fd, lost });
         }
     }
 

@@ -152,6 +152,7 @@ impl Sentry {
         process::become_root_of_namespace(self.may_drop_groups).map_err(jail)?;
         process::die_with_parent().map_err(jail)?;
         process::no_core().map_err(jail)?;
+        process::many_descriptors();
         // Forks the zygote, which needs the capabilities over these namespaces to make its own, and is traced.
         process::dumpable().map_err(jail)?;
         let wanted = match self.platform.as_str() {

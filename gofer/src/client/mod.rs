@@ -165,6 +165,8 @@ impl Inner {
 struct Message {
     len: usize,
     fd: Option<OwnedFd>,
+    /// There was no room for its descriptor.
+    lost: bool,
 }
 
 impl Channel {
@@ -172,10 +174,11 @@ impl Channel {
         self.transport.send(&self.request, fd).ok()?;
         let received = self.transport.recv(&mut self.reply).ok()?;
         let (header, _) = Reply::decode(self.reply.get(..received.len)?).ok()?;
-        let fds = u16::from(received.fd.is_some());
+        let fds = u16::from(received.fd.is_some() || received.lost);
         (header.id == id && header.fds == fds).then_some(Message {
             len: received.len,
             fd: received.fd,
+            lost: received.lost,
         })
     }
 }
@@ -273,6 +276,10 @@ impl Client {
             Ok((_, Reply::Error { errno })) if message.fd.is_none() => {
                 return Err(GoferError::Errno(errno));
             }
+            Ok((_, reply)) if message.lost => {
+                self.give_back(&reply);
+                return Err(GoferError::Errno(libc::ENFILE));
+            }
             Ok((_, reply)) => take(reply, message.fd),
             Err(_) => None,
         };
@@ -281,6 +288,15 @@ impl Client {
             self.inner.kill(&mut channel);
         }
         taken.ok_or(GoferError::Dead)
+    }
+
+    /// Closes what a reply that cannot be used has opened.
+    fn give_back(&self, reply: &Reply<'_>) {
+        match reply {
+            Reply::Walked { nodes, .. } => nodes.iter().for_each(|n| drop(self.handle(n.handle))),
+            Reply::Created { node, .. } => drop(self.handle(node.handle)),
+            _ => {}
+        }
     }
 
     fn handle(&self, id: HandleId) -> Handle {

@@ -21,6 +21,7 @@ use crate::abi::Errno;
 use crate::fs::host::HostPoller;
 use crate::kernel::{ExitStatus, Kernel};
 use crate::vfs::FsContext;
+use nix::sys::resource::{Resource, getrlimit};
 use std::sync::Arc;
 
 /// Boots the sandbox and returns how its first process ended.
@@ -32,6 +33,8 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     let guest = config.guest;
     if let Some(gofer) = &config.gofer {
         crate::vfs::host::set_gofer(gofer.clone());
+        let limit = getrlimit(Resource::RLIMIT_NOFILE);
+        crate::mm::set_descriptors(limit.map_or(0, |(soft, _)| soft));
     }
     let kernel = Kernel::new(config.platform, &guest.hostname, config.tracer)
         .map_err(|e| failed("cannot start the sentry's helper threads", &e))?;

@@ -45,7 +45,7 @@ pub use listing::{Label, MapEntry, Sizes};
 pub use map::GUARD_GAP;
 pub use mmap::{MapFlags, MapRequest, MapWhat};
 pub use remap::{RemapFlags, RemapRequest};
-pub use resident::Resident;
+pub use resident::{Resident, set_descriptors};
 pub use rewrite::{RewriteWanted, Rewritten};
 pub use shared::SharedAnon;
 pub use text::Texts;

@@ -14,8 +14,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Most files kept open in the sandbox.
-const MAX_KEPT: usize = 1024;
+/// Most files kept open in the sandbox, where descriptors are many.
+const MAX_KEPT: u64 = 1024;
+/// Of so many descriptors that the sentry may have, one is for a file kept open.
+const SHARE: u64 = 16;
 /// A process that used less CPU time than this is not looked at when it ends: looking would cost a notable part of its life.
 const WORTH_A_LOOK: Duration = Duration::from_millis(2);
 /// A peak is looked up again after this. Until then it is the greatest size that was seen, which misses only what came and went in between.
@@ -24,6 +26,13 @@ const PEAK_AGE: Duration = Duration::from_millis(10);
 /// The host lets nobody look.
 static UNKNOWABLE: AtomicBool = AtomicBool::new(false);
 static KEPT: AtomicUsize = AtomicUsize::new(0);
+static MAY_KEEP: AtomicUsize = AtomicUsize::new(0);
+
+/// Says how many descriptors the process may have. Before the lock-down; without it nothing is kept open.
+pub fn set_descriptors(limit: u64) {
+    let keep = usize::try_from((limit / SHARE).min(MAX_KEPT)).unwrap_or(0);
+    MAY_KEEP.store(keep, Ordering::Relaxed);
+}
 
 /// Resident sizes, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +93,7 @@ impl Observed {
         // Still alive, so its id had not gone to another process.
         space.host_pid()?;
         let text = content(&fd);
-        if KEPT.fetch_add(1, Ordering::Relaxed) < MAX_KEPT {
+        if KEPT.fetch_add(1, Ordering::Relaxed) < MAY_KEEP.load(Ordering::Relaxed) {
             // If another thread was faster, this one goes.
             let _ = slot.set(Kept(fd));
         } else {
