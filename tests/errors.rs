@@ -67,6 +67,14 @@ fn bad_options_are_named() {
             &["--log-level", "debug"],
         ),
         (&["do", "--platform", "kvm", "true"], &["'kvm'", "ptrace"]),
+        (&["do", "--memory", "much", "true"], &["--memory", "'much'"]),
+        (
+            &["do", "--memory", "1m", "true"],
+            &["--memory", "at least 32m"],
+        ),
+        (&["do", "--pids", "0", "true"], &["--pids", "0"]),
+        (&["do", "--time", "soon", "true"], &["--time", "'soon'"]),
+        (&["do", "--time", "0", "true"], &["--time", "'0'"]),
     ] {
         is_one_sentence(&cofferdam(args), 125, words);
     }
@@ -204,7 +212,13 @@ fn the_log_and_the_trace_are_written() {
 /// A copy of the program where everybody can run it.
 fn public_copy(scratch: &Scratch) -> PathBuf {
     let copy = scratch.path().join("cofferdam");
-    std::fs::copy(COFFERDAM, &copy).unwrap();
+    // By another process: a descriptor of it that can write, inherited by a child of another test, would be ETXTBSY.
+    let copied = run(
+        command("cp", &[COFFERDAM, copy.to_str().unwrap()]),
+        b"",
+        LIMIT,
+    );
+    assert_eq!(copied.status, 0, "{}", copied.stderr);
     std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
     copy
 }
@@ -240,6 +254,19 @@ fn an_ordinary_user_reads_only_what_is_theirs() {
     let done = run(c, b"", LIMIT);
     assert_eq!(done.status, 0, "{}", done.stderr);
     assert_ne!(done.stdout, "0\n");
+}
+
+#[test]
+fn a_memory_limit_that_cannot_be_kept_is_refused() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skip: who may make no control group: only root can become nobody");
+        return;
+    }
+    let scratch = Scratch::new();
+    let mut c = as_ordinary_user(public_copy(&scratch));
+    c.args(["do", "--memory", "64m", "true"]);
+    let words = ["--memory", "control group", "systemd-run"];
+    is_one_sentence(&run(c, b"", LIMIT), 125, &words);
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub struct Received {
     pub len: usize,
     /// The descriptor that came along.
     pub fd: Option<OwnedFd>,
+    /// One came along, but this process may have no more.
+    pub lost: bool,
 }
 
 /// Carries whole messages between two processes that do not trust each other.
@@ -62,26 +64,12 @@ impl Control {
 
 /// A `SOCK_SEQPACKET` Unix socket.
 #[derive(Debug)]
-pub struct SeqPacket {
-    socket: OwnedFd,
-    accept_fd: bool,
-}
+pub struct SeqPacket(OwnedFd);
 
 impl SeqPacket {
-    /// The gofer's end: sends descriptors and accepts none (the kernel drops any that are sent).
-    pub fn server(socket: OwnedFd) -> Self {
-        Self {
-            socket,
-            accept_fd: false,
-        }
-    }
-
-    /// The sentry's end: accepts one descriptor a message.
-    pub fn client(socket: OwnedFd) -> Self {
-        Self {
-            socket,
-            accept_fd: true,
-        }
+    /// One end; accepts one descriptor a message.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self(socket)
     }
 
     /// A connected pair of sockets, close-on-exec.
@@ -130,9 +118,8 @@ impl Transport for SeqPacket {
         loop {
             // SAFETY: `msg` points to `iov`, `message` and `control`, all alive across the call;
             // sendmsg only reads them.
-            let sent = unsafe {
-                libc::sendmsg(self.socket.as_raw_fd(), &raw const msg, libc::MSG_NOSIGNAL)
-            };
+            let sent =
+                unsafe { libc::sendmsg(self.0.as_raw_fd(), &raw const msg, libc::MSG_NOSIGNAL) };
             if sent >= 0 {
                 return Ok(()); // a sequenced packet is sent whole or not at all
             }
@@ -154,19 +141,12 @@ impl Transport for SeqPacket {
             let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
             msg.msg_iov = &raw mut iov;
             msg.msg_iovlen = 1;
-            if self.accept_fd {
-                msg.msg_control = (&raw mut control).cast();
-                msg.msg_controllen = ONE_FD;
-            }
+            msg.msg_control = (&raw mut control).cast();
+            msg.msg_controllen = ONE_FD;
             // SAFETY: `msg` points to `buf` and `control`, exclusively borrowed here, with their
             // true lengths.
-            let got = unsafe {
-                libc::recvmsg(
-                    self.socket.as_raw_fd(),
-                    &raw mut msg,
-                    libc::MSG_CMSG_CLOEXEC,
-                )
-            };
+            let got =
+                unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut msg, libc::MSG_CMSG_CLOEXEC) };
             let Ok(len) = usize::try_from(got) else {
                 let error = io::Error::last_os_error();
                 if error.kind() == io::ErrorKind::Interrupted {
@@ -174,8 +154,7 @@ impl Transport for SeqPacket {
                 }
                 return Err(error);
             };
-            let has_fd = self.accept_fd
-                && msg.msg_controllen >= ONE_FD
+            let has_fd = msg.msg_controllen >= ONE_FD
                 && control.header.cmsg_level == libc::SOL_SOCKET
                 && control.header.cmsg_type == libc::SCM_RIGHTS
                 && control.header.cmsg_len == ONE_FD
@@ -183,20 +162,20 @@ impl Transport for SeqPacket {
             // SAFETY: the kernel has just installed this descriptor for us (SCM_RIGHTS with room
             // for one), so nobody else owns it.
             let fd = has_fd.then(|| unsafe { OwnedFd::from_raw_fd(control.fd) });
-            if msg.msg_flags & libc::MSG_TRUNC != 0
-                || (self.accept_fd && msg.msg_flags & libc::MSG_CTRUNC != 0)
-            {
+            let cut = msg.msg_flags & libc::MSG_CTRUNC != 0;
+            if msg.msg_flags & libc::MSG_TRUNC != 0 || (cut && fd.is_some()) {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "message too long",
+                    "message too long, or with too many descriptors",
                 ));
             }
-            return Ok(Received { len, fd });
+            let lost = cut;
+            return Ok(Received { len, fd, lost });
         }
     }
 
     fn shutdown(&mut self) {
         // SAFETY: takes no pointers.
-        unsafe { libc::shutdown(self.socket.as_raw_fd(), libc::SHUT_RDWR) };
+        unsafe { libc::shutdown(self.0.as_raw_fd(), libc::SHUT_RDWR) };
     }
 }

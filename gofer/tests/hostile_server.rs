@@ -58,7 +58,7 @@ fn evil(
 ) -> Client {
     let (ours, theirs) = SeqPacket::pair().unwrap();
     std::thread::spawn(move || {
-        let mut socket = SeqPacket::server(theirs);
+        let mut socket = SeqPacket::new(theirs);
         let (mut buf, mut out) = (vec![0; 1 << 17], Vec::new());
         while let Ok(received) = socket.recv(&mut buf) {
             if received.len == 0 {
@@ -265,7 +265,7 @@ fn a_server_that_is_gone_or_of_another_version_is_told_apart() {
     assert!(matches!(Client::connect(ours), Err(ConnectError::Dead)));
     let (ours, theirs) = SeqPacket::pair().unwrap();
     std::thread::spawn(move || {
-        let mut socket = SeqPacket::server(theirs);
+        let mut socket = SeqPacket::new(theirs);
         let (mut buf, mut out) = (vec![0; 1 << 17], Vec::new());
         let received = socket.recv(&mut buf).unwrap();
         let (header, ..) = Request::decode(&buf[..received.len]).unwrap();

@@ -4,8 +4,8 @@
 use cofferdam_gofer::protocol::{
     Access, Attr, DecodeError, DirEntriesBuf, DirEntryRef, FileType, FsStat, HandleId, LinkTarget,
     MAX_CLOSES, MAX_MESSAGE, MAX_WALK, MAX_XATTR_VALUE, Name, NamesBuf, Nodes, OpenFlags, Owner,
-    RenameFlags, Reply, Request, SetAttr, SetAttrMask, TimeSpec, WalkStop, WireNode, XattrName,
-    XattrValue,
+    ProcessFile, RenameFlags, Reply, Request, SetAttr, SetAttrMask, TimeSpec, WalkStop, WireNode,
+    XattrName, XattrValue,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -159,6 +159,16 @@ fn each_request(rng: &mut SmallRng, mut check: impl FnMut(Request<'_>)) {
         Request::Fsync {
             node,
             data_only: rng.random(),
+        },
+        Request::ReadOnly,
+        Request::Processes,
+        Request::Process {
+            pid: rng.random(),
+            file: if rng.random() {
+                ProcessFile::Statm
+            } else {
+                ProcessFile::Status
+            },
         },
     ] {
         check(request);

@@ -204,8 +204,8 @@ pub trait AddressSpace: Send + Sync {
     fn write(&self, addr: u64, buf: &[u8]) -> usize;
     /// Kills the host process with all its threads. Any thread may call it; idempotent.
     fn kill(&self);
-    /// Resident set size of the host process in bytes, if it can be had cheaply; else 0.
-    fn resident_bytes(&self) -> u64;
+    /// Id of the host process in the namespace of the platform's owner; `None` once it is dead.
+    fn host_pid(&self) -> Option<u32>;
     /// CPU time used by the host process so far in nanoseconds (user, system).
     fn cpu_time(&self) -> (u64, u64);
 }

@@ -1,9 +1,11 @@
 //! `cofferdam do`: one program in a fresh sandbox that is gone when it ends.
 
-use super::options::{Bind, EnvVar, Tmpfs, User, bind, env_var, hostname, log_level, tmpfs, user};
+use super::options::{
+    Bind, EnvVar, Tmpfs, User, bind, duration, env_var, hostname, log_level, memory, tmpfs, user,
+};
 use super::{FAILED, complain};
 use crate::profile;
-use crate::sandbox::{self, Identity, Mount, Root, Spec};
+use crate::sandbox::{self, Identity, Limits, Mount, Root, Spec};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use log::LevelFilter;
 use nix::unistd::{getegid, geteuid, getgroups};
@@ -14,6 +16,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Run one program in a fresh sandbox
 ///
@@ -49,6 +52,16 @@ pub struct Do {
     /// Name of the machine inside
     #[arg(long, value_name = "NAME", default_value = "cofferdam", value_parser = hostname)]
     hostname: String,
+    /// Most memory of all processes together with files in memory and Cofferdam's own part, in bytes or with k, m, g; a process is
+    /// killed when it runs out. Needs a control group: root, or a delegated one
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    memory: Option<u64>,
+    /// Most processes and threads at a time; more fail with EAGAIN
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pids: Option<u64>,
+    /// End the program after this many seconds (or with m, h), with status 124
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    time: Option<Duration>,
     /// How system calls are trapped; see 'cofferdam platforms'. auto: the first of them that works
     #[arg(long, value_name = "NAME", default_value = sandbox::AUTO)]
     platform: String,
@@ -130,6 +143,11 @@ impl Do {
             cwd,
             identity: identity(self.user)?,
             hostname: self.hostname,
+            limits: Limits {
+                memory: self.memory,
+                tasks: self.pids,
+                time: self.time,
+            },
             platform: self.platform,
             strace: self.strace.map(|file| strace(&file)).transpose()?,
             profile: self.profile.map(|file| profile(&file)).transpose()?,

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// `SRC[:DST][:ro|rw]`: a host file or directory and where the guest sees it. Read-only unless `rw` is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +92,39 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     };
     let n: u64 = digits.parse().map_err(|_| bad())?;
     n.checked_mul(1 << shift).filter(|n| *n > 0).ok_or_else(bad)
+}
+
+/// Least memory that a sandbox does anything in: Cofferdam's own processes count.
+const LEAST_MEMORY: u64 = 32 << 20;
+
+/// [`bytes`], as many as a sandbox needs.
+pub fn memory(text: &str) -> Result<u64, String> {
+    let n = bytes(text)?;
+    if n < LEAST_MEMORY {
+        return Err(format!(
+            "a sandbox needs at least {}m, part of it for Cofferdam itself",
+            LEAST_MEMORY >> 20
+        ));
+    }
+    Ok(n)
+}
+
+/// A positive number of seconds, with a fraction if need be, or of minutes or hours with a suffix.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("'{text}' is not a time (examples: 10, 0.5, 90s, 5m, 1h)");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..).unwrap_or("") {
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(bad()),
+    };
+    let n: f64 = digits.parse().map_err(|_| bad())?;
+    match Duration::try_from_secs_f64(n * unit) {
+        // A hundred years: what is added to a clock must not overflow it.
+        Ok(d) if !d.is_zero() && d.as_secs() < 3_153_600_000 => Ok(d),
+        _ => Err(bad()),
+    }
 }
 
 /// Who the program runs as.
@@ -195,6 +229,17 @@ mod tests {
             })
         );
         assert!(tmpfs("x").is_err() && tmpfs("/x:mode=7").is_err());
+    }
+
+    #[test]
+    fn limits() {
+        assert_eq!(memory("1g"), Ok(1 << 30));
+        assert!(memory("1m").is_err());
+        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "0", "-1", "s", "1d", "1e99", "inf", "nan"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

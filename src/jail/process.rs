@@ -1,7 +1,7 @@
 //! What a role's process gives up besides namespaces, capabilities and system calls.
 
 use super::{Result, at, sys};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use std::os::fd::RawFd;
 
@@ -45,6 +45,16 @@ pub fn no_new_privs() -> Result<()> {
 /// Names the step.
 pub fn no_core() -> Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(at("forbid core files"))
+}
+
+/// As many descriptors as the host allows: what a guest has open is open here.
+pub fn many_descriptors() {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE);
+    if let Ok((_, hard)) = limit
+        && let Err(e) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        log::warn!("cannot raise the limit on descriptors to {hard}: {e}");
+    }
 }
 
 /// Leaves the caller's session: no controlling terminal, no signals from its keyboard.

@@ -20,17 +20,29 @@ fn new_fd(result: libc::c_long) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A fresh tmpfs as a detached mount (fsopen(2), fsmount(2)).
+/// A fresh tmpfs as a detached mount.
 pub fn detached_tmpfs(mount_attrs: u64) -> io::Result<OwnedFd> {
+    let options = [(c"size", c"64k"), (c"nr_inodes", c"16"), (c"mode", c"0555")];
+    detached(c"tmpfs", &options, mount_attrs)
+}
+
+/// The processes of the calling process's pid namespace, and nothing else of procfs, as a detached mount. The host lets
+/// nobody have one whose own `/proc` is partly hidden.
+pub fn detached_processes(mount_attrs: u64) -> io::Result<OwnedFd> {
+    detached(c"proc", &[(c"subset", c"pid")], mount_attrs)
+}
+
+/// fsopen(2), fsmount(2).
+fn detached(kind: &CStr, options: &[(&CStr, &CStr)], mount_attrs: u64) -> io::Result<OwnedFd> {
     const FSOPEN_CLOEXEC: libc::c_uint = 1;
     const FSMOUNT_CLOEXEC: libc::c_uint = 1;
     const FSCONFIG_SET_STRING: libc::c_uint = 1;
     const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
-    // SAFETY: a NUL-terminated constant and no other pointer.
+    // SAFETY: a NUL-terminated string and no other pointer.
     let context =
-        new_fd(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), FSOPEN_CLOEXEC) })?;
-    for (key, value) in [(c"size", c"64k"), (c"nr_inodes", c"16"), (c"mode", c"0555")] {
-        // SAFETY: NUL-terminated constants; the descriptor is open.
+        new_fd(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
+    for (key, value) in options {
+        // SAFETY: NUL-terminated strings; the descriptor is open.
         check(unsafe {
             libc::syscall(
                 libc::SYS_fsconfig,
@@ -174,19 +186,6 @@ pub fn window_size(fd: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
 pub fn exit_now(status: u8) -> ! {
     // SAFETY: takes a number.
     unsafe { libc::_exit(status.into()) }
-}
-
-/// A second descriptor with exactly this number, which must be free; EBUSY if it is not.
-pub fn duplicate_at(fd: BorrowedFd<'_>, number: RawFd) -> nix::Result<OwnedFd> {
-    use nix::fcntl::{FcntlArg, fcntl};
-    let got = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(number))?;
-    // SAFETY: F_DUPFD has just returned this descriptor to us alone.
-    let owned = unsafe { OwnedFd::from_raw_fd(got) };
-    if got == number {
-        Ok(owned)
-    } else {
-        Err(nix::errno::Errno::EBUSY)
-    }
 }
 
 /// TIOCSCTTY: makes a terminal the controlling one of the calling session leader, which has none.

@@ -24,7 +24,7 @@ pub mod tree;
 
 pub use host::{AUTO, PLATFORMS, check_platform};
 pub use monitor::run;
-pub use spec::{Identity, Mount, Root, Spec};
+pub use spec::{Identity, Limits, Mount, Root, Spec};
 
 /// Why a sandbox could not run its program. Each is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,12 @@ impl Error {
             Error::Reported(status, _) => *status,
             _ => crate::cli::FAILED,
         }
+    }
+}
+
+impl From<crate::container::Error> for Error {
+    fn from(e: crate::container::Error) -> Error {
+        Error::Host(e.to_string())
     }
 }
 

@@ -8,10 +8,15 @@ use super::spec::Spec;
 use super::start::{Start, Started, start};
 use super::terminal::Terminal;
 use super::{Error, Result, host, logging, streams, tree};
+use crate::container::cgroup::MemoryGroup;
 use crate::jail::{caps, filters, oom, process, seccomp, violation};
 use cofferdam_sentry::boot::control::Message;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// Exit status of a program that ran for too long, as timeout(1) has it.
+const TIMED_OUT: u8 = 124;
 
 /// Runs a sandbox to its end. The result is the exit status that stands for the program's: its code, or 128 plus the
 /// signal that ended it. The calling process must be single-threaded; it gives up its standard input and output, and
@@ -54,21 +59,24 @@ pub fn run(mut spec: Spec) -> Result<u8> {
             .into(),
     };
     let signals = Signals::block().map_err(|e| broken("receive signals")(e.into()))?;
-    let started = start(
-        &plan,
-        Start {
-            gofer_maps: plan.gofer_maps()?,
-            served,
-            guest: spec.guest(mounted, size),
-            streams: stdio,
-            guest_oom_score_adj: oom::above(oom::current()),
-            platform: spec.platform,
-            strace: spec.strace,
-            profile: spec.profile,
-            keep: log,
-            sentry_keeps,
-        },
-    )?;
+    let limits = spec.limits;
+    let mut memory = limits.memory.map(memory_group).transpose()?;
+    let what = Start {
+        gofer_maps: plan.gofer_maps()?,
+        served,
+        guest: spec.guest(mounted, size),
+        streams: stdio,
+        guest_oom_score_adj: oom::above(oom::current()),
+        platform: spec.platform,
+        strace: spec.strace,
+        profile: spec.profile,
+        keep: log,
+        sentry_keeps,
+    };
+    let started = match &memory {
+        Some(group) => group.around(|| start(&plan, what)),
+        None => start(&plan, what),
+    }?;
     streams::give_up();
     confine()?;
     let mut monitor = Monitor {
@@ -76,11 +84,44 @@ pub fn run(mut spec: Spec) -> Result<u8> {
         terminal: terminal.as_mut(),
         children: started,
         ready: 0,
+        time: limits.time.map(|limit| (Instant::now() + limit, limit)),
     };
-    let outcome = monitor.wait();
+    let mut outcome = monitor.wait();
     monitor.end();
     drop(plan);
+    if let (Some(group), Some(limit)) = (&mut memory, limits.memory) {
+        outcome = tell_kills(group.kills(), limit, outcome);
+    }
     outcome
+}
+
+fn memory_group(limit: u64) -> Result<MemoryGroup> {
+    MemoryGroup::create(limit).map_err(|e| {
+        Error::Host(format!(
+            "--memory needs a control group of its own, and {e}; run as root, or in one that is yours to divide \
+             (systemd-run --user --scope -p Delegate=yes)"
+        ))
+    })
+}
+
+/// Says that memory ran out, if it did.
+fn tell_kills(kills: u64, limit: u64, outcome: Result<u8>) -> Result<u8> {
+    if kills == 0 {
+        return outcome;
+    }
+    let reached = format!("the memory limit of {} MiB was reached", limit >> 20);
+    match outcome {
+        Err(Error::Died(_)) => Err(Error::Died(format!("{reached}; the sandbox is gone"))),
+        other => {
+            let processes = if kills == 1 {
+                "process was"
+            } else {
+                "processes were"
+            };
+            crate::cli::complain(format_args!("{reached}; {kills} {processes} killed"));
+            other
+        }
+    }
 }
 
 /// The monitor keeps the right to end its children, who are other users if it is root, and little else.
@@ -108,6 +149,8 @@ struct Monitor<'t> {
     children: Started,
     /// How many children have finished their set-up.
     ready: u8,
+    /// When the program's time is over, and how much it was.
+    time: Option<(Instant, Duration)>,
 }
 
 impl Monitor<'_> {
@@ -115,6 +158,14 @@ impl Monitor<'_> {
     fn wait(&mut self) -> Result<u8> {
         loop {
             let ready = self.poll()?;
+            if let Some((end, limit)) = self.time
+                && end <= Instant::now()
+            {
+                return Err(Error::Reported(
+                    TIMED_OUT,
+                    format!("the program ran for longer than {limit:?} and was ended"),
+                ));
+            }
             if ready.contains(&Source::Signals) {
                 self.take_signals()?;
             }
@@ -170,7 +221,7 @@ impl Monitor<'_> {
             .iter()
             .map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN))
             .collect();
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, self.timeout()) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(e) => {
                 return Err(Error::Died(format!(
@@ -188,6 +239,16 @@ impl Monitor<'_> {
             .filter(|(_, ready)| *ready)
             .map(|((source, _), _)| *source)
             .collect())
+    }
+
+    /// How long to wait at most.
+    fn timeout(&self) -> PollTimeout {
+        let Some((end, _)) = self.time else {
+            return PollTimeout::NONE;
+        };
+        // Rounded up, so that it does not wake too early.
+        let left = end.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
     }
 
     /// The exit status, if the report is about the program's end.

@@ -39,6 +39,9 @@ pub struct Sentry {
     pub keep: Vec<i32>,
 }
 
+/// The platform, and the directory of the guest's processes on the host.
+type Prepared = (Kind, Arc<dyn Platform>, Option<OwnedFd>);
+
 /// Why it ended, with the exit status that stands for it.
 struct Failure(u8, String);
 
@@ -72,7 +75,7 @@ impl Sentry {
     }
 
     fn boot(self) -> Result<ExitStatus, Failure> {
-        let (kind, mut platform) = self.prepare()?;
+        let (kind, mut platform, processes) = self.prepare()?;
         let control = self
             .control
             .duplicate()
@@ -80,7 +83,7 @@ impl Sentry {
         let mut tracer = self
             .strace
             .map(|file| Box::new(Strace::new(file, trace_ended)) as Box<dyn SyscallTracer>);
-        let mut transport: Box<dyn Transport> = Box::new(SeqPacket::client(self.gofer));
+        let mut transport: Box<dyn Transport> = Box::new(SeqPacket::new(self.gofer));
         let profile = self.profile.map(|output| (Profile::start(), output));
         if let Some((p, _)) = &profile {
             platform = profile::wrap(platform, p);
@@ -91,6 +94,11 @@ impl Sentry {
             });
         }
         let gofer = Client::over(transport).map_err(|e| Failure(FAILED, e.to_string()))?;
+        if let Some(dir) = processes {
+            gofer
+                .processes(dir.as_fd())
+                .map_err(|e| Failure(FAILED, e.to_string()))?;
+        }
         let ready = self.control;
         let told = ready
             .duplicate()
@@ -139,13 +147,14 @@ impl Sentry {
     }
 
     /// Everything but the system call filter, while there is only one thread: capabilities belong to threads.
-    fn prepare(&self) -> Result<(Kind, Arc<dyn Platform>), Failure> {
+    fn prepare(&self) -> Result<Prepared, Failure> {
         let jail =
             |e: jail::Error| Failure(FAILED, format!("the sentry {}", host::explain_jail(&e)));
         process::own_session().map_err(jail)?;
         process::become_root_of_namespace(self.may_drop_groups).map_err(jail)?;
         process::die_with_parent().map_err(jail)?;
         process::no_core().map_err(jail)?;
+        process::many_descriptors();
         // Forks the zygote, which needs the capabilities over these namespaces to make its own, and is traced.
         process::dumpable().map_err(jail)?;
         let wanted = match self.platform.as_str() {
@@ -157,12 +166,13 @@ impl Sentry {
         })?;
         // What has to be read from the host's /proc before it is out of sight.
         cofferdam_sentry::procfs::prepare();
-        set_fd_directory()?;
+        let processes = guest_processes();
         root::enter_empty().map_err(jail)?;
         caps::keep_only(caps::CapSet::NONE).map_err(jail)?;
         process::undumpable().map_err(jail)?;
         process::no_new_privs().map_err(jail)?;
-        Ok(launched)
+        let (kind, platform) = launched;
+        Ok((kind, platform, processes))
     }
 }
 
@@ -188,19 +198,16 @@ fn trace_ended(why: &std::io::Error) {
     ));
 }
 
-/// Gives the sentry its directory of own descriptors, at the number that its filter knows.
-fn set_fd_directory() -> Result<(), Failure> {
-    let failed = |e: nix::errno::Errno| {
-        Failure(
-            FAILED,
-            format!("the sentry cannot open /proc/self/fd: {}", e.desc()),
-        )
-    };
-    let dir = cofferdam_gofer::host::ProcFds::isolated().map_err(failed)?;
-    cofferdam_sentry::vfs::host::set_fd_directory(
-        jail::sys::duplicate_at(dir.dir(), filters::sentry::FD_DIRECTORY).map_err(failed)?,
-    );
-    Ok(())
+/// A procfs of this pid namespace, for the gofer: sizes of processes are read there. Inside a container whose `/proc` is
+/// partly hidden the host refuses it, and sizes stay unknown.
+fn guest_processes() -> Option<OwnedFd> {
+    const ATTRIBUTES: u64 = libc::MOUNT_ATTR_RDONLY
+        | libc::MOUNT_ATTR_NOSUID
+        | libc::MOUNT_ATTR_NODEV
+        | libc::MOUNT_ATTR_NOEXEC;
+    jail::sys::detached_processes(ATTRIBUTES)
+        .inspect_err(|e| log::info!("memory sizes of guest processes are shown as 0: {e}"))
+        .ok()
 }
 
 /// A panic in any thread is a bug of the sentry, after which its state cannot be trusted: say so and end.

@@ -2,10 +2,12 @@
 
 use super::tree::Mounted;
 use cofferdam_sentry::boot::{GuestConfig, ProcessConfig, UserConfig};
+use cofferdam_sentry::kernel::Allowance;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What the guest sees as `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,17 @@ pub enum Identity {
     Name(String),
 }
 
+/// What a sandbox may use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory of all its processes, files in memory included, in bytes.
+    pub memory: Option<u64>,
+    /// Most processes and threads.
+    pub tasks: Option<u64>,
+    /// How long it may run.
+    pub time: Option<Duration>,
+}
+
 /// A sandbox with one program.
 #[derive(Debug)]
 pub struct Spec {
@@ -69,6 +82,8 @@ pub struct Spec {
     pub identity: Identity,
     /// Name of the machine, as uname(2) tells it.
     pub hostname: String,
+    /// What it may use.
+    pub limits: Limits,
     /// Name of the platform.
     pub platform: String,
     /// Where decoded system calls go.
@@ -97,6 +112,11 @@ impl Spec {
         };
         GuestConfig {
             hostname: self.hostname.clone().into_bytes(),
+            allowance: Allowance {
+                memory: self.limits.memory,
+                tasks: self.limits.tasks,
+                ..Allowance::default()
+            },
             ..GuestConfig::new(mounted.root, mounted.mounts, process)
         }
     }

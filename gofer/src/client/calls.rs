@@ -7,9 +7,9 @@ use super::{
 };
 use crate::protocol::{
     Access, Attr, DecodeError, FileType, FsStat, LinkTarget, MAX_WALK, Name, NamesBuf, OpenFlags,
-    Owner, RenameFlags, Reply, Request, SetAttr, WalkStop, XattrName, XattrValue,
+    Owner, ProcessFile, RenameFlags, Reply, Request, SetAttr, WalkStop, XattrName, XattrValue,
 };
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The errno for a name that the protocol does not carry; as `path_lookup` would answer it.
 fn name(bytes: &[u8]) -> GoferResult<Name<'_>> {
@@ -34,6 +34,12 @@ fn checked_fd(fd: OwnedFd, access: Access) -> Option<OwnedFd> {
     let mode_ok = flags >= 0 && flags & (libc::O_ACCMODE | libc::O_PATH) == access.open_bits();
     let regular = crate::host::attr::stat(fd.as_fd()).ok()?.file_type() == FileType::Regular;
     (mode_ok && regular).then_some(fd)
+}
+
+/// Which file it is.
+fn file_id(fd: BorrowedFd<'_>) -> Option<(u64, u64)> {
+    let attr = crate::host::attr::stat(fd).ok()?;
+    Some((attr.dev, attr.ino))
 }
 
 impl Client {
@@ -464,6 +470,36 @@ impl Client {
             },
             take_done,
         )
+    }
+
+    /// A read-only descriptor of the same regular file as `fd`, which can read and write it.
+    ///
+    /// # Errors
+    /// See the module.
+    pub fn read_only(&self, fd: BorrowedFd<'_>) -> GoferResult<OwnedFd> {
+        let wanted = file_id(fd);
+        self.call_with(&Request::ReadOnly, Some(fd), |reply, got| {
+            let got = checked_fd(got?, Access::Read)?;
+            (reply == Reply::Done && file_id(got.as_fd()) == wanted).then_some(got)
+        })
+    }
+
+    /// Passes the root of a procfs that shows the guest's processes.
+    ///
+    /// # Errors
+    /// See the module.
+    pub fn processes(&self, dir: BorrowedFd<'_>) -> GoferResult<()> {
+        self.call_with(&Request::Processes, Some(dir), take_done)
+    }
+
+    /// Opens a file about the process that has this id in that procfs.
+    ///
+    /// # Errors
+    /// See the module. `EOPNOTSUPP` if there is no procfs, `ENOENT` or `ESRCH` if there is no such process.
+    pub fn process(&self, pid: u32, file: ProcessFile) -> GoferResult<OwnedFd> {
+        self.call(&Request::Process { pid, file }, |reply, got| {
+            (reply == Reply::Done).then_some(checked_fd(got?, Access::Read)?)
+        })
     }
 
     /// Sends queued closes now instead of with the next request.

@@ -19,7 +19,7 @@ use crate::protocol::{Attr, HandleId, MAGIC, MAX_CLOSES, MAX_MESSAGE, Reply, Req
 use crate::transport::{SeqPacket, Transport};
 use parking_lot::Mutex;
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -120,7 +120,12 @@ impl Drop for Handle {
 impl Inner {
     /// Sends a request with as many queued closes as fit and waits for the reply, which is then in
     /// `channel.reply`.
-    fn exchange(&self, channel: &mut Channel, request: &Request<'_>) -> GoferResult<Message> {
+    fn exchange(
+        &self,
+        channel: &mut Channel,
+        request: &Request<'_>,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> GoferResult<Message> {
         if self.dead.load(Ordering::Acquire) {
             return Err(GoferError::Dead);
         }
@@ -142,7 +147,7 @@ impl Inner {
                 .encode(id, &[], &mut channel.request)
                 .map_err(|_| GoferError::Errno(libc::EMSGSIZE))?;
         }
-        let message = channel.round_trip(id);
+        let message = channel.round_trip(id, fd);
         if message.is_none() {
             self.dead.store(true, Ordering::Release);
             channel.transport.shutdown();
@@ -160,17 +165,20 @@ impl Inner {
 struct Message {
     len: usize,
     fd: Option<OwnedFd>,
+    /// There was no room for its descriptor.
+    lost: bool,
 }
 
 impl Channel {
-    fn round_trip(&mut self, id: u64) -> Option<Message> {
-        self.transport.send(&self.request, None).ok()?;
+    fn round_trip(&mut self, id: u64, fd: Option<BorrowedFd<'_>>) -> Option<Message> {
+        self.transport.send(&self.request, fd).ok()?;
         let received = self.transport.recv(&mut self.reply).ok()?;
         let (header, _) = Reply::decode(self.reply.get(..received.len)?).ok()?;
-        let fds = u16::from(received.fd.is_some());
+        let fds = u16::from(received.fd.is_some() || received.lost);
         (header.id == id && header.fds == fds).then_some(Message {
             len: received.len,
             fd: received.fd,
+            lost: received.lost,
         })
     }
 }
@@ -181,7 +189,7 @@ impl Client {
     /// # Errors
     /// [`ConnectError`].
     pub fn connect(socket: OwnedFd) -> Result<Self, ConnectError> {
-        Self::over(Box::new(SeqPacket::client(socket)))
+        Self::over(Box::new(SeqPacket::new(socket)))
     }
 
     /// The same over any transport.
@@ -251,12 +259,26 @@ impl Client {
         request: &Request<'_>,
         take: impl FnOnce(Reply<'_>, Option<OwnedFd>) -> Option<T>,
     ) -> GoferResult<T> {
+        self.call_with(request, None, take)
+    }
+
+    /// The same with a descriptor for the gofer.
+    fn call_with<T>(
+        &self,
+        request: &Request<'_>,
+        fd: Option<BorrowedFd<'_>>,
+        take: impl FnOnce(Reply<'_>, Option<OwnedFd>) -> Option<T>,
+    ) -> GoferResult<T> {
         let mut channel = self.inner.channel.lock();
-        let message = self.inner.exchange(&mut channel, request)?;
+        let message = self.inner.exchange(&mut channel, request, fd)?;
         let bytes = channel.reply.get(..message.len).unwrap_or_default();
         let taken = match Reply::decode(bytes) {
             Ok((_, Reply::Error { errno })) if message.fd.is_none() => {
                 return Err(GoferError::Errno(errno));
+            }
+            Ok((_, reply)) if message.lost => {
+                self.give_back(&reply);
+                return Err(GoferError::Errno(libc::ENFILE));
             }
             Ok((_, reply)) => take(reply, message.fd),
             Err(_) => None,
@@ -266,6 +288,15 @@ impl Client {
             self.inner.kill(&mut channel);
         }
         taken.ok_or(GoferError::Dead)
+    }
+
+    /// Closes what a reply that cannot be used has opened.
+    fn give_back(&self, reply: &Reply<'_>) {
+        match reply {
+            Reply::Walked { nodes, .. } => nodes.iter().for_each(|n| drop(self.handle(n.handle))),
+            Reply::Created { node, .. } => drop(self.handle(node.handle)),
+            _ => {}
+        }
     }
 
     fn handle(&self, id: HandleId) -> Handle {

@@ -12,7 +12,7 @@
 //!
 //! - [`lookup`]: walking, opening, creating.  - [`attr`]: reading and changing attributes.
 //! - [`dir`]: listing.  - [`names`]: making and removing names.  - [`xattr`]: extended attributes.
-//! - [`kernel_fs`]: file systems that are never served.
+//! - [`kernel_fs`]: file systems that are never served.  - [`process`]: files about guest processes.
 
 pub mod attr;
 pub mod dir;
@@ -20,6 +20,7 @@ pub mod kernel_fs;
 pub mod lookup;
 pub mod names;
 pub mod proc_fds;
+pub mod process;
 pub mod xattr;
 
 pub use proc_fds::ProcFds;

@@ -23,12 +23,12 @@ pub use reply::{
     DirEntries, DirEntriesBuf, DirEntryRef, Nodes, Reply, ReplyHeader, WalkStop, WireNode,
 };
 pub use request::{
-    Access, LinkTarget, OpenFlags, Owner, RenameFlags, Request, RequestHeader, XattrName,
-    XattrValue,
+    Access, LinkTarget, OpenFlags, Owner, ProcessFile, RenameFlags, Request, RequestHeader,
+    XattrName, XattrValue,
 };
 
 /// Version of the protocol; both ends must speak the same one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// First word of [`Request::Hello`].
 pub const MAGIC: u32 = 0x4346_4446; // "CFDF"
 /// Longest message in either direction, in bytes. Holds the largest extended attribute of Linux

@@ -75,6 +75,33 @@ impl Access {
     }
 }
 
+/// What there is to read of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProcessFile {
+    /// `statm`: sizes now, in pages.
+    Statm,
+    /// `status`: has the peak of the resident size.
+    Status,
+}
+
+impl ProcessFile {
+    /// Its name in a process's directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Statm => "statm",
+            Self::Status => "status",
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.get::<u8>()? {
+            0 => Ok(Self::Statm),
+            1 => Ok(Self::Status),
+            _ => Err(DecodeError::Value("process file")),
+        }
+    }
+}
+
 bitflags::bitflags! {
     /// The open flags that reach the host; everything else is the sentry's own business.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -299,6 +326,13 @@ pub enum Request<'a> {
     StatFs { node: HandleId },
     /// Writes a file's data (and attributes unless `data_only`) to its disk. \[Done\]
     Fsync { node: HandleId, data_only: bool },
+    /// Opens the file of the descriptor that comes along, which can read and write it, once more for
+    /// reading only. \[Done, descriptor\]
+    ReadOnly,
+    /// The descriptor that comes along is the directory of the guest's processes on the host. Only once. \[Done\]
+    Processes,
+    /// Opens a file about one of those. \[Done, descriptor\]
+    Process { pid: u32, file: ProcessFile },
 }
 
 /// Operation numbers. They are part of the protocol's version.
@@ -326,6 +360,9 @@ mod op {
     pub const REMOVE_XATTR: u16 = 21;
     pub const STAT_FS: u16 = 22;
     pub const FSYNC: u16 = 23;
+    pub const READ_ONLY: u16 = 24;
+    pub const PROCESSES: u16 = 25;
+    pub const PROCESS: u16 = 26;
 }
 
 /// Handles that a request asks to close first.
@@ -367,7 +404,15 @@ impl<'a> Request<'a> {
             Self::RemoveXattr { .. } => op::REMOVE_XATTR,
             Self::StatFs { .. } => op::STAT_FS,
             Self::Fsync { .. } => op::FSYNC,
+            Self::ReadOnly => op::READ_ONLY,
+            Self::Processes => op::PROCESSES,
+            Self::Process { .. } => op::PROCESS,
         }
+    }
+
+    /// Whether a descriptor comes along.
+    pub fn carries_fd(&self) -> bool {
+        matches!(self, Self::ReadOnly | Self::Processes)
     }
 
     /// Writes the message into `buf`, replacing what is there.
@@ -406,7 +451,11 @@ impl<'a> Request<'a> {
                 w.put(magic);
                 w.put(version);
             }
-            Self::Close => {}
+            Self::Close | Self::ReadOnly | Self::Processes => {}
+            Self::Process { pid, file } => {
+                w.put(pid);
+                w.put(file as u8);
+            }
             Self::Attach { export } => w.put(export),
             Self::Walk { dir, names, open } => {
                 w.put(dir);
@@ -674,6 +723,12 @@ impl<'a> Request<'a> {
             op::FSYNC => Self::Fsync {
                 node: r.get()?,
                 data_only: r.flag("data_only")?,
+            },
+            op::READ_ONLY => Self::ReadOnly,
+            op::PROCESSES => Self::Processes,
+            op::PROCESS => Self::Process {
+                pid: r.get()?,
+                file: ProcessFile::read(r)?,
             },
             other => return Err(DecodeError::Kind(other)),
         })

@@ -2,7 +2,7 @@
 //!
 //! [`run`] is the whole life of a gofer process after its set-up. Per connection there is a
 //! [`session::Session`] with a [`table::HandleTable`]; [`export::Export`] says what is served and
-//! how. The operations are in `read_ops`, `write_ops` and `xattr_ops`.
+//! how. The operations are in `read_ops`, `write_ops`, `xattr_ops` and `passed_ops`.
 //!
 //! Whatever a client sends, the server answers with an error or ends the connection; it never
 //! panics, never opens anything but a regular file or a directory, and holds no more descriptors
@@ -12,6 +12,7 @@ pub mod export;
 pub mod session;
 pub mod table;
 
+mod passed_ops;
 mod read_ops;
 mod write_ops;
 mod xattr_ops;
@@ -46,7 +47,7 @@ pub enum ServerError {
 pub fn run(socket: OwnedFd, exports: Vec<Export>, proc_fds: ProcFds) -> Result<(), ServerError> {
     let handles = handle_quota(exports.len());
     serve(
-        &mut SeqPacket::server(socket),
+        &mut SeqPacket::new(socket),
         Session::new(exports, proc_fds, handles),
     )
 }
@@ -67,7 +68,7 @@ pub fn serve(transport: &mut dyn Transport, mut session: Session) -> Result<(), 
         let Some(message) = request.get(..received.len).filter(|m| !m.is_empty()) else {
             return Ok(());
         };
-        let Some(fd) = session.handle(message, &mut reply) else {
+        let Some(fd) = session.handle(message, received.fd, &mut reply) else {
             transport.shutdown();
             return Err(io::Error::new(io::ErrorKind::InvalidData, "malformed request").into());
         };

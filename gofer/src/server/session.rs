@@ -34,6 +34,7 @@ pub(super) enum Outcome {
     },
     Bytes(Vec<u8>),
     FsStat(FsStat),
+    Fd(OwnedFd),
 }
 
 /// Result of an operation.
@@ -45,6 +46,8 @@ pub struct Session {
     pub(super) exports: Vec<Export>,
     pub(super) proc_fds: ProcFds,
     pub(super) table: HandleTable,
+    /// The directory of the guest's processes.
+    pub(super) processes: Option<OwnedFd>,
     greeted: bool,
 }
 
@@ -55,6 +58,7 @@ impl Session {
             exports,
             proc_fds,
             table: HandleTable::new(handles),
+            processes: None,
             greeted: false,
         }
     }
@@ -64,15 +68,24 @@ impl Session {
         self.table.len()
     }
 
-    /// Carries out one message and writes the answer into `reply`; the descriptor returned goes
+    /// Carries out one message, with which `fd` came, and writes the answer into `reply`; the descriptor returned goes
     /// with it. None if the message is so broken that it cannot be answered: the connection is
     /// to be ended.
-    pub fn handle(&mut self, message: &[u8], reply: &mut Vec<u8>) -> Option<Option<OwnedFd>> {
+    pub fn handle(
+        &mut self,
+        message: &[u8],
+        fd: Option<OwnedFd>,
+        reply: &mut Vec<u8>,
+    ) -> Option<Option<OwnedFd>> {
         let header = Request::decode_header(message).ok()?;
         let outcome = match Request::decode(message) {
             Ok((_, closes, request)) => {
                 closes.iter().for_each(|handle| self.table.remove(handle));
-                self.dispatch(&request)
+                if request.carries_fd() == fd.is_some() {
+                    self.dispatch(&request, fd)
+                } else {
+                    Err(Errno::EPROTO)
+                }
             }
             Err(error) => {
                 log::warn!("refused a request: {error}");
@@ -82,7 +95,7 @@ impl Session {
         self.answer(header.id, outcome, reply)
     }
 
-    fn dispatch(&mut self, request: &Request<'_>) -> OpResult {
+    fn dispatch(&mut self, request: &Request<'_>, fd: Option<OwnedFd>) -> OpResult {
         if let Request::Hello { magic, version } = *request {
             if magic != MAGIC || version != VERSION {
                 return Err(Errno::EPROTONOSUPPORT);
@@ -158,6 +171,9 @@ impl Session {
             } => self.set_xattr(node, name, value, flags),
             Request::ListXattr { node } => self.list_xattr(node),
             Request::RemoveXattr { node, name } => self.remove_xattr(node, name),
+            Request::ReadOnly => self.read_only(&fd.ok_or(Errno::EPROTO)?),
+            Request::Processes => self.adopt_processes(fd.ok_or(Errno::EPROTO)?),
+            Request::Process { pid, file } => self.process(pid, file),
         }
     }
 
@@ -224,6 +240,7 @@ impl Session {
             ),
             Ok(Outcome::Bytes(bytes)) => (Reply::Bytes(bytes), None),
             Ok(Outcome::FsStat(stat)) => (Reply::FsStat(*stat), None),
+            Ok(Outcome::Fd(fd)) => (Reply::Done, Some(fd)),
         };
         let fds = u16::from(fd.is_some());
         if message.encode(id, fds, reply).is_err() {
@@ -236,6 +253,7 @@ impl Session {
                     open: Some(Ok(fd)), ..
                 }
                 | Outcome::Opened(_, fd)
+                | Outcome::Fd(fd)
                 | Outcome::Created { fd, .. },
             ) => Some(fd),
             _ => None,

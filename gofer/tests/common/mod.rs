@@ -75,7 +75,7 @@ pub fn start_raw(exports: Vec<Export>, quota: u32) -> (OwnedFd, JoinHandle<()>) 
     let (ours, theirs) = SeqPacket::pair().unwrap();
     let server = std::thread::spawn(move || {
         let session = Session::new(exports, ProcFds::shared().unwrap(), quota);
-        let _ = serve(&mut SeqPacket::server(theirs), session);
+        let _ = serve(&mut SeqPacket::new(theirs), session);
     });
     (ours, server)
 }

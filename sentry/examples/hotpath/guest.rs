@@ -218,8 +218,8 @@ impl AddressSpace for ScriptSpace {
         buf.len()
     }
     fn kill(&self) {}
-    fn resident_bytes(&self) -> u64 {
-        0
+    fn host_pid(&self) -> Option<u32> {
+        None
     }
     fn cpu_time(&self) -> (u64, u64) {
         (0, 0)

@@ -32,7 +32,7 @@ fn main() {
     let export = Export::open(std::path::Path::new("/"), ExportOptions::read_only()).unwrap();
     std::thread::spawn(move || {
         let session = Session::new(vec![export], ProcFds::shared().unwrap(), 4096);
-        let _ = serve(&mut SeqPacket::server(theirs), session);
+        let _ = serve(&mut SeqPacket::new(theirs), session);
     });
     let null = || {
         OwnedFd::from(

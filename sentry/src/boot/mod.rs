@@ -21,6 +21,7 @@ use crate::abi::Errno;
 use crate::fs::host::HostPoller;
 use crate::kernel::{ExitStatus, Kernel};
 use crate::vfs::FsContext;
+use nix::sys::resource::{Resource, getrlimit};
 use std::sync::Arc;
 
 /// Boots the sandbox and returns how its first process ended.
@@ -30,10 +31,15 @@ use std::sync::Arc;
 pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     let failed = |what: &str, e: &dyn std::fmt::Display| BootError::Failed(format!("{what}: {e}"));
     let guest = config.guest;
+    if let Some(gofer) = &config.gofer {
+        crate::vfs::host::set_gofer(gofer.clone());
+        let limit = getrlimit(Resource::RLIMIT_NOFILE);
+        crate::mm::set_descriptors(limit.map_or(0, |(soft, _)| soft));
+    }
     let kernel = Kernel::new(config.platform, &guest.hostname, config.tracer)
         .map_err(|e| failed("cannot start the sentry's helper threads", &e))?;
     if let Some(name) = &guest.domainname {
-        kernel.uts.lock().domainname.clone_from(name);
+        kernel.uts.names().lock().domainname.clone_from(name);
     }
     if let Some(bytes) = guest.machine_memory {
         kernel.set_machine_memory(bytes);

@@ -103,8 +103,8 @@ mod tests {
             0
         }
         fn kill(&self) {}
-        fn resident_bytes(&self) -> u64 {
-            0
+        fn host_pid(&self) -> Option<u32> {
+            None
         }
         fn cpu_time(&self) -> CpuTime {
             let t = self.0.load(Ordering::Relaxed);

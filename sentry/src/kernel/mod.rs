@@ -23,6 +23,7 @@ pub mod signal;
 pub mod task;
 pub mod timers;
 mod tree;
+mod uts;
 pub mod worker;
 
 pub use allowance::{Allowance, IdMaps};
@@ -31,6 +32,7 @@ pub use fd_table::{FdEntry, FdTable, MAX_FDS};
 pub use limits::Limits;
 pub use task::{Task, TaskLocal};
 pub use tree::{ExitStatus, ThreadGroup};
+pub use uts::UtsNamespace;
 
 use crate::mm::Texts;
 use crate::sync::{Mutex, Rank};
@@ -54,7 +56,7 @@ pub struct Kernel {
     /// CLOCK_BOOTTIME zero of the sandbox (host CLOCK_MONOTONIC).
     pub boot: Instant,
     /// Host and domain name (uname(2)), each at most 64 bytes.
-    pub uts: Mutex<UtsNames>,
+    pub uts: Arc<UtsNamespace>,
     tree: Mutex<tree::TaskTree>,
     run_queue: Mutex<VecDeque<Arc<Task>>>,
     /// Length of `run_queue`.
@@ -113,15 +115,6 @@ pub type EndWatcher = Box<dyn FnOnce(ExitStatus) + Send>;
 /// Memory that a sandbox without a limit is said to have: 2 GiB, whatever the host has.
 const DEFAULT_MEMORY: u64 = 2 << 30;
 
-/// uname(2)'s settable names.
-#[derive(Clone, Debug)]
-pub struct UtsNames {
-    /// nodename
-    pub hostname: Vec<u8>,
-    /// domainname
-    pub domainname: Vec<u8>,
-}
-
 /// Sees system calls as they start and finish.
 pub trait SyscallTracer: Send + Sync {
     /// A call starts (again, if it was parked: once per call).
@@ -169,6 +162,8 @@ impl Kernel {
             .processes()
             .iter()
             .filter_map(|g| g.threads().first().map(|t| t.mm().resident()))
+            // Most shared pages are those of a few programs.
+            .map(|r| r.total - r.shared)
             .sum();
         MemoryInfo {
             total: machine.min(self.allowance().memory.unwrap_or(u64::MAX)),
@@ -226,13 +221,7 @@ impl Kernel {
             platform,
             timers: TimerQueue::start()?,
             boot: Instant::now(),
-            uts: Mutex::new(
-                Rank::LEAF,
-                UtsNames {
-                    hostname: hostname.to_vec(),
-                    domainname: b"(none)".to_vec(),
-                },
-            ),
+            uts: UtsNamespace::initial(hostname),
             tree: Mutex::new(Rank::TASKS, tree::TaskTree::default()),
             run_queue: Mutex::new(Rank::RUN_QUEUE, VecDeque::new()),
             queued: AtomicUsize::new(0),

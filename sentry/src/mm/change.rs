@@ -87,6 +87,7 @@ impl Edit {
             Edit::Protect(start, end, prot) => map.update(start, end, out, |v| {
                 v.prot = prot;
                 v.note_writable();
+                v.note_restored(prot.contains(Prot::WRITE));
             }),
             Edit::Island(at, island) => {
                 s.islands.insert(at, island);
@@ -100,11 +101,9 @@ impl Edit {
                     live: true,
                 });
             }),
-            Edit::Restored(start, end) => map.update(start, end, out, |v| {
-                if let Some(t) = &mut v.text {
-                    t.live = false;
-                }
-            }),
+            Edit::Restored(start, end) => {
+                map.update(start, end, out, |v| v.note_restored(true));
+            }
             Edit::Flags(start, end, clear, set) => {
                 map.update(start, end, out, |v| v.flags = (v.flags - clear) | set);
             }
@@ -300,9 +299,10 @@ impl Change<'_> {
         }
         s.peak_total = s.peak_total.max(s.map.total());
         s.settle();
-        let islands = !s.islands.is_empty();
+        let (islands, left_over) = (!s.islands.is_empty(), s.left_over);
         drop(s);
-        if islands && (outcome.is_err() || self.gone.iter().any(|v| v.text.is_some())) {
+        let loses = || self.gone.iter().any(|v| v.text.is_some());
+        if islands && (left_over || outcome.is_err() || loses()) {
             self.sink_islands(thread);
         }
         outcome.map_err(|e| host_error(&e))

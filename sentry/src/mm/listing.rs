@@ -1,7 +1,7 @@
 //! What procfs and others may know of an address space.
 
 use super::vma::{Backing, VmFlags, Vma};
-use super::{MemoryManager, State};
+use super::{MemoryManager, Resident, State};
 use cofferdam_platform::Prot;
 
 /// What the last column of `/proc/PID/maps` says of a mapping that has no path.
@@ -50,10 +50,8 @@ pub struct Sizes {
     pub exe: u64,
     /// VmLib: other executable file mappings.
     pub lib: u64,
-    /// File and shared mappings, whatever their protection.
-    pub shared: u64,
-    /// VmRSS, as the host sees it; 0 if it cannot be had.
-    pub resident: u64,
+    /// VmRSS and RssFile with RssShmem, as the host sees them; 0 if they cannot be had.
+    pub resident: Resident,
     /// Number of mappings.
     pub count: usize,
 }
@@ -105,9 +103,6 @@ impl MemoryManager {
                 if v.flags.contains(VmFlags::GROWSDOWN) {
                     out.stack += v.len();
                 }
-                if file {
-                    out.shared += v.len();
-                }
                 if file && v.prot.contains(Prot::EXEC) && !v.prot.contains(Prot::WRITE) {
                     if v.start < s.layout.end_code && v.end > s.layout.start_code {
                         out.exe += v.len();
@@ -118,7 +113,12 @@ impl MemoryManager {
             }
             out
         };
-        out.resident = self.resident().min(out.total);
+        // The host's count has the stub in it.
+        let r = self.resident();
+        out.resident = Resident {
+            total: r.total.min(out.total),
+            shared: r.shared.min(out.total),
+        };
         out
     }
 }

@@ -25,6 +25,7 @@ mod map;
 mod mmap;
 mod protect;
 mod remap;
+mod resident;
 mod rewrite;
 #[cfg(test)]
 mod rewrite_tests;
@@ -44,6 +45,7 @@ pub use listing::{Label, MapEntry, Sizes};
 pub use map::GUARD_GAP;
 pub use mmap::{MapFlags, MapRequest, MapWhat};
 pub use remap::{RemapFlags, RemapRequest};
+pub use resident::{Resident, set_descriptors};
 pub use rewrite::{RewriteWanted, Rewritten};
 pub use shared::SharedAnon;
 pub use text::Texts;
@@ -72,8 +74,8 @@ pub struct MemoryManager {
     state: Mutex<State>,
     /// Woken when a change is done.
     free: Arc<WaitQueue>,
-    /// Greatest resident size seen, in bytes.
-    resident_peak: AtomicU64,
+    /// What the host said of its size.
+    observed: resident::Observed,
     /// Registrations for membarrier: 1 private expedited, 2 the same with sync-core.
     barriers: AtomicU8,
     /// Rewritten programs, if the platform takes them.
@@ -88,6 +90,8 @@ struct State {
     charge: Charge,
     /// Trampolines of rewritten texts, by address.
     islands: BTreeMap<u64, rewrite::Island>,
+    /// Some of them are unused, and the host did not unmap them yet.
+    left_over: bool,
     /// A change is in flight.
     busy: bool,
     layout: Layout,
@@ -108,6 +112,7 @@ impl MemoryManager {
                 map: VmaMap::default(),
                 charge: MAPPINGS.nothing(),
                 islands: BTreeMap::new(),
+                left_over: false,
                 busy: false,
                 layout: Layout::default(),
                 new_flags: VmFlags::empty(),
@@ -122,7 +127,7 @@ impl MemoryManager {
             space,
             state: Mutex::new(Rank::MM, state),
             free: Arc::new(WaitQueue::new()),
-            resident_peak: AtomicU64::new(0),
+            observed: resident::Observed::default(),
             barriers: AtomicU8::new(0),
             texts: None,
             extensions: Default::default(),
@@ -136,17 +141,6 @@ impl MemoryManager {
     /// The host process.
     pub fn space(&self) -> &Arc<dyn AddressSpace> {
         &self.space
-    }
-    /// Resident size now, in bytes; 0 if the host does not say.
-    pub fn resident(&self) -> u64 {
-        let now = self.space.resident_bytes();
-        self.resident_peak.fetch_max(now, Ordering::Relaxed);
-        now
-    }
-    /// Greatest resident size seen so far, in bytes (it is looked at when somebody asks).
-    pub fn resident_peak(&self) -> u64 {
-        let now = self.resident();
-        self.resident_peak.load(Ordering::Relaxed).max(now)
     }
     /// Where program, heap, stack, arguments and environment lie.
     pub fn layout(&self) -> Layout {
@@ -258,6 +252,7 @@ impl State {
             map: self.map.clone(),
             charge,
             islands: self.islands.clone(),
+            left_over: self.left_over,
             busy: false,
             layout: self.layout.clone(),
             new_flags: VmFlags::empty(),

@@ -67,6 +67,15 @@ fn is_text(v: &Vma) -> bool {
         )
 }
 
+impl Vma {
+    /// Remembers, if `restored`, that the host has none of the rewritten version here any more.
+    pub(super) fn note_restored(&mut self, restored: bool) {
+        if let Some(t) = &mut self.text {
+            t.live &= !restored;
+        }
+    }
+}
+
 impl State {
     /// Islands that overlap a range.
     fn islands_in(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, &Island)> {
@@ -183,23 +192,26 @@ impl Change<'_> {
         steps
     }
 
-    /// Removes islands that nobody needs.
+    /// Removes islands that nobody needs. What the host does not unmap now is tried again with the next change.
     pub(super) fn sink_islands(&mut self, thread: &dyn Thread) {
         let useless: Vec<(u64, u64)> = {
             let s = self.state();
             let unneeded = s.islands.iter().filter(|(_, i)| !s.needs(i));
             unneeded.map(|(at, i)| (*at, i.end)).collect()
         };
+        let mut left_over = false;
         for (start, end) in useless {
             let op = cofferdam_platform::MemOp::Unmap {
                 addr: start,
                 len: end - start,
             };
-            // What cannot be unmapped (the process dies) stays listed and in the way of nobody.
-            if thread.execute(&[op]).is_ok() {
-                self.state().islands.remove(&start);
+            // Until then it stays listed and in the way of nobody.
+            match thread.execute(&[op]) {
+                Ok(()) => drop(self.state().islands.remove(&start)),
+                Err(_) => left_over = true,
             }
         }
+        self.state().left_over = left_over;
     }
 
     /// The rewritten text of a new mapping and where its island goes; `also` is mapped with it.

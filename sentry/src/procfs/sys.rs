@@ -4,11 +4,10 @@ use super::Proc;
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::fs::pseudo::{Attr, Content, PseudoFile, Tree};
-use crate::kernel::Kernel;
+use crate::kernel::task_of;
 use crate::mm::random_u64;
 use crate::net::inet;
 use crate::vfs::{Caller, InodeRef, caller::require};
-use std::sync::Arc;
 
 /// Path below /proc/sys and value.
 const FIXED: &[(&str, &str)] = &[
@@ -205,9 +204,13 @@ struct Uts {
 }
 
 impl Uts {
-    fn with<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R> {
-        let kernel: Arc<Kernel> = self.proc.kernel()?;
-        let mut names = kernel.uts.lock();
+    /// With the name that the caller sees.
+    fn with<R>(&self, cx: &dyn Caller, f: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R> {
+        let uts = match task_of(cx) {
+            Some(task) => task.uts(),
+            None => self.proc.kernel()?.uts.clone(),
+        };
+        let mut names = uts.names().lock();
         Ok(f(if self.domain {
             &mut names.domainname
         } else {
@@ -217,8 +220,8 @@ impl Uts {
 }
 
 impl Content for Uts {
-    fn read(&self, _: &dyn Caller) -> Result<Vec<u8>> {
-        self.with(|n| [n.as_slice(), b"\n"].concat())
+    fn read(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
+        self.with(cx, |n| [n.as_slice(), b"\n"].concat())
     }
     fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
         require(cx, Caps::SYS_ADMIN)?;
@@ -229,7 +232,7 @@ impl Content for Uts {
         if line.len() > 64 {
             return Err(Errno::EINVAL);
         }
-        self.with(|n| *n = line.to_vec())?;
+        self.with(cx, |n| *n = line.to_vec())?;
         Ok(data.len())
     }
 }

@@ -80,8 +80,8 @@ impl AddressSpace for Timed<Arc<dyn AddressSpace>> {
     fn kill(&self) {
         self.inner.kill();
     }
-    fn resident_bytes(&self) -> u64 {
-        self.inner.resident_bytes()
+    fn host_pid(&self) -> Option<u32> {
+        self.inner.host_pid()
     }
     fn cpu_time(&self) -> (u64, u64) {
         self.inner.cpu_time()

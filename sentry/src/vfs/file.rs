@@ -287,13 +287,7 @@ impl File {
             flags: AtomicU32::new(keep.bits()),
             pos: Mutex::new(Rank::FILE_POS, 0),
             last_pos: AtomicU64::new(0),
-            owner: Mutex::new(
-                Rank::LEAF,
-                FileOwner {
-                    kind: 1,
-                    ..FileOwner::default()
-                },
-            ),
+            owner: Mutex::new(Rank::LEAF, FileOwner::default()),
             hooks: Hooks::new(),
             writer: std::sync::OnceLock::new(),
             opener: std::sync::OnceLock::new(),

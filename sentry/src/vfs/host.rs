@@ -1,38 +1,53 @@
-//! A read-only descriptor of a host file that the sentry has open for writing.
+//! What the sentry needs of the host by name and cannot open itself: the gofer does it.
 //!
-//! A descriptor given to a guest process is the whole file with its access mode, so a file that the guest opened read-only
-//! needs a read-only one. The only way the host offers is to open the descriptor's entry in `/proc/self/fd`; that
-//! directory is opened before the sentry loses sight of `/proc`.
+//! - A read-only descriptor of a file that the sentry has open for writing. A descriptor given to a guest process is the whole
+//!   file with its access mode, so a file that the guest may only read needs one. The only way the host offers is to open the
+//!   descriptor's entry in `/proc/self/fd`; the gofer has such a directory of its own.
+//! - What the host knows of a guest process.
+//!
+//! Each costs a round trip, so no lock may be held.
 
 use crate::abi::{Errno, Result};
-use nix::fcntl::{OFlag, openat};
+use cofferdam_gofer::client::{Client, GoferError};
+pub use cofferdam_gofer::protocol::ProcessFile;
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::OnceLock;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
 
-static FD_DIRECTORY: OnceLock<OwnedFd> = OnceLock::new();
+static GOFER: OnceLock<Arc<Client>> = OnceLock::new();
 
-/// Gives an open `/proc/self/fd` for the life of the process. A second call has no effect.
-pub fn set_fd_directory(dir: OwnedFd) {
-    let _ = FD_DIRECTORY.set(dir);
+/// Gives a connection to the gofer for the life of the process. A second call has no effect.
+pub fn set_gofer(client: Arc<Client>) {
+    let _ = GOFER.set(client);
 }
 
-/// Opens the file of `fd` again, read-only.
+fn error(e: GoferError) -> Errno {
+    Errno::from_raw(e.errno())
+}
+
+/// Opens the file of `fd`, which can read and write it, again, read-only.
 ///
 /// # Errors
-/// Those of open(2); ENOENT if neither a directory was given nor `/proc` is there.
+/// Those of open(2). Without a gofer, as in tests, `/proc` must be there.
 pub fn reopen_read_only(fd: &OwnedFd) -> Result<OwnedFd> {
-    let number = fd.as_raw_fd().to_string();
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let reopened = match FD_DIRECTORY.get() {
-        Some(dir) => openat(dir, number.as_str(), flags, Mode::empty()),
-        None => nix::fcntl::open(
-            format!("/proc/self/fd/{number}").as_str(),
-            flags,
-            Mode::empty(),
-        ),
-    };
-    reopened.map_err(Errno::from)
+    match GOFER.get() {
+        Some(gofer) => gofer.read_only(fd.as_fd()).map_err(error),
+        None => {
+            let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+            open(path.as_str(), flags, Mode::empty()).map_err(Errno::from)
+        }
+    }
+}
+
+/// Opens a file about a host process that has this id in the sentry's pid namespace.
+///
+/// # Errors
+/// EOPNOTSUPP if processes cannot be looked at; ENOENT or ESRCH for one that is gone.
+pub fn open_process(pid: u32, file: ProcessFile) -> Result<OwnedFd> {
+    let gofer = GOFER.get().ok_or(Errno::EOPNOTSUPP)?;
+    gofer.process(pid, file).map_err(error)
 }
 
 #[cfg(test)]

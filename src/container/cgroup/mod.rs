@@ -5,8 +5,11 @@
 
 mod allowance;
 mod hierarchy;
+mod memory;
 mod resources;
 mod stats;
+
+pub use memory::MemoryGroup;
 
 use super::{Error, Result, at};
 use hierarchy::Hierarchy;

@@ -40,6 +40,16 @@ const RULES: &[Rule] = &[
         libc::SYS_close,
         "let go of a connection, so that its other end notices",
     ),
+    only(
+        libc::SYS_unlinkat,
+        &[Is(2, libc::AT_REMOVEDIR as u64)],
+        "remove the control group, an empty directory",
+    ),
+    allow(libc::SYS_nanosleep, "until it is empty"),
+    allow(
+        libc::SYS_clock_nanosleep,
+        "the same, as the C library does it",
+    ),
     allow(libc::SYS_pidfd_send_signal, "end sentry and gofer"),
     allow(libc::SYS_getpid, "stop itself with the guest (job control)"),
     allow(libc::SYS_gettid, "the same"),

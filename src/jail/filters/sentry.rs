@@ -13,9 +13,6 @@ pub const fn role(kind: Kind) -> Role {
     }
 }
 
-/// Where the sentry has its directory of own descriptors: a mount of its own with nothing else in it.
-pub const FD_DIRECTORY: i32 = 200;
-
 const RULES: &[Rule] = &[
     // files the guest has open: donated by the gofer, memfds, standard streams
     allow(libc::SYS_read, "streams, eventfds"),
@@ -35,17 +32,6 @@ const RULES: &[Rule] = &[
     allow(libc::SYS_fsync, "fsync"),
     allow(libc::SYS_fdatasync, "fdatasync"),
     allow(libc::SYS_fstatfs, "statfs of standard streams"),
-    only(
-        libc::SYS_openat,
-        &[
-            Is(0, FD_DIRECTORY as u64),
-            Is(
-                2,
-                (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK) as u64,
-            ),
-        ],
-        "open an own descriptor anew, read-only, for guests that may only read; other paths lead into an empty root",
-    ),
     // the gofer and the monitor
     allow(libc::SYS_sendmsg, "requests to the gofer"),
     allow(

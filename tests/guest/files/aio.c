@@ -120,6 +120,17 @@ static void requests(void)
     one("with eventfd", r);
     SHOW(read(e, &n, 8));
     SHOW(n);
+    n = UINT64_MAX - 1;
+    SHOW(write(e, &n, 8));
+    struct pollfd full = {.fd = e, .events = POLLIN | POLLOUT};
+    SHOW(poll(&full, 1, 0));
+    SHOW(full.revents);
+    one("with a full eventfd", r);
+    SHOW(poll(&full, 1, 0));
+    SHOW(full.revents);
+    one("with an eventfd that overflowed", r);
+    SHOW(read(e, &n, 8));
+    SHOW(n == UINT64_MAX);
 }
 
 static void streams(void)

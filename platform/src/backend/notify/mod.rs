@@ -231,8 +231,9 @@ impl AddressSpace for Process {
         Process::kill(self);
     }
 
-    fn resident_bytes(&self) -> u64 {
-        0
+    fn host_pid(&self) -> Option<u32> {
+        let dead = self.dead.read();
+        u32::try_from(self.pid).ok().filter(|_| !*dead)
     }
 
     fn cpu_time(&self) -> (u64, u64) {

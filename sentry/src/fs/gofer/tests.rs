@@ -98,10 +98,10 @@ impl World {
         let server = theirs.try_clone().unwrap();
         std::thread::spawn(move || {
             let session = Session::new(vec![export], ProcFds::shared().unwrap(), quota);
-            let _ = serve(&mut SeqPacket::server(theirs), session);
+            let _ = serve(&mut SeqPacket::new(theirs), session);
         });
         let trips = Arc::new(AtomicUsize::new(0));
-        let transport = Counting(SeqPacket::client(ours), trips.clone());
+        let transport = Counting(SeqPacket::new(ours), trips.clone());
         let client = Arc::new(Client::over(Box::new(transport)).unwrap());
         let root = GoferFs::root(&client, 0, policy).unwrap();
         let sb = SuperBlock::new(root.clone(), "gofer", "");

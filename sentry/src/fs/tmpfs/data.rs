@@ -5,7 +5,6 @@
 
 use super::{PAGE, Tmpfs};
 use crate::abi::{Errno, Result};
-use crate::vfs::host::reopen_read_only;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::uio::{pread, pwrite};
@@ -37,6 +36,14 @@ enum Store {
         rw: Arc<OwnedFd>,
         ro: Option<Arc<OwnedFd>>,
     },
+}
+
+/// What there is of a memfd to be mapped.
+pub(super) enum HostFd {
+    /// The descriptor that was asked for.
+    Ready(Arc<OwnedFd>),
+    /// It was to be read-only, and this one is not.
+    Writable(Arc<OwnedFd>),
 }
 
 fn split(pos: u64) -> (u64, usize) {
@@ -399,19 +406,22 @@ impl Data {
     ///
     /// # Errors
     /// ENOMEM if the host gives no descriptor.
-    pub(super) fn host(&mut self, fs: &Tmpfs, writable: bool) -> Result<Arc<OwnedFd>> {
+    pub(super) fn host(&mut self, fs: &Tmpfs, writable: bool) -> Result<HostFd> {
         self.make_host(fs)?;
-        match &mut self.store {
-            Store::Host { rw, .. } if writable => Ok(rw.clone()),
-            Store::Host { rw, ro } => match ro {
-                Some(fd) => Ok(fd.clone()),
-                None => {
-                    let fd = Arc::new(reopen_read_only(rw).map_err(|_| Errno::ENOMEM)?);
-                    *ro = Some(fd.clone());
-                    Ok(fd)
-                }
-            },
+        match &self.store {
+            Store::Host { rw, .. } if writable => Ok(HostFd::Ready(rw.clone())),
+            Store::Host { ro: Some(fd), .. } => Ok(HostFd::Ready(fd.clone())),
+            Store::Host { rw, ro: None } => Ok(HostFd::Writable(rw.clone())),
             Store::Pages(_) => Err(Errno::ENOMEM),
+        }
+    }
+
+    /// Keeps a read-only descriptor of the memfd for later mappings; the one to use.
+    pub(super) fn keep_read_only(&mut self, fd: OwnedFd) -> Arc<OwnedFd> {
+        let fd = Arc::new(fd);
+        match &mut self.store {
+            Store::Host { ro, .. } => ro.get_or_insert(fd).clone(),
+            Store::Pages(_) => fd,
         }
     }
 

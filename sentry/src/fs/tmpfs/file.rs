@@ -1,10 +1,12 @@
 //! Open files and directories of a tmpfs.
 
+use super::data::HostFd;
 use super::inode::{Content, TmpfsInode};
 use super::memfd::{F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_WRITE};
 use crate::abi::{Errno, Result};
 use crate::usermem::{Sink, Source, put_all, with_buffer};
 use crate::vfs::file::default_seek;
+use crate::vfs::host::reopen_read_only;
 use crate::vfs::{Caller, File, FileOps, MapSource, OpenFlags, Readdir, Whence, permission};
 use std::any::Any;
 use std::sync::Arc;
@@ -168,13 +170,21 @@ impl FileOps for RegularFile {
     }
     fn map(&self, file: &File, shared: bool, write: bool) -> Result<MapSource> {
         let fs = &self.0.fs;
-        let mut d = self.0.data()?.lock();
-        let writable = shared && file.flags().writable();
-        let sealed = d.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0;
-        if sealed && shared && write {
-            return Err(Errno::EPERM);
-        }
-        Ok(MapSource::Host(d.host(fs, writable && !sealed)?))
+        let data = self.0.data()?;
+        let writable = {
+            let mut d = data.lock();
+            let writable = shared && file.flags().writable();
+            let sealed = d.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0;
+            if sealed && shared && write {
+                return Err(Errno::EPERM);
+            }
+            match d.host(fs, writable && !sealed)? {
+                HostFd::Ready(fd) => return Ok(MapSource::Host(fd)),
+                HostFd::Writable(fd) => fd,
+            }
+        };
+        let fd = reopen_read_only(&writable).map_err(|_| Errno::ENOMEM)?;
+        Ok(MapSource::Host(data.lock().keep_read_only(fd)))
     }
     fn fsync(&self, _: &File, _: bool) -> Result<()> {
         Ok(())

@@ -42,6 +42,8 @@ const CHILD_CLEARTID: u64 = libc::CLONE_CHILD_CLEARTID as u64;
 const CHILD_SETTID: u64 = libc::CLONE_CHILD_SETTID as u64;
 const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const DETACHED: u64 = 0x0040_0000;
+const NEWNS: u64 = libc::CLONE_NEWNS as u64;
+const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
 const NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
@@ -57,6 +59,7 @@ fn check(cx: &Cx<'_>, a: &CloneArgs) -> Result<(), Errno> {
         || (has(SIGHAND) && !has(VM))
         || (has(PIDFD) && has(DETACHED))
         || (has(CLEAR_SIGHAND) && has(SIGHAND))
+        || (has(NEWNS) && has(FS))
         || !(0..=64).contains(&a.exit_signal)
     {
         return Err(Errno::EINVAL);
@@ -64,8 +67,8 @@ fn check(cx: &Cx<'_>, a: &CloneArgs) -> Result<(), Errno> {
     if has(NAMESPACES & !(libc::CLONE_NEWUSER as u64)) && !cx.creds().has(Caps::SYS_ADMIN) {
         return Err(Errno::EPERM);
     }
-    if has(NAMESPACES) {
-        // Namespaces of the guest's own are not there yet; Linux answers so when they are not configured.
+    if has(NAMESPACES & !(NEWNS | NEWUTS)) {
+        // Others of the guest's own are not there yet; Linux answers so when they are not configured.
         cx.kernel().log_missing("clone with new namespaces");
         return Err(Errno::EINVAL);
     }
@@ -172,6 +175,11 @@ fn make(
         let (mm, host) = cx.mm.fork(|| thread.fork(token))?;
         (Arc::new(mm), host)
     };
+    let uts = if has(NEWUTS) {
+        cx.task.uts().duplicate()
+    } else {
+        cx.task.uts()
+    };
     let mut regs = cx.local.regs;
     regs.set_return(0);
     if a.stack != 0 {
@@ -194,6 +202,8 @@ fn make(
     };
     let fs = if has(FS) {
         cx.fs().clone()
+    } else if has(NEWNS) {
+        Arc::new(cx.fs().duplicate_namespace()?)
     } else {
         Arc::new(cx.fs().duplicate())
     };
@@ -255,6 +265,7 @@ fn make(
         },
     );
     task.seccomp.inherit(&cx.task.seccomp);
+    task.set_uts(uts);
     tree.tasks.insert(pid, Arc::downgrade(&task));
     if has(THREAD) {
         if let Some(n) = tree.nodes.get_mut(&group.pid()) {

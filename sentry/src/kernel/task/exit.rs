@@ -40,13 +40,23 @@ pub fn exit_task(cx: &mut Cx<'_>, status: ExitStatus) {
     if let Some(done) = cx.local.vfork_done.take() {
         done.finish();
     }
-    let rss = cx.mm.resident_peak();
+    let rss = final_peak(cx);
     release_fds(task);
     let thread = task.replace_thread(task.token(), None);
     if let Some(t) = thread {
         t.terminate();
     }
     leave(&kernel, task, status, rss);
+}
+
+/// The process's greatest resident size, if this is its leader or its last thread.
+fn final_peak(cx: &Cx<'_>) -> u64 {
+    let group = cx.group();
+    if cx.task.tid() != group.pid() && group.threads().len() > 1 {
+        return 0;
+    }
+    let cpu = std::time::Duration::from_nanos(group.cpu_total());
+    cx.mm.final_peak(cpu)
 }
 
 /// Drops the task's descriptors, as its last user closing them.

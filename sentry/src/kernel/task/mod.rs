@@ -2,7 +2,7 @@
 
 use super::cx::Progress;
 use super::signal::TaskSignals;
-use super::{FdTable, Kernel, ThreadGroup};
+use super::{FdTable, Kernel, ThreadGroup, UtsNamespace};
 use crate::auth::Credentials;
 use crate::mm::MemoryManager;
 use crate::sync::{Mutex, Rank, WaitKey, WaitQueue};
@@ -54,6 +54,7 @@ pub struct Task {
     pub signals: TaskSignals,
     /// Seccomp filters.
     pub seccomp: super::seccomp::Seccomp,
+    uts: Mutex<Arc<UtsNamespace>>,
     /// Signal sent when the parent dies (PR_SET_PDEATHSIG), 0 none.
     parent_death_signal: AtomicI32,
     /// A file operation sent the task a signal that ends the call in flight (ERESTARTSYS): job control.
@@ -226,6 +227,7 @@ impl Task {
             thread: Mutex::new(Rank::LEAF, Some(parts.thread.into())),
             run_state: AtomicU8::new(super::worker::state::RUNNING),
             signals: parts.signals,
+            uts: Mutex::new(Rank::LEAF, kernel.uts.clone()),
             seccomp: Default::default(),
             parent_death_signal: AtomicI32::new(0),
             restart: AtomicBool::new(false),
@@ -405,6 +407,14 @@ impl Task {
     /// Gives the task its own or another file-system context (unshare, clone).
     pub fn set_fs(&self, fs: Arc<FsContext>) {
         drop(self.change(|s| std::mem::replace(&mut s.fs, fs)));
+    }
+    /// Names of the machine.
+    pub fn uts(&self) -> Arc<UtsNamespace> {
+        self.uts.lock().clone()
+    }
+    /// Gives the task other ones (unshare, clone).
+    pub fn set_uts(&self, uts: Arc<UtsNamespace>) {
+        *self.uts.lock() = uts;
     }
     /// Gives the task its own or another descriptor table. The old one, and whether the task was its last user.
     pub fn set_fds(&self, fds: Arc<FdTable>) -> (Arc<FdTable>, bool) {

@@ -60,7 +60,7 @@ pub(super) fn make(s: &Subject, name: &[u8]) -> InodeRef {
     )
 }
 
-/// Names and numbers: one namespace of each kind, with the numbers Linux gives its initial ones.
+/// Names and numbers: one namespace of each kind but `uts`, with the numbers Linux gives its initial ones.
 const NAMESPACES: &[(&str, u64)] = &[
     ("cgroup", 4_026_531_835),
     ("ipc", 4_026_531_839),
@@ -79,7 +79,12 @@ pub(super) fn namespaces(s: &Subject) -> InodeRef {
     for (i, (name, number)) in NAMESPACES.iter().enumerate() {
         let kind = name.split('_').next().unwrap_or(name).to_owned();
         let number = *number;
+        let subject = s.clone();
         let text = move |_: &dyn Caller| -> Result<Vec<u8>> {
+            let number = match kind.as_str() {
+                "uts" => subject.live()?.task.map_or(number, |t| t.uts().number()),
+                _ => number,
+            };
             Ok(format!("{kind}:[{number}]").into_bytes())
         };
         dir.add(name, PseudoLink::new(s.attr(0o777, 110 + i as u64), text));

@@ -2,7 +2,7 @@
 
 use super::Live;
 use crate::abi::Result;
-use crate::mm::{Label, MapEntry};
+use crate::mm::{Label, MapEntry, Resident};
 use crate::vfs::Caller;
 use cofferdam_platform::Prot;
 use std::io::Write;
@@ -69,8 +69,8 @@ pub(super) fn maps(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The counters of one mapping. Which of its pages are resident only the host knows: they are shown as none.
-fn counters(out: &mut Vec<u8>, size: Option<u64>) {
+/// The counters of one mapping, or of all. Which pages of one mapping are resident only the host knows: they are shown as none.
+fn counters(out: &mut Vec<u8>, size: Option<u64>, r: Resident) {
     if let Some(bytes) = size {
         let _ = writeln!(
             out,
@@ -78,28 +78,31 @@ fn counters(out: &mut Vec<u8>, size: Option<u64>) {
             bytes / 1024
         );
     }
-    for name in [
-        "Rss",
-        "Pss",
-        "Pss_Dirty",
-        "Shared_Clean",
-        "Shared_Dirty",
-        "Private_Clean",
-        "Private_Dirty",
-        "Referenced",
-        "Anonymous",
-        "KSM",
-        "LazyFree",
-        "AnonHugePages",
-        "ShmemPmdMapped",
-        "FilePmdMapped",
-        "Shared_Hugetlb",
-        "Private_Hugetlb",
-        "Swap",
-        "SwapPss",
-        "Locked",
+    let anon = r.total.saturating_sub(r.shared);
+    for (name, bytes) in [
+        ("Rss", r.total),
+        // How many share a page is not known: as if nobody did.
+        ("Pss", r.total),
+        ("Pss_Dirty", anon),
+        ("Shared_Clean", r.shared),
+        ("Shared_Dirty", 0),
+        ("Private_Clean", 0),
+        ("Private_Dirty", anon),
+        ("Referenced", r.total),
+        ("Anonymous", anon),
+        ("KSM", 0),
+        ("LazyFree", 0),
+        ("AnonHugePages", 0),
+        ("ShmemPmdMapped", 0),
+        ("FilePmdMapped", 0),
+        ("Shared_Hugetlb", 0),
+        ("Private_Hugetlb", 0),
+        ("Swap", 0),
+        ("SwapPss", 0),
+        ("Locked", 0),
     ] {
-        let _ = writeln!(out, "{:<16}{:>8} kB", format!("{name}:"), 0);
+        let name = format!("{name}:");
+        let _ = writeln!(out, "{name:<16}{:>8} kB", bytes / 1024);
     }
 }
 
@@ -107,7 +110,7 @@ pub(super) fn smaps(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     for e in entries(l) {
         line(&mut out, &e, l);
-        counters(&mut out, Some(e.vma.len()));
+        counters(&mut out, Some(e.vma.len()), Resident::default());
         out.extend_from_slice(b"THPeligible:           0\n");
     }
     Ok(out)
@@ -123,6 +126,7 @@ pub(super) fn smaps_rollup(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
             first.vma.start, last.vma.end
         );
     }
-    counters(&mut out, None);
+    let r = l.task.as_ref().map(|t| t.mm().sizes().resident);
+    counters(&mut out, None, r.unwrap_or_default());
     Ok(out)
 }

@@ -88,7 +88,7 @@ pub(super) fn stat(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
         20 + nice,
         ticks(l.group.start_ns),
         sizes.total,
-        sizes.resident / 4096,
+        sizes.resident.total / 4096,
         address(|y| y.start_code),
         address(|y| y.end_code),
         address(|y| y.start_stack),
@@ -114,8 +114,8 @@ pub(super) fn statm(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
     Ok(format!(
         "{} {} {} {} 0 {} 0\n",
         pages(s.total),
-        pages(s.resident),
-        pages(s.shared.min(s.resident)),
+        pages(s.resident.total),
+        pages(s.resident.shared),
         pages(s.exe),
         pages(s.data + s.stack)
     )

@@ -70,16 +70,16 @@ pub(super) fn status(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
     );
     if let Some(t) = &l.task {
         let z = t.mm().sizes();
-        let peak = t.mm().resident_peak().max(z.resident);
+        let peak = t.mm().resident_peak().max(z.resident.total);
         for (name, bytes) in [
             ("VmPeak", z.peak),
             ("VmSize", z.total),
             ("VmLck", z.locked),
             ("VmPin", 0),
             ("VmHWM", peak),
-            ("VmRSS", z.resident),
-            ("RssAnon", z.resident),
-            ("RssFile", 0),
+            ("VmRSS", z.resident.total),
+            ("RssAnon", z.resident.total - z.resident.shared),
+            ("RssFile", z.resident.shared),
             ("RssShmem", 0),
             ("VmData", z.data),
             ("VmStk", z.stack),

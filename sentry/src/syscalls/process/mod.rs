@@ -22,9 +22,9 @@ pub static TABLE: &[Syscall] = &[
         clone::clone,
         &[CloneFlags, Ptr, Ptr, Ptr, Ptr],
     )
-    .partial("no new namespaces"),
+    .partial("new mount and UTS namespaces only"),
     Syscall::new(libc::SYS_clone3, "clone3", clone::clone3, &[Ptr, Uint])
-        .partial("no new namespaces, no set_tid, no cgroup"),
+        .partial("new mount and UTS namespaces only, no set_tid, no cgroup"),
     Syscall::new(libc::SYS_fork, "fork", clone::fork, &[]),
     Syscall::new(libc::SYS_vfork, "vfork", clone::vfork, &[]),
     Syscall::new(libc::SYS_exit, "exit", exit::exit, &[Int]),
@@ -68,7 +68,7 @@ pub static TABLE: &[Syscall] = &[
         namespaces::unshare,
         &[CloneFlags],
     )
-    .partial("descriptors, file-system context and mounts only"),
+    .partial("descriptors, file-system context, mounts and UTS only"),
     Syscall::new(
         libc::SYS_setns,
         "setns",

@@ -10,23 +10,24 @@ const FS: i32 = libc::CLONE_FS;
 const FILES: i32 = libc::CLONE_FILES;
 const NEWNS: i32 = libc::CLONE_NEWNS;
 const SINGLE_THREAD: i32 = libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM;
-const OTHER_NAMESPACES: i32 = libc::CLONE_NEWUTS
-    | libc::CLONE_NEWIPC
+const NEWUTS: i32 = libc::CLONE_NEWUTS;
+const OTHER_NAMESPACES: i32 = libc::CLONE_NEWIPC
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUSER;
 
-/// `unshare(flags)`: descriptors, file-system context and the mount namespace can be unshared; other namespaces are not there.
+/// `unshare(flags)`: descriptors, file-system context, mount and UTS namespaces can be unshared; other namespaces are not there.
 pub fn unshare(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let flags: i32 = a.get(0);
-    if flags & !(FS | FILES | NEWNS | SINGLE_THREAD | OTHER_NAMESPACES | libc::CLONE_SYSVSEM) != 0 {
+    let own = FS | FILES | NEWNS | NEWUTS;
+    if flags & !(own | SINGLE_THREAD | OTHER_NAMESPACES | libc::CLONE_SYSVSEM) != 0 {
         return Err(Errno::EINVAL.into());
     }
     if flags & SINGLE_THREAD != 0 && cx.group().threads().len() > 1 {
         return Err(Errno::EINVAL.into());
     }
-    if flags & (NEWNS | OTHER_NAMESPACES) != 0 && !cx.creds().has(Caps::SYS_ADMIN) {
+    if flags & (NEWNS | NEWUTS | OTHER_NAMESPACES) != 0 && !cx.creds().has(Caps::SYS_ADMIN) {
         return Err(Errno::EPERM.into());
     }
     if flags & OTHER_NAMESPACES != 0 {
@@ -49,6 +50,9 @@ pub fn unshare(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     }
     if let Some(own) = fds {
         cx.task.set_fds(Arc::new(own));
+    }
+    if flags & NEWUTS != 0 {
+        cx.task.set_uts(cx.task.uts().duplicate());
     }
     Ok(0)
 }

@@ -23,7 +23,7 @@ fn field(text: &[u8]) -> Field {
 }
 
 pub(super) fn uname(cx: &mut Cx<'_>, args: &Args) -> SysResult {
-    let names = cx.kernel().uts.lock().clone();
+    let names = cx.task.uts().names().lock().clone();
     let machine: &[u8] = if cx.local.personality & PER_MASK == PER_LINUX32 {
         b"i686"
     } else {
@@ -56,13 +56,13 @@ fn read_name(cx: &Cx<'_>, args: &Args) -> Result<Vec<u8>> {
 
 pub(super) fn sethostname(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let name = read_name(cx, args)?;
-    cx.kernel().uts.lock().hostname = name;
+    cx.task.uts().names().lock().hostname = name;
     Ok(0)
 }
 
 pub(super) fn setdomainname(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let name = read_name(cx, args)?;
-    cx.kernel().uts.lock().domainname = name;
+    cx.task.uts().names().lock().domainname = name;
     Ok(0)
 }
 

@@ -1,0 +1,133 @@
+//! Limits of `cofferdam do`: what happens at them, and that nothing stays behind.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
+
+mod common;
+
+use common::{COFFERDAM, Outcome, command, platforms, run};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs `cofferdam do` with options, then a program, on a platform.
+fn inside(platform: &str, options: &[&str], program: &[&str]) -> Outcome {
+    let args = [&["do", "--platform", platform], options, &["--"], program].concat();
+    run(command(COFFERDAM, &args), b"", LIMIT)
+}
+
+/// Control groups that no living monitor has.
+fn abandoned_groups() -> Vec<PathBuf> {
+    let found = run(
+        command(
+            "find",
+            &["/sys/fs/cgroup", "-type", "d", "-name", "cofferdam-do-*"],
+        ),
+        b"",
+        LIMIT,
+    );
+    let dirs = found.stdout.lines().map(PathBuf::from);
+    dirs.filter(|dir| {
+        let name = dir.file_name().unwrap().to_string_lossy();
+        let pid = name.strip_prefix("cofferdam-do-").unwrap();
+        !Path::new("/proc").join(pid).exists()
+    })
+    .collect()
+}
+
+/// Whether this host lets us have a control group.
+fn can_limit_memory() -> bool {
+    let tried = inside("auto", &["--memory", "256m"], &["true"]);
+    if tried.status != 0 {
+        eprintln!("skip: limits of memory: {}", tried.stderr.trim());
+    }
+    tried.status == 0
+}
+
+#[test]
+fn memory() {
+    if !can_limit_memory() {
+        return;
+    }
+    for platform in platforms() {
+        let python = |limit: &str, code: &str| {
+            inside(platform, &["--memory", limit], &["python3", "-c", code])
+        };
+        let fits = python("192m", "len(bytearray(40 << 20))");
+        assert_eq!((fits.status, fits.stderr.as_str()), (0, ""), "{platform}");
+        // What the program is told.
+        let told = python("192m", "import os; print(os.sysconf('SC_PHYS_PAGES') >> 8)");
+        assert_eq!(told.stdout, "192\n", "{platform}");
+        // A child is killed; its parent goes on.
+        let child = "import subprocess as s; print(s.run(['python3', '-c', 'bytearray(400 << 20)']).returncode)";
+        let killed = python("192m", child);
+        assert_eq!(killed.stdout, "-9\n", "{platform}: {}", killed.stderr);
+        assert!(
+            killed
+                .stderr
+                .contains("the memory limit of 192 MiB was reached; "),
+            "{platform}: {}",
+            killed.stderr
+        );
+    }
+    assert_eq!(abandoned_groups(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_killed_monitor_leaves_nothing_for_long() {
+    if !can_limit_memory() {
+        return;
+    }
+    let args = ["do", "--memory", "64m", "sh", "-c", "echo up; sleep 60"];
+    let mut monitor = command(COFFERDAM, &args)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut up = [0; 3];
+    std::io::Read::read_exact(monitor.stdout.as_mut().unwrap(), &mut up).unwrap();
+    monitor.kill().unwrap();
+    monitor.wait().unwrap();
+    let until = Instant::now() + LIMIT;
+    // Gofer and sentry die by themselves; the next sandbox removes what is empty then.
+    while !abandoned_groups().is_empty() {
+        assert!(Instant::now() < until, "{:?} stays", abandoned_groups());
+        inside("auto", &["--memory", "64m"], &["true"]);
+    }
+}
+
+#[test]
+fn processes() {
+    let code = "import os\nn = 0\ntry:\n  while os.fork():\n    n += 1\n  os.pause() if hasattr(os, 'pause') else __import__('signal').pause()\nexcept OSError as e:\n  print(n, e.errno)\n  os._exit(0)";
+    for platform in platforms() {
+        let got = inside(platform, &["--pids", "6"], &["python3", "-c", code]);
+        assert_eq!(
+            (got.status, got.stdout.as_str()),
+            (0, "5 11\n"),
+            "{platform}: {}",
+            got.stderr
+        );
+    }
+}
+
+#[test]
+fn time() {
+    for platform in platforms() {
+        let start = Instant::now();
+        let slow = inside(
+            platform,
+            &["--time", "0.5"],
+            &["sh", "-c", "sleep 50 & sleep 50"],
+        );
+        assert_eq!(slow.status, 124, "{platform}");
+        let sentence = "cofferdam: the program ran for longer than 500ms and was ended\n";
+        assert_eq!(slow.stderr, sentence, "{platform}");
+        assert!(start.elapsed() < Duration::from_secs(20));
+        let busy = inside(
+            platform,
+            &["--time", "0.5"],
+            &["sh", "-c", "while :; do :; done"],
+        );
+        assert_eq!(busy.status, 124, "{platform}");
+        let quick = inside(platform, &["--time", "1m"], &["sh", "-c", "exit 7"]);
+        assert_eq!((quick.status, quick.stderr.as_str()), (7, ""), "{platform}");
+    }
+}
