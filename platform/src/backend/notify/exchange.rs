@@ -201,8 +201,10 @@ impl Inner {
     fn order_by_ring(&self, task: &Task, order: u64) -> Result<()> {
         let mut state = task.state.lock();
         if state.waits == Waits::Slot {
-            // The stub soon falls asleep and rings for it.
             state.waits = Waits::Owed(order);
+            self.is_due(true);
+            drop(state);
+            task.doze();
             return Ok(());
         }
         drop(state);
@@ -222,6 +224,7 @@ impl Inner {
             .process
             .mailboxes
             .set_words(parent.slot, ARGS, &[flags]);
+        self.pause_pace(parent);
         self.bind_here(parent.tid);
         let child = self.cloned(parent, flags, order, mailboxes);
         self.unbind(parent, parent.tid);

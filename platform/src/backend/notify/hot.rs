@@ -23,13 +23,13 @@ use crate::{Error, Event, Result, sys};
 
 /// How many slots are watched at most.
 const WATCHED: usize = 8;
-/// How many calls in a row must come soon before a slot is watched, and how many of them from that thread.
+/// How many calls in a row must come soon before a slot is watched: of all threads, and of that thread.
 const STREAK: u32 = 8;
 const OWN_STREAK: u32 = 3;
 /// How long there may be as many running threads as processors while slots are watched, in processor cycles.
 const GRACE: u64 = 150_000;
 /// What is soon, in processor cycles since the thread was let run.
-const SOON: u64 = 80_000;
+const SOON: u64 = 120_000;
 /// How long the worker watches without a message, in processor cycles.
 const LINGER: u64 = 150_000;
 /// A pause of the worker in which it cannot have run, in processor cycles.
@@ -168,6 +168,17 @@ impl Task {
         Some([a, b, c, d, e, 0])
     }
 
+    /// Has a stub that waits for its answer here ring for it.
+    pub(super) fn doze(&self) {
+        if let Some(word) = self.slot_word(STATE) {
+            let posted = word.load(Relaxed);
+            if posted & 0xff == state::POSTED {
+                // Else it has just fallen asleep.
+                let _ = word.compare_exchange(posted, state::DOZING, AcqRel, Relaxed);
+            }
+        }
+    }
+
     /// Tells the stub from which processor its slot is watched (number plus 1), or that it is not (0).
     fn set_hot(&self, value: u64) {
         if self.pace.hot.load(Relaxed) == value {
@@ -207,11 +218,26 @@ impl Inner {
         if task.is_hot() {
             return;
         }
-        let soon = sys::cycles().wrapping_sub(task.pace.resumed.load(Relaxed)) < SOON;
-        for streak in [&self.hot.streak, &task.pace.streak] {
-            let longer = streak.load(Relaxed).saturating_add(1);
-            streak.store(if soon { longer } else { 0 }, Relaxed);
+        let resumed = task.pace.resumed.load(Relaxed);
+        if resumed == 0 {
+            return;
         }
+        let soon = sys::cycles().wrapping_sub(resumed) < SOON;
+        for streak in [&self.hot.streak, &task.pace.streak] {
+            let calls = streak.load(Relaxed);
+            // One slow call among fast ones does not end it.
+            let calls = if soon {
+                (calls + 1).min(2 * STREAK)
+            } else {
+                calls / 2
+            };
+            streak.store(calls, Relaxed);
+        }
+    }
+
+    /// The thread makes another one, in which several processors' worth of kernel work lies: its calls are counted anew.
+    pub(super) fn pause_pace(&self, task: &Task) {
+        task.pace.streak.store(0, Relaxed);
     }
 
     /// How many stubs ring soon for an answer that they are owed: one more or less.
@@ -230,14 +256,8 @@ impl Inner {
         let Some(task) = watched.iter().find(|t| t.tid == tid) else {
             return;
         };
-        let waits = task.state.lock().waits;
-        if waits == Waits::Slot
-            && let Some(word) = task.slot_word(STATE)
-        {
-            let posted = word.load(Relaxed);
-            if posted & 0xff == state::POSTED {
-                let _ = word.compare_exchange(posted, state::DOZING, AcqRel, Relaxed);
-            }
+        if task.state.lock().waits == Waits::Slot {
+            task.doze();
         }
     }
 
@@ -471,7 +491,8 @@ impl Inner {
 
     /// Waits a moment for a message in the slot of a thread that carries out an order.
     pub(super) fn await_slot(&self, task: &Task) -> Option<[u64; 6]> {
-        if !task.is_hot() {
+        // The message of a stub that waits for an answer is the last one.
+        if !task.is_hot() || task.state.lock().waits != Waits::Nothing {
             return None;
         }
         let start = sys::cycles();
