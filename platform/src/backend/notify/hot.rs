@@ -45,6 +45,8 @@ const MESSAGES: u64 = 256;
 const WORTH: u64 = 16;
 /// First time without watches after a bad one, in processor cycles; it doubles up to 2¹⁰ times this.
 const PENALTY: u64 = 1_000_000;
+/// Binary logarithm of the greatest factor if it was bad because the guest's own threads needed all processors.
+const CROWDED: u32 = 5;
 
 /// What the worker knows of its watches.
 #[derive(Debug)]
@@ -315,12 +317,18 @@ impl Inner {
 
     /// There is no processor to spare: ceases to watch if that has been so for long.
     fn crowd(&self, now: u64) {
-        let since = self.hot.crowded.load(Relaxed);
+        let hot = &self.hot;
+        let since = hot.crowded.load(Relaxed);
         if since == 0 {
-            self.hot.crowded.store(now, Relaxed);
+            hot.crowded.store(now, Relaxed);
         } else if now.saturating_sub(since) > GRACE {
             self.judge(true, now);
             self.cool();
+            // Unlike other work on the machine, it passes as quickly as it came.
+            let soon = now + (PENALTY << CROWDED);
+            if hot.not_before.load(Relaxed) > soon {
+                hot.not_before.store(soon, Relaxed);
+            }
         }
     }
 
@@ -361,8 +369,12 @@ impl Inner {
                 }
             }
             // Rings of others, deaths, and what other threads want.
-            if self.pump(Some(0))? {
-                return Ok(self.queued());
+            self.pump(Some(0))?;
+            if let Some(event) = self.queued() {
+                return Ok(Some(event));
+            }
+            if self.woken.load(Relaxed) || !hot.any.load(Relaxed) {
+                return Ok(None);
             }
         }
     }
