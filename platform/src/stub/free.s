@@ -290,10 +290,12 @@ cofferdam_free_copied_in:
 85:
   movzx ecx, bh
   shl ecx, 3
-87:
+87:                                      // of a long one the beginning
+  jrcxz 86f
+  mov edx, {bounce}
+  cmp rcx, rdx
+  cmova rcx, rdx
   lea rdx, [rcx - 1]
-  cmp rdx, {bounce}
-  jae 86f
   add rdx, rsi
 .global cofferdam_free_probe_first
 cofferdam_free_probe_first:

@@ -26,8 +26,14 @@ const WATCHED: usize = 8;
 /// How many calls in a row must come soon before a slot is watched: of all threads, and of that thread.
 const STREAK: u32 = 8;
 const OWN_STREAK: u32 = 3;
-/// How long there may be as many running threads as processors while slots are watched, in processor cycles.
+/// If there is no processor to spare, how many calls of all threads must come in how many processor cycles: then rings take so much of the
+/// processors that it is worth a try.
+const BUSY_CALLS: u32 = 10;
+const BUSY_TIME: u64 = 600_000;
+/// How long there may be as many running threads as processors while slots are watched, in processor cycles, unless at least so many
+/// messages come meanwhile: then rings would cost more than the processor does.
 const GRACE: u64 = 150_000;
+const GRACE_MESSAGES: u64 = 12;
 /// What is soon, in processor cycles since the thread was let run.
 const SOON: u64 = 120_000;
 /// How long the worker watches without a message, in processor cycles.
@@ -59,8 +65,13 @@ pub(super) struct Hot {
     processors: usize,
     /// Calls in a row that came soon, of whatever thread.
     streak: AtomicU32,
-    /// Since when there is no processor to spare, in cycles; 0 if there is one.
+    /// When the count of calls began, in cycles; the count; and whether the last one was high.
+    counted: AtomicU64,
+    calls: AtomicU32,
+    busy: AtomicBool,
+    /// Since when there is no processor to spare, in cycles; 0 if there is one. And how many messages there were then.
     crowded: AtomicU64,
+    crowded_messages: AtomicU64,
     /// How many threads that are answered in their slots fell asleep before: their rings are due.
     due: AtomicU32,
     /// When a message was last known to have come, in cycles, and how many there were then.
@@ -140,7 +151,11 @@ impl Hot {
             processors: allowed.as_ref().map_or(1, sys::cpu_count),
             allowed,
             streak: AtomicU32::new(0),
+            counted: AtomicU64::new(0),
+            calls: AtomicU32::new(0),
+            busy: AtomicBool::new(false),
             crowded: AtomicU64::new(0),
+            crowded_messages: AtomicU64::new(0),
             due: AtomicU32::new(0),
             last: AtomicU64::new(0),
             seen: AtomicU64::new(0),
@@ -220,11 +235,21 @@ impl Inner {
         if task.is_hot() {
             return;
         }
+        let hot = &self.hot;
+        let now = sys::cycles();
+        let calls = hot.calls.load(Relaxed) + 1;
+        if now.wrapping_sub(hot.counted.load(Relaxed)) < BUSY_TIME {
+            hot.calls.store(calls, Relaxed);
+        } else {
+            hot.busy.store(calls >= BUSY_CALLS, Relaxed);
+            hot.calls.store(0, Relaxed);
+            hot.counted.store(now, Relaxed);
+        }
         let resumed = task.pace.resumed.load(Relaxed);
         if resumed == 0 {
             return;
         }
-        let soon = sys::cycles().wrapping_sub(resumed) < SOON;
+        let soon = now.wrapping_sub(resumed) < SOON;
         for streak in [&self.hot.streak, &task.pace.streak] {
             let calls = streak.load(Relaxed);
             // One slow call among fast ones does not end it.
@@ -240,6 +265,8 @@ impl Inner {
     /// The thread makes another one, in which several processors' worth of kernel work lies: its calls are counted anew.
     pub(super) fn pause_pace(&self, task: &Task) {
         task.pace.streak.store(0, Relaxed);
+        self.hot.calls.store(0, Relaxed);
+        self.hot.busy.store(false, Relaxed);
     }
 
     /// How many stubs ring soon for an answer that they are owed: one more or less.
@@ -286,10 +313,11 @@ impl Inner {
         if !spare && any {
             self.crowd(now);
         }
+        let fast = hot.streak.load(Relaxed) >= STREAK
+            && task.pace.streak.load(Relaxed) >= OWN_STREAK
+            && (spare || hot.any.load(Relaxed));
         if task.is_hot()
-            || !(spare || hot.any.load(Relaxed))
-            || hot.streak.load(Relaxed) < STREAK
-            || task.pace.streak.load(Relaxed) < OWN_STREAK
+            || !(fast || !spare && hot.busy.load(Relaxed))
             || now < hot.not_before.load(Relaxed)
         {
             return;
@@ -319,9 +347,15 @@ impl Inner {
     fn crowd(&self, now: u64) {
         let hot = &self.hot;
         let since = hot.crowded.load(Relaxed);
-        if since == 0 {
+        if since != 0 && now.saturating_sub(since) <= GRACE {
+            return;
+        }
+        let messages = hot.messages.load(Relaxed);
+        let before = hot.crowded_messages.load(Relaxed);
+        if since == 0 || messages.saturating_sub(before) >= GRACE_MESSAGES {
             hot.crowded.store(now, Relaxed);
-        } else if now.saturating_sub(since) > GRACE {
+            hot.crowded_messages.store(messages, Relaxed);
+        } else {
             self.judge(true, now);
             self.cool();
             // Unlike other work on the machine, it passes as quickly as it came.
