@@ -174,6 +174,9 @@ impl Boot {
             }
             found = vfs::resolve(as_user, fs, &At::Cwd, &p.cwd, flags);
         }
+        if found.is_err() && p.cwd_may_miss {
+            found = vfs::resolve(as_user, fs, &At::Cwd, b"/", flags);
+        }
         let cwd = found.map_err(|e| {
             BootError::Failed(format!(
                 "working directory {} in the sandbox: {}",
