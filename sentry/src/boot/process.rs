@@ -174,7 +174,8 @@ impl Boot {
             }
             found = vfs::resolve(as_user, fs, &At::Cwd, &p.cwd, flags);
         }
-        if found.is_err() && p.cwd_may_miss {
+        let missing = matches!(found, Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES));
+        if missing && p.cwd_may_miss {
             found = vfs::resolve(as_user, fs, &At::Cwd, b"/", flags);
         }
         let cwd = found.map_err(|e| {
