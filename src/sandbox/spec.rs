@@ -115,6 +115,7 @@ impl Spec {
         };
         GuestConfig {
             hostname: self.hostname.clone().into_bytes(),
+            machine_memory: nix::sys::sysinfo::sysinfo().ok().map(|s| s.ram_total()),
             allowance: Allowance {
                 memory: self.limits.memory,
                 tasks: self.limits.tasks,
