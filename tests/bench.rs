@@ -36,6 +36,33 @@ fn bench(args: &[&str]) -> (String, Value, String) {
     (outcome.stdout, json(&data), chart)
 }
 
+/// Programs may be named as seen from the current directory.
+#[test]
+fn other_programs_are_found_from_the_current_directory() {
+    let here = Path::new(COFFERDAM).parent().unwrap();
+    let mut c = command(
+        COFFERDAM,
+        &["bench", "--rounds", "1", "--platform", "ptrace"],
+    );
+    c.args(["--compare", "./cofferdam", "--filter", "getppid"]);
+    c.current_dir(here);
+    let done = run(c, b"", LIMIT);
+    assert_eq!(done.status, 0, "{}", done.stderr);
+    assert!(done.stdout.contains("cofferdam:ptrace"), "{}", done.stdout);
+    assert!(
+        !done.stdout.contains("cofferdam:ptrace: "),
+        "{}",
+        done.stdout
+    );
+    let missing = cofferdam(&["bench", "--compare", "./nowhere", "--filter", "getppid"]);
+    assert_eq!(missing.status, 125);
+    assert!(
+        missing.stderr.contains("--compare ./nowhere"),
+        "{}",
+        missing.stderr
+    );
+}
+
 #[test]
 fn every_operation_is_measured_on_every_platform() {
     let (table, report, chart) = bench(&[]);

@@ -39,6 +39,17 @@ fn bad_options_are_named() {
         (&["do"], &["COMMAND"]),
         (&[], &["no command"]),
         (&["undo"], &["undo"]),
+        (&["doo"], &["'doo'", "'do'"]),
+        (&["gcc", "-c"], &["cofferdam do -- gcc"]),
+        (
+            &["do", "--bindd", "/etc", "true"],
+            &["--bindd", "'--bind'", "do --help"],
+        ),
+        (
+            &["--platform", "ptrace", "do", "true"],
+            &["--platform before 'do'"],
+        ),
+        (&["bench", "true"], &["'true'", "'--' before"]),
         (
             &["do", "--bind", "/etc:relative", "true"],
             &["--bind", "absolute"],
@@ -104,7 +115,7 @@ fn missing_sources_are_named() {
     is_one_sentence(
         &cofferdam(&["do", "--bind", "/dev/null:/x", "true"]),
         125,
-        &["/dev/null"],
+        &["/dev/null", "only directories and regular files"],
     );
     is_one_sentence(
         &cofferdam(&["do", "--bind", "/proc:/x", "true"]),
@@ -266,7 +277,97 @@ fn a_memory_limit_that_cannot_be_kept_is_refused() {
     let mut c = as_ordinary_user(public_copy(&scratch));
     c.args(["do", "--memory", "64m", "true"]);
     let words = ["--memory", "control group", "systemd-run"];
-    is_one_sentence(&run(c, b"", LIMIT), 125, &words);
+    let refused = run(c, b"", LIMIT);
+    is_one_sentence(&refused, 125, &words);
+    assert!(!refused.stderr.contains("os error"), "{}", refused.stderr);
+}
+
+/// The current directory is shown if it can be; nobody asked for it.
+#[test]
+fn a_current_directory_that_cannot_be_shown_does_no_harm() {
+    let scratch = Scratch::new();
+    let copy = public_copy(&scratch);
+    let pwd = |mut c: Command, options: &[&str]| {
+        c.arg("do").args(options).arg("pwd");
+        let done = run(c, b"", LIMIT);
+        assert_eq!((done.status, done.stderr.as_str()), (0, ""));
+        done.stdout
+    };
+    for (dir, options, shown) in [
+        ("/proc", &[][..], "/proc\n"),
+        ("/sys/kernel", &[], "/sys/kernel\n"),
+        ("/dev", &[], "/dev\n"),
+        ("/etc", &[], "/etc\n"),
+        // The sandbox has a /tmp of its own over that of the host.
+        (scratch.path().to_str().unwrap(), &["--rootfs", "/"], "/\n"),
+    ] {
+        let mut c = command(COFFERDAM, &[]);
+        c.current_dir(dir);
+        assert_eq!(pwd(c, options), shown, "in {dir}");
+    }
+    let mut c = command(
+        COFFERDAM,
+        &["do", "sh", "-c", "echo x > /dev/null; echo $?"],
+    );
+    c.current_dir("/dev");
+    assert_eq!(
+        run(c, b"", LIMIT).stdout,
+        "0\n",
+        "devices are the sandbox's own"
+    );
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!(
+            "skip: system directories and directories of others: only root can read what others cannot"
+        );
+        return;
+    }
+    let mut c = command(COFFERDAM, &["do", "cat", "/etc/shadow"]);
+    c.current_dir("/etc");
+    assert_eq!(run(c, b"", LIMIT).status, 1, "keys of the system stay out");
+    // Root starts it there for somebody else, as su does.
+    let private = scratch.path().join("private");
+    std::fs::create_dir(&private).unwrap();
+    std::fs::set_permissions(&private, PermissionsExt::from_mode(0o700)).unwrap();
+    let script = "exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" do pwd";
+    let mut c = command("sh", &["-c", script]);
+    c.arg(copy).current_dir(&private);
+    let done = run(c, b"", LIMIT);
+    assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("/\n", ""));
+}
+
+#[test]
+fn read_only_counts_for_the_current_directory_too() {
+    let scratch = Scratch::new();
+    for (options, status) in [(&["do"][..], 0), (&["do", "--read-only"], 2)] {
+        let mut c = command(COFFERDAM, options);
+        c.args(["sh", "-c", "echo x > new"])
+            .current_dir(scratch.path());
+        assert_eq!(run(c, b"", LIMIT).status, status);
+        assert!(!scratch.path().join("new").exists());
+    }
+}
+
+/// What no sandbox has is a line of the log, once.
+#[test]
+fn refused_calls_are_in_the_log() {
+    let script = "import ctypes\nfor i in range(3): ctypes.CDLL(None).syscall(425, 8, 0)";
+    let done = cofferdam(&[
+        "do",
+        "--log-level",
+        "info",
+        "/usr/bin/python3",
+        "-c",
+        script,
+    ]);
+    if done.status == 127 {
+        eprintln!("skip: python3 is not installed");
+        return;
+    }
+    let lines = done
+        .stderr
+        .lines()
+        .filter(|l| l.contains("refused: io_uring_setup"));
+    assert_eq!(lines.count(), 1, "{}", done.stderr);
 }
 
 #[test]
@@ -360,7 +461,13 @@ fn disks_that_fill_up_lose_log_lines_and_say_so() {
 
 #[test]
 fn help_and_version_are_no_errors() {
-    for args in [&["--help"][..], &["do", "--help"], &["--version"]] {
+    for args in [
+        &["--help"][..],
+        &["do", "--help"],
+        &["help"],
+        &["help", "do"],
+        &["--version"],
+    ] {
         let done = cofferdam(args);
         assert_eq!((done.status, done.stderr.as_str()), (0, ""));
         assert!(!done.stdout.is_empty());

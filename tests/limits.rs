@@ -43,6 +43,14 @@ fn can_limit_memory() -> bool {
     tried.status == 0
 }
 
+/// As in a container: programs size themselves by it.
+#[test]
+fn without_a_limit_the_machine_has_the_memory_of_the_host() {
+    let total = ["grep", "MemTotal", "/proc/meminfo"];
+    let host = run(command("grep", &total[1..]), b"", LIMIT);
+    assert_eq!(inside("auto", &[], &total).stdout, host.stdout);
+}
+
 #[test]
 fn memory() {
     if !can_limit_memory() {

@@ -59,6 +59,9 @@ pub enum TreeError {
         /// What the host said.
         source: Errno,
     },
+    /// Neither directory nor regular file.
+    #[error("cannot serve {path}: only directories and regular files can be served", path = .0.display())]
+    Type(PathBuf),
     /// The place in the tree is not one.
     #[error("cannot serve {host} at {target}: the place must be an absolute path without dots",
         host = host.display(), target = target.display())]
@@ -107,7 +110,7 @@ pub fn check(entries: &[TreeEntry]) -> Result<(), TreeError> {
         }
         let meta = fs::metadata(&entry.source).map_err(|e| failed(errno_of(&e)))?;
         if !meta.is_dir() && !meta.is_file() {
-            return Err(failed(Errno::EOPNOTSUPP));
+            return Err(TreeError::Type(entry.source.clone()));
         }
         let search = if meta.is_dir() {
             AccessFlags::X_OK

@@ -55,7 +55,7 @@ pub fn run(command: &mut Command, output: Output, limit: Duration) -> Result<End
     let start = Instant::now();
     let mut child = command
         .spawn()
-        .map_err(|e| format!("cannot run {name}: {e}"))?;
+        .map_err(|e| crate::cli::printable(&format!("cannot run {name}: {e}")))?;
     let stdout = child.stdout.take().map(collect);
     let stderr = child.stderr.take().map(collect);
     let took = wait(&child, start, limit);

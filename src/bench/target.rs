@@ -46,6 +46,11 @@ impl Prefix {
         let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
         let mut words = rest.split(',').map(str::to_owned);
         let program = words.next().filter(|p| !p.is_empty()).ok_or_else(wrong)?;
+        // The operations run in another directory.
+        let program = match std::path::absolute(&program) {
+            Ok(path) if program.contains('/') => path.to_string_lossy().into_owned(),
+            _ => program,
+        };
         if name.is_empty() {
             return Err(wrong());
         }

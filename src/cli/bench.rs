@@ -106,6 +106,13 @@ impl Bench {
             }
         }
         for program in &self.compare {
+            // The operations run in another directory.
+            let program = &program.canonicalize().map_err(|e| {
+                format!(
+                    "--compare {}: {e}; name another build's 'cofferdam'",
+                    program.display()
+                )
+            })?;
             let file = program.file_name().unwrap_or(program.as_os_str());
             for platform in self.platforms_of(program)? {
                 targets.push(Target::other_build(

@@ -7,6 +7,7 @@ use super::{FAILED, complain};
 use crate::profile;
 use crate::sandbox::{self, Identity, Limits, Mount, Root, Spec};
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use cofferdam_gofer::tree::{self, TreeEntry};
 use log::LevelFilter;
 use nix::unistd::{getegid, geteuid, getgroups};
 use std::ffi::{OsStr, OsString};
@@ -18,17 +19,31 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+const EXAMPLES: &str = "\
+The program sees the system directories as far as everybody may read them, the current directory, and an empty /tmp and
+/dev/shm; its network is a loopback of its own. Of a current directory that is the caller's home or above it, it sees what
+everybody may read. What is written vanishes, but for what '--bind …:rw' shows.
+
+Examples:
+  cofferdam do -- bash                                     a shell inside
+  cofferdam do --bind ./out:/out:rw -- ./job /out          one directory really written
+  cofferdam do --rootfs ./image --user 0 -- /bin/sh        another root, as root inside
+  cofferdam do --memory 512m --pids 50 --time 30 -- ./job  limits
+  cofferdam do --log-level info -- ./job                   say once which calls are not there
+  cofferdam do --strace=trace -- ./job                     every call, in a file";
+
 /// Run one program in a fresh sandbox
 ///
 /// By default the program sees the host's system directories and the current directory; what it writes goes to memory
 /// and vanishes. The exit status is the program's, 128+n if signal n ended it, 125 if Cofferdam failed, 126 if the
 /// program cannot be executed, 127 if it is not found.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Do {
     /// Use this directory of the host as the root instead of its system directories ('/' for the whole host)
     #[arg(long, value_name = "DIR")]
     rootfs: Option<PathBuf>,
-    /// Refuse writes to the root instead of keeping them in memory
+    /// Refuse writes to the root and to the current directory instead of keeping them in memory
     #[arg(long)]
     read_only: bool,
     /// Show a file or directory of the host inside, read-only unless 'rw' (repeatable)
@@ -113,7 +128,10 @@ impl Do {
         let root = match self.rootfs {
             Some(dir) => Root::Directory(rootfs(&dir)?),
             None => {
-                mounts.extend(here.as_deref().and_then(current_directory));
+                mounts.extend(
+                    here.as_deref()
+                        .and_then(|here| current_directory(here, !self.read_only)),
+                );
                 Root::System
             }
         };
@@ -124,6 +142,7 @@ impl Do {
             target: t.target,
             size: t.size,
         }));
+        let cwd_may_miss = self.cwd.is_none();
         let cwd = match self.cwd {
             Some(dir) if !dir.is_absolute() => {
                 return Err(format!(
@@ -132,7 +151,7 @@ impl Do {
                 ));
             }
             Some(dir) => dir,
-            None => default_cwd(here.as_deref(), &root, &mounts),
+            None => here.unwrap_or_else(|| "/".into()),
         };
         Ok(Spec {
             root,
@@ -141,6 +160,7 @@ impl Do {
             argv: self.command,
             env: environment(self.clear_env, self.env),
             cwd,
+            cwd_may_miss,
             identity: identity(self.user)?,
             hostname: self.hostname,
             limits: Limits {
@@ -171,9 +191,15 @@ fn rootfs(dir: &Path) -> Result<PathBuf, String> {
 }
 
 /// The caller's directory, in memory where it is written to. At or above a home directory only what everybody may read
-/// is shown, so that keys stay out.
-fn current_directory(here: &Path) -> Option<Mount> {
-    if here == Path::new("/") {
+/// is shown, so that keys stay out. Nothing if it is there anyway (a system directory, which is shown on the same terms), if
+/// the sandbox has its own (`/proc`), or if the caller may not read it.
+fn current_directory(here: &Path, overlay: bool) -> Option<Mount> {
+    let own = ["/proc", "/sys", "/dev"];
+    if here == Path::new("/")
+        || sandbox::SYSTEM.iter().any(|dir| here == Path::new(dir))
+        || own.iter().any(|dir| here.starts_with(dir))
+        || tree::check(&[TreeEntry::same(here)]).is_err()
+    {
         return None;
     }
     let home = std::env::var_os("HOME").map(PathBuf::from);
@@ -182,7 +208,7 @@ fn current_directory(here: &Path) -> Option<Mount> {
         source: here.to_owned(),
         target: here.to_owned(),
         writable: false,
-        overlay: true,
+        overlay,
         world_readable_only: home.is_some_and(|home| home.starts_with(here)),
     })
 }
@@ -207,23 +233,6 @@ fn bind_mount(b: &Bind) -> Result<Mount, String> {
         overlay: false,
         world_readable_only: false,
     })
-}
-
-/// The caller's directory if it is also there inside.
-fn default_cwd(here: Option<&Path>, root: &Root, mounts: &[Mount]) -> PathBuf {
-    let Some(here) = here else { return "/".into() };
-    let mounted = mounts.iter().any(|m| match m {
-        Mount::Bind { target, .. } | Mount::Tmpfs { target, .. } => here == target,
-    });
-    let in_root = match root {
-        Root::System => false,
-        Root::Directory(dir) => dir.join(here.strip_prefix("/").unwrap_or(here)).is_dir(),
-    };
-    if mounted || in_root {
-        here.to_owned()
-    } else {
-        "/".into()
-    }
 }
 
 fn environment(clear: bool, set: Vec<EnvVar>) -> Vec<OsString> {

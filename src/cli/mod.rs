@@ -34,7 +34,7 @@ pub const FAILED: u8 = 125;
 
 /// A user-space kernel that runs untrusted Linux programs unchanged.
 #[derive(Parser)]
-#[command(name = "cofferdam", disable_help_subcommand = true)]
+#[command(name = "cofferdam")]
 struct Cli {
     /// Print version
     #[arg(short = 'V', short_alias = 'v', long)]
@@ -79,6 +79,19 @@ enum Command {
     Restore(checkpoint::Anything),
 }
 
+impl Command {
+    /// The name of a command that has nothing to do with containers, and so with the options before it.
+    fn not_of_containers(&self) -> Option<&'static str> {
+        match self {
+            Command::Do(_) => Some("do"),
+            Command::Platforms => Some("platforms"),
+            Command::Syscalls(_) => Some("syscalls"),
+            Command::Bench(_) => Some("bench"),
+            _ => None,
+        }
+    }
+}
+
 /// Parses and runs; the result is the process's exit status.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -101,6 +114,12 @@ pub fn main() -> ExitCode {
         return ExitCode::from(FAILED);
     };
     let global = &cli.global;
+    if let (Some(option), Some(name)) = (global.given(), command.not_of_containers()) {
+        complain(format_args!(
+            "{option} before '{name}' is for containers; see 'cofferdam {name} --help' for the options after it"
+        ));
+        return ExitCode::from(FAILED);
+    }
     match command {
         Command::Do(command) => command.run(),
         Command::Platforms => platforms::run(),
@@ -157,11 +176,25 @@ pub fn complain(sentence: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "cofferdam: {sentence}");
 }
 
-/// The text on one line and without what a terminal would obey: the names in it may come from images and guests.
+/// The text on one line and without what a terminal would obey: the names in it may come from images and guests. Nor with
+/// numbers of errors that are there in words.
 pub fn printable(text: &str) -> String {
-    text.chars()
+    let text: String = text
+        .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+        .collect();
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.parse::<u32>().is_ok() => plain += rest,
+            _ => {
+                plain += " (os error ";
+                plain += part;
+            }
+        }
+    }
+    plain
 }
 
 /// Clap's first line is the sentence; its usage block is a --help away.
@@ -174,22 +207,56 @@ fn usage(error: &clap::Error) -> ExitCode {
         complain("no command given; try 'cofferdam --help'");
         return ExitCode::from(FAILED);
     }
-    let text = error.to_string();
-    let mut lines = text
+    let args: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
+    complain(sentence(&error.to_string(), &args));
+    ExitCode::from(FAILED)
+}
+
+/// One sentence of what clap says in several lines, with its advice. `args`: the command line, for the command that it is about.
+fn sentence(text: &str, args: &[String]) -> String {
+    let lines: Vec<&str> = text
         .lines()
         .map(str::trim)
         .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"))
-        .filter(|l| !l.is_empty() && !l.starts_with("tip:"));
-    let first = lines.next().unwrap_or("bad command line");
-    let rest: Vec<&str> = lines.collect();
-    let first = first.strip_prefix("error: ").unwrap_or(first);
-    let joined = if rest.is_empty() {
-        first.to_owned()
-    } else {
-        format!("{first} {}", rest.join(" "))
+        .filter(|l| !l.is_empty())
+        .collect();
+    let (advice, said): (Vec<&str>, Vec<&str>) = lines.iter().partition(|l| l.starts_with("tip:"));
+    let said = said.join(" ");
+    let mut said = said
+        .strip_prefix("error: ")
+        .unwrap_or(&said)
+        .trim_end_matches(':')
+        .to_owned();
+    // That an unknown option could be an argument of the program is not what somebody means who mistyped one.
+    let advice = advice
+        .iter()
+        .filter_map(|tip| tip.strip_prefix("tip: "))
+        .find(|tip| !tip.starts_with("to pass '-"));
+    let commands = <Cli as clap::CommandFactory>::command();
+    let known = |arg: &&String| commands.find_subcommand(arg.as_str()).is_some();
+    let command = args.iter().find(known).map_or("", String::as_str);
+    let quoted = said.split('\'').nth(1).unwrap_or_default();
+    let advice = match advice {
+        Some(advice) => Some((*advice).to_owned()),
+        None if said.starts_with("unrecognized subcommand") => {
+            Some(format!("to run a program: cofferdam do -- {quoted}"))
+        }
+        None if command == "bench"
+            && said.starts_with("unexpected argument '")
+            && !quoted.starts_with('-') =>
+        {
+            Some("write '--' before the command to be measured".to_owned())
+        }
+        None => None,
     };
-    complain(format_args!("{joined}; try 'cofferdam --help'"));
-    ExitCode::from(FAILED)
+    if let Some(advice) = advice {
+        said += &format!(" ({advice})");
+    }
+    let space = if command.is_empty() { "" } else { " " };
+    format!("{said}; try 'cofferdam {command}{space}--help'")
 }
 
 #[cfg(test)]
@@ -200,5 +267,61 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// What is said of these arguments.
+    fn said_of(args: &[&str]) -> String {
+        let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+        let whole = std::iter::once("cofferdam".to_owned()).chain(args.clone());
+        match Cli::try_parse_from(whole) {
+            Ok(_) => String::new(),
+            Err(e) => sentence(&e.to_string(), &args),
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_with_advice() {
+        for (args, said) in [
+            (
+                &["doo"][..],
+                "unrecognized subcommand 'doo' (a similar subcommand exists: 'do'); try 'cofferdam --help'",
+            ),
+            (
+                &["gcc"],
+                "unrecognized subcommand 'gcc' (to run a program: cofferdam do -- gcc); try 'cofferdam --help'",
+            ),
+            (
+                &["do", "--bindd", "/x", "ls"],
+                "unexpected argument '--bindd' found (a similar argument exists: '--bind'); try 'cofferdam do --help'",
+            ),
+            (
+                &["do", "-v", "/x:/x", "ls"],
+                "unexpected argument '-v' found; try 'cofferdam do --help'",
+            ),
+            (
+                &["do"],
+                "the following required arguments were not provided: <COMMAND>...; try 'cofferdam do --help'",
+            ),
+            (
+                &["bench", "--rounds", "0"],
+                "invalid value '0' for '--rounds <N>': 0 is not in 1..=1000; try 'cofferdam bench --help'",
+            ),
+            (
+                &["bench", "true"],
+                "unexpected argument 'true' found (write '--' before the command to be measured); try 'cofferdam bench --help'",
+            ),
+        ] {
+            assert_eq!(said_of(args), said);
+        }
+    }
+
+    #[test]
+    fn numbers_of_errors_are_left_out() {
+        let said = "no: Permission denied (os error 13); become root";
+        assert_eq!(printable(said), "no: Permission denied; become root");
+        assert_eq!(
+            printable("(os error x) (os error"),
+            "(os error x) (os error"
+        );
     }
 }

@@ -15,6 +15,7 @@ pub const FAILED: u8 = 1;
 
 /// Options before the verb.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options for containers")]
 pub struct Global {
     /// Where containers' states are; default: /run/cofferdam, or $XDG_RUNTIME_DIR/cofferdam without root
     #[arg(long, value_name = "DIR")]
@@ -62,6 +63,21 @@ fn is_rootless(wanted: &str) -> bool {
 }
 
 impl Global {
+    /// An option that was given.
+    pub fn given(&self) -> Option<&'static str> {
+        [
+            (self.root.is_some(), "--root"),
+            (self.log.is_some(), "--log"),
+            (self.debug, "--debug"),
+            (self.systemd_cgroup, "--systemd-cgroup"),
+            (self.platform.is_some(), "--platform"),
+            (self.overlay.is_some(), "--overlay"),
+            (self.strace.is_some(), "--strace"),
+        ]
+        .into_iter()
+        .find_map(|(given, name)| given.then_some(name))
+    }
+
     /// Where containers are.
     pub fn store(&self) -> Store {
         let rootless = is_rootless(&self.rootless);

@@ -43,6 +43,7 @@ pub fn translate(
         envp: strings(p.env().as_deref()),
         cwd: p.cwd().as_os_str().as_bytes().to_vec(),
         make_cwd: init,
+        cwd_may_miss: false,
         set_home: true,
         user: UserConfig::Ids {
             uid: user.uid(),

@@ -25,6 +25,7 @@ pub mod tree;
 pub use host::{AUTO, PLATFORMS, check_platform};
 pub use monitor::run;
 pub use spec::{Identity, Limits, Mount, Root, Spec};
+pub use tree::SYSTEM;
 
 /// Why a sandbox could not run its program. Each is one sentence.
 #[derive(Debug, thiserror::Error)]

@@ -78,6 +78,8 @@ pub struct Spec {
     pub env: Vec<OsString>,
     /// Working directory inside.
     pub cwd: PathBuf,
+    /// `/` instead, if there is no such directory.
+    pub cwd_may_miss: bool,
     /// Whom the program runs as.
     pub identity: Identity,
     /// Name of the machine, as uname(2) tells it.
@@ -108,10 +110,12 @@ impl Spec {
         let cwd = self.cwd.as_os_str().as_bytes().to_vec();
         let process = ProcessConfig {
             terminal,
+            cwd_may_miss: self.cwd_may_miss,
             ..ProcessConfig::new(bytes(&self.argv), bytes(&self.env), cwd, user)
         };
         GuestConfig {
             hostname: self.hostname.clone().into_bytes(),
+            machine_memory: nix::sys::sysinfo::sysinfo().ok().map(|s| s.ram_total()),
             allowance: Allowance {
                 memory: self.limits.memory,
                 tasks: self.limits.tasks,

@@ -98,6 +98,7 @@ impl ProcessConfig {
             envp,
             cwd,
             make_cwd: false,
+            cwd_may_miss: false,
             set_home: false,
             user,
             caps: None,
@@ -124,6 +125,8 @@ pub struct ProcessConfig {
     pub cwd: Vec<u8>,
     /// Make a missing working directory.
     pub make_cwd: bool,
+    /// `/` instead of a working directory that cannot be entered.
+    pub cwd_may_miss: bool,
     /// Set HOME, if it is not set, from the guest's /etc/passwd.
     pub set_home: bool,
     /// Who it runs as.

@@ -174,6 +174,10 @@ impl Boot {
             }
             found = vfs::resolve(as_user, fs, &At::Cwd, &p.cwd, flags);
         }
+        let missing = matches!(found, Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES));
+        if missing && p.cwd_may_miss {
+            found = vfs::resolve(as_user, fs, &At::Cwd, b"/", flags);
+        }
         let cwd = found.map_err(|e| {
             BootError::Failed(format!(
                 "working directory {} in the sandbox: {}",

@@ -30,7 +30,7 @@ pub(super) fn find(user: &UserConfig, fs: &FsContext) -> Result<Account, BootErr
         UserConfig::Name(name) => {
             let passwd = read_file(fs, b"/etc/passwd").map_err(|e| {
                 BootError::Failed(format!(
-                    "user {name}: cannot read /etc/passwd of the sandbox: {}",
+                    "user {name}: cannot read /etc/passwd of the sandbox: {}; give a number (UID:GID) instead",
                     reason(e)
                 ))
             })?;

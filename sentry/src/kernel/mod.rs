@@ -112,7 +112,7 @@ type Errand = Box<dyn FnOnce() + Send>;
 /// Called once with how a process ended.
 pub type EndWatcher = Box<dyn FnOnce(ExitStatus) + Send>;
 
-/// Memory that a sandbox without a limit is said to have: 2 GiB, whatever the host has.
+/// Memory that a sandbox is said to have if nobody sets it ([`Kernel::set_machine_memory`]) and there is no limit.
 const DEFAULT_MEMORY: u64 = 2 << 30;
 
 /// Sees system calls as they start and finish.

@@ -518,4 +518,11 @@ impl Kernel {
             log::warn!("not implemented: {what}; the guest got an error");
         }
     }
+
+    /// Logs, once, a call that no sandbox has or grants. Programs that ask are used to that answer, so it is no warning.
+    pub fn log_refused(&self, call: &'static str) {
+        if self.missing.lock().insert(call) {
+            log::info!("refused: {call}, as for every sandbox");
+        }
+    }
 }

@@ -19,7 +19,7 @@ pub static TABLE: &[Syscall] = &[
         libc::SYS_futex,
         "futex",
         futex,
-        &[Ptr, Hex, Int, Timespec, Ptr, Hex],
+        &[Ptr, super::strace::FUTEX, Int, Timespec, Ptr, Hex],
     )
     .partial("PI locks do not inherit priorities"),
     Syscall::new(

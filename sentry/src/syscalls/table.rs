@@ -39,6 +39,10 @@ pub enum ArgKind {
     Signal,
     /// open(2) flags.
     OpenFlags,
+    /// Flags with these names, or this name for none.
+    Flags(&'static [(u64, &'static str)], &'static str),
+    /// One of these values, by name.
+    Name(&'static [(u64, &'static str)]),
     /// mmap(2) protection.
     Prot,
     /// mmap(2) flags.

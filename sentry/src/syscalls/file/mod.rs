@@ -89,7 +89,12 @@ pub static TABLE: &[Syscall] = &[
     ),
     call(libc::SYS_fcntl, "fcntl", fcntl::fcntl, &[Fd, Int, Hex]).partial("no leases"),
     call(libc::SYS_flock, "flock", lock::flock, &[Fd, Hex]),
-    call(libc::SYS_ioctl, "ioctl", ioctl::ioctl, &[Fd, Hex, Hex]),
+    call(
+        libc::SYS_ioctl,
+        "ioctl",
+        ioctl::ioctl,
+        &[Fd, super::strace::IOCTL, Hex],
+    ),
     call(
         libc::SYS_getdents,
         "getdents",

@@ -11,7 +11,7 @@ mod place;
 mod stat;
 mod xattr;
 
-use super::{ArgKind, Handler, Syscall};
+use super::{ArgKind, Handler, Syscall, strace};
 use ArgKind::{DirFd, Fd, Hex, Int, Mode, OpenFlags, OutBuf, Path, Ptr, Str, Uint};
 
 const fn call(
@@ -33,13 +33,13 @@ pub static TABLE: &[Syscall] = &[
     call(libc::SYS_stat, "stat", stat::stat, &[Path, Ptr]),
     call(libc::SYS_lstat, "lstat", stat::lstat, &[Path, Ptr]),
     call(libc::SYS_fstat, "fstat", stat::fstat, &[Fd, Ptr]),
-    call(libc::SYS_newfstatat, "newfstatat", stat::newfstatat, &[DirFd, Path, Ptr, Hex]),
-    call(libc::SYS_statx, "statx", stat::statx, &[DirFd, Path, Hex, Hex, Ptr]),
+    call(libc::SYS_newfstatat, "newfstatat", stat::newfstatat, &[DirFd, Path, Ptr, strace::AT]),
+    call(libc::SYS_statx, "statx", stat::statx, &[DirFd, Path, strace::AT, Hex, Ptr]),
     call(libc::SYS_statfs, "statfs", stat::statfs, &[Path, Ptr]),
     call(libc::SYS_fstatfs, "fstatfs", stat::fstatfs, &[Fd, Ptr]),
-    call(libc::SYS_access, "access", stat::access, &[Path, Mode]),
-    call(libc::SYS_faccessat, "faccessat", stat::faccessat, &[DirFd, Path, Mode]),
-    call(libc::SYS_faccessat2, "faccessat2", stat::faccessat2, &[DirFd, Path, Mode, Hex]),
+    call(libc::SYS_access, "access", stat::access, &[Path, strace::ACCESS]),
+    call(libc::SYS_faccessat, "faccessat", stat::faccessat, &[DirFd, Path, strace::ACCESS]),
+    call(libc::SYS_faccessat2, "faccessat2", stat::faccessat2, &[DirFd, Path, strace::ACCESS, strace::AT_ACCESS]),
     call(libc::SYS_readlink, "readlink", stat::readlink, &[Path, OutBuf, Uint]),
     call(libc::SYS_readlinkat, "readlinkat", stat::readlinkat, &[DirFd, Path, OutBuf, Uint]),
     call(libc::SYS_mkdir, "mkdir", names::mkdir, &[Path, Mode]),
@@ -47,11 +47,11 @@ pub static TABLE: &[Syscall] = &[
     call(libc::SYS_mknod, "mknod", names::mknod, &[Path, Mode, Hex]),
     call(libc::SYS_mknodat, "mknodat", names::mknodat, &[DirFd, Path, Mode, Hex]),
     call(libc::SYS_link, "link", names::link, &[Path, Path]),
-    call(libc::SYS_linkat, "linkat", names::linkat, &[DirFd, Path, DirFd, Path, Hex]),
+    call(libc::SYS_linkat, "linkat", names::linkat, &[DirFd, Path, DirFd, Path, strace::AT]),
     call(libc::SYS_symlink, "symlink", names::symlink, &[Str, Path]),
     call(libc::SYS_symlinkat, "symlinkat", names::symlinkat, &[Str, DirFd, Path]),
     call(libc::SYS_unlink, "unlink", names::unlink, &[Path]),
-    call(libc::SYS_unlinkat, "unlinkat", names::unlinkat, &[DirFd, Path, Hex]),
+    call(libc::SYS_unlinkat, "unlinkat", names::unlinkat, &[DirFd, Path, strace::UNLINK]),
     call(libc::SYS_rmdir, "rmdir", names::rmdir, &[Path]),
     call(libc::SYS_rename, "rename", names::rename, &[Path, Path]),
     call(libc::SYS_renameat, "renameat", names::renameat, &[DirFd, Path, DirFd, Path]),
@@ -63,12 +63,12 @@ pub static TABLE: &[Syscall] = &[
     call(libc::SYS_chown, "chown", attr::chown, &[Path, Int, Int]),
     call(libc::SYS_lchown, "lchown", attr::lchown, &[Path, Int, Int]),
     call(libc::SYS_fchown, "fchown", attr::fchown, &[Fd, Int, Int]),
-    call(libc::SYS_fchownat, "fchownat", attr::fchownat, &[DirFd, Path, Int, Int, Hex]),
+    call(libc::SYS_fchownat, "fchownat", attr::fchownat, &[DirFd, Path, Int, Int, strace::AT]),
     call(libc::SYS_truncate, "truncate", attr::truncate, &[Path, Int]),
     call(libc::SYS_utime, "utime", attr::utime, &[Path, Ptr]),
     call(libc::SYS_utimes, "utimes", attr::utimes, &[Path, Ptr]),
     call(libc::SYS_futimesat, "futimesat", attr::futimesat, &[DirFd, Path, Ptr]),
-    call(libc::SYS_utimensat, "utimensat", attr::utimensat, &[DirFd, Path, Ptr, Hex]),
+    call(libc::SYS_utimensat, "utimensat", attr::utimensat, &[DirFd, Path, Ptr, strace::AT]),
     call(libc::SYS_chdir, "chdir", place::chdir, &[Path]),
     call(libc::SYS_fchdir, "fchdir", place::fchdir, &[Fd]),
     call(libc::SYS_chroot, "chroot", place::chroot, &[Path]),

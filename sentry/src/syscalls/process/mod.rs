@@ -100,19 +100,19 @@ pub static TABLE: &[Syscall] = &[
         libc::SYS_getrlimit,
         "getrlimit",
         limits::getrlimit,
-        &[Int, Ptr],
+        &[super::strace::RESOURCE, Ptr],
     ),
     Syscall::new(
         libc::SYS_setrlimit,
         "setrlimit",
         limits::setrlimit,
-        &[Int, Ptr],
+        &[super::strace::RESOURCE, Ptr],
     ),
     Syscall::new(
         libc::SYS_prlimit64,
         "prlimit64",
         limits::prlimit64,
-        &[Pid, Int, Ptr, Ptr],
+        &[Pid, super::strace::RESOURCE, Ptr, Ptr],
     ),
     Syscall::new(
         libc::SYS_getrusage,

@@ -57,6 +57,15 @@ impl Decoder<'_> {
             },
             ArgKind::Signal => out.write_str(&flags::signal(low.cast_signed())),
             ArgKind::OpenFlags => out.write_str(&flags::open(low)),
+            ArgKind::Flags(table, none) => {
+                out.write_str(&flags::names(u64::from(low), table, none))
+            }
+            ArgKind::Name(table) => {
+                match table.iter().find(|(value, _)| *value == u64::from(low)) {
+                    Some((_, name)) => out.write_str(name),
+                    None => write!(out, "{low:#x}"),
+                }
+            }
             ArgKind::Prot => out.write_str(&flags::names(raw, flags::PROT, "PROT_NONE")),
             ArgKind::MapFlags => out.write_str(&flags::names(raw, flags::MAP, "0")),
             ArgKind::CloneFlags => out.write_str(&flags::clone(raw)),
@@ -283,6 +292,24 @@ mod tests {
         assert_eq!(
             shown(&[Int, Signal, Prot], [0xffff_ffff, 9, 5, 0, 0, 0], 0, &[]),
             "-1, SIGKILL, PROT_READ|PROT_EXEC"
+        );
+        assert_eq!(
+            shown(
+                &[flags::ACCESS, flags::ACCESS, flags::AT, flags::UNLINK],
+                [0, 5, 0x1900, 0x200, 0, 0],
+                0,
+                &[]
+            ),
+            "F_OK, R_OK|X_OK, AT_SYMLINK_NOFOLLOW|AT_NO_AUTOMOUNT|AT_EMPTY_PATH, AT_REMOVEDIR"
+        );
+        assert_eq!(
+            shown(
+                &[flags::FUTEX, flags::RESOURCE, flags::IOCTL],
+                [0x81, 3, 0x5401, 0, 0, 0],
+                0,
+                &[]
+            ),
+            "FUTEX_WAKE_PRIVATE, RLIMIT_STACK, TCGETS"
         );
     }
 

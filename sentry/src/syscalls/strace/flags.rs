@@ -1,6 +1,69 @@
 //! Names of flags, as in the man pages.
 
 use crate::kernel::signal::Signal;
+use crate::syscalls::ArgKind;
+
+/// access(2).
+pub const ACCESS: ArgKind = ArgKind::Flags(&[(4, "R_OK"), (2, "W_OK"), (1, "X_OK")], "F_OK");
+
+/// Calls on a descriptor and a path.
+pub const AT: ArgKind = ArgKind::Flags(
+    &[
+        (0x100, "AT_SYMLINK_NOFOLLOW"),
+        (0x400, "AT_SYMLINK_FOLLOW"),
+        (0x800, "AT_NO_AUTOMOUNT"),
+        (0x1000, "AT_EMPTY_PATH"),
+        (0x2000, "AT_STATX_FORCE_SYNC"),
+        (0x4000, "AT_STATX_DONT_SYNC"),
+    ],
+    "0",
+);
+
+/// faccessat2(2).
+pub const AT_ACCESS: ArgKind = ArgKind::Flags(
+    &[
+        (0x100, "AT_SYMLINK_NOFOLLOW"),
+        (0x200, "AT_EACCESS"),
+        (0x1000, "AT_EMPTY_PATH"),
+    ],
+    "0",
+);
+
+/// unlinkat(2).
+pub const UNLINK: ArgKind = ArgKind::Flags(&[(0x200, "AT_REMOVEDIR")], "0");
+
+/// futex(2).
+#[rustfmt::skip]
+pub const FUTEX: ArgKind = ArgKind::Name(&[
+    (0, "FUTEX_WAIT"), (0x80, "FUTEX_WAIT_PRIVATE"),
+    (1, "FUTEX_WAKE"), (0x81, "FUTEX_WAKE_PRIVATE"),
+    (3, "FUTEX_REQUEUE"), (0x83, "FUTEX_REQUEUE_PRIVATE"),
+    (4, "FUTEX_CMP_REQUEUE"), (0x84, "FUTEX_CMP_REQUEUE_PRIVATE"),
+    (5, "FUTEX_WAKE_OP"), (0x85, "FUTEX_WAKE_OP_PRIVATE"),
+    (6, "FUTEX_LOCK_PI"), (0x86, "FUTEX_LOCK_PI_PRIVATE"),
+    (7, "FUTEX_UNLOCK_PI"), (0x87, "FUTEX_UNLOCK_PI_PRIVATE"),
+    (8, "FUTEX_TRYLOCK_PI"), (0x88, "FUTEX_TRYLOCK_PI_PRIVATE"),
+    (9, "FUTEX_WAIT_BITSET"), (0x89, "FUTEX_WAIT_BITSET_PRIVATE"),
+    (0x109, "FUTEX_WAIT_BITSET|FUTEX_CLOCK_REALTIME"), (0x189, "FUTEX_WAIT_BITSET_PRIVATE|FUTEX_CLOCK_REALTIME"),
+    (10, "FUTEX_WAKE_BITSET"), (0x8a, "FUTEX_WAKE_BITSET_PRIVATE"),
+]);
+
+/// getrlimit(2), prlimit(2).
+#[rustfmt::skip]
+pub const RESOURCE: ArgKind = ArgKind::Name(&[
+    (0, "RLIMIT_CPU"), (1, "RLIMIT_FSIZE"), (2, "RLIMIT_DATA"), (3, "RLIMIT_STACK"), (4, "RLIMIT_CORE"), (5, "RLIMIT_RSS"),
+    (6, "RLIMIT_NPROC"), (7, "RLIMIT_NOFILE"), (8, "RLIMIT_MEMLOCK"), (9, "RLIMIT_AS"), (10, "RLIMIT_LOCKS"),
+    (11, "RLIMIT_SIGPENDING"), (12, "RLIMIT_MSGQUEUE"), (13, "RLIMIT_NICE"), (14, "RLIMIT_RTPRIO"), (15, "RLIMIT_RTTIME"),
+]);
+
+/// ioctl(2): those that most programs make.
+#[rustfmt::skip]
+pub const IOCTL: ArgKind = ArgKind::Name(&[
+    (0x5401, "TCGETS"), (0x5402, "TCSETS"), (0x5403, "TCSETSW"), (0x5404, "TCSETSF"), (0x5409, "TCSBRK"), (0x540b, "TCFLSH"),
+    (0x540e, "TIOCSCTTY"), (0x540f, "TIOCGPGRP"), (0x5410, "TIOCSPGRP"), (0x5413, "TIOCGWINSZ"), (0x5414, "TIOCSWINSZ"),
+    (0x541b, "FIONREAD"), (0x5421, "FIONBIO"), (0x5422, "TIOCNOTTY"), (0x5429, "TIOCGSID"), (0x5450, "FIONCLEX"),
+    (0x5451, "FIOCLEX"), (0x8004_5430, "TIOCGPTN"), (0x4004_5431, "TIOCSPTLCK"),
+]);
 
 /// mmap(2), mprotect(2).
 pub(super) const PROT: &[(u64, &str)] = &[

@@ -52,7 +52,7 @@ pub static TABLE: &[Syscall] = {
         Syscall::new(libc::SYS_perf_event_open, "perf_event_open", refused::enosys, &[Ptr, Pid, Int, Fd, Hex]).partial(ABSENT),
         Syscall::new(libc::SYS_ptrace, "ptrace", refused::enosys, &[Int, Pid, Ptr, Ptr]).partial(ABSENT),
         Syscall::new(libc::SYS_modify_ldt, "modify_ldt", refused::enosys, &[Int, Ptr, Uint]).partial(ABSENT),
-        Syscall::new(libc::SYS_rseq, "rseq", refused::enosys, &[Ptr, Uint, Hex, Hex]).partial(ABSENT),
+        Syscall::new(libc::SYS_rseq, "rseq", refused::rseq, &[Ptr, Uint, Hex, Hex]).partial(ABSENT),
         Syscall::new(libc::SYS_io_uring_setup, "io_uring_setup", refused::enosys, &[Uint, Ptr]).partial(ABSENT),
         Syscall::new(libc::SYS_io_uring_enter, "io_uring_enter", refused::enosys, &[Fd, Uint, Uint, Hex, Ptr]).partial(ABSENT),
         Syscall::new(libc::SYS_io_uring_register, "io_uring_register", refused::enosys, &[Fd, Uint, Ptr, Uint]).partial(ABSENT),

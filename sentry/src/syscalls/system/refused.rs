@@ -1,16 +1,34 @@
 //! Calls that a sandbox never grants, and calls that it does not have. Both are answers that programs expect.
 
-use crate::abi::Errno;
+use crate::abi::{Errno, sysno};
 use crate::syscalls::{Args, Cx, SysResult};
 
 /// As for a process without the capability.
-pub(super) fn eperm(_: &mut Cx<'_>, _: &Args) -> SysResult {
+pub(super) fn eperm(cx: &mut Cx<'_>, _: &Args) -> SysResult {
+    log(cx);
     Err(Errno::EPERM.into())
 }
 
-/// As on a kernel that was built without the feature; unlike an unknown call it is not logged.
-pub(super) fn enosys(_: &mut Cx<'_>, _: &Args) -> SysResult {
+/// As on a kernel that was built without the feature.
+pub(super) fn enosys(cx: &mut Cx<'_>, _: &Args) -> SysResult {
+    log(cx);
     Err(Errno::ENOSYS.into())
+}
+
+/// [`enosys`], of which nobody needs to read: every C library tries it.
+pub(super) fn rseq(_: &mut Cx<'_>, _: &Args) -> SysResult {
+    Err(Errno::ENOSYS.into())
+}
+
+fn log(cx: &Cx<'_>) {
+    let name = cx
+        .local
+        .call
+        .and_then(|(nr, _)| usize::try_from(nr).ok())
+        .and_then(sysno::name);
+    if let Some(name) = name {
+        cx.kernel().log_refused(name);
+    }
 }
 
 pub(super) fn iopl(_: &mut Cx<'_>, args: &Args) -> SysResult {
