@@ -132,8 +132,17 @@ fn watch(
     }
 }
 
+/// Each test measures how long others get no answer: one after the other.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 #[test]
 fn attacks_hurt_nobody_else() {
+    let _alone = alone();
     let program = build("hostile");
     let seed = number("COFFERDAM_FUZZ_SEED", 1);
     let seconds = number("COFFERDAM_FUZZ_SECONDS", 10);
@@ -187,6 +196,7 @@ fn attacks_hurt_nobody_else() {
 /// small.
 #[test]
 fn hoarders_meet_limits() {
+    let _alone = alone();
     const MOST_KIB: u64 = 600 << 10;
     let program = build("hoard");
     let mut complaints = Vec::new();
@@ -215,6 +225,7 @@ fn hoarders_meet_limits() {
 /// While a call works on what a guest has made much of, others are answered, and the sentry stays small.
 #[test]
 fn nobody_keeps_the_others_waiting() {
+    let _alone = alone();
     const MOST_KIB: u64 = 250 << 10;
     const LONGEST: Duration = Duration::from_secs(3);
     let program = build("stall");

@@ -3,6 +3,8 @@
 //! Two processors that look at the same cache line exchange a call in a tenth of what a ring costs, but the worker takes a processor for it. So it does so
 //! only while calls come fast ([`STREAK`] in a row, each within [`SOON`] of the time the thread was let run), while there is a processor to spare, and for [`LINGER`] after the last call.
 //! Threads that take turns (pipes, locks) are all watched; there is no processor to spare while one of them wakes the other, which is borne for [`GRACE`].
+//! Without a processor to spare it is tried when so many calls come ([`BUSY_CALLS`]) that rings take most of the time, and goes on while messages do. With one
+//! processor it never is.
 //! A spinner that was not run for [`STALL`] has met other work, and leaves the processor to it: the next tries come later and later.
 //!
 //! A thread whose call waits is told so, and goes to sleep: it would keep those that it waits for from its processor.
@@ -136,10 +138,8 @@ fn here() -> u64 {
 }
 
 /// Adds 1 to a counter that only the worker changes.
-fn count(counter: &AtomicU64) -> u64 {
-    let n = counter.load(Relaxed).wrapping_add(1);
-    counter.store(n, Relaxed);
-    n
+fn count(counter: &AtomicU64) {
+    counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
 }
 
 impl Hot {
@@ -227,12 +227,9 @@ impl Inner {
         }
     }
 
-    /// A call came from this thread; whether it makes them fast.
+    /// Counts a call that came from this thread.
     pub(super) fn pace(&self, task: &Task) {
-        if !self.inline {
-            return;
-        }
-        if task.is_hot() {
+        if !self.inline || task.is_hot() {
             return;
         }
         let hot = &self.hot;
@@ -262,7 +259,7 @@ impl Inner {
         }
     }
 
-    /// The thread makes another one, in which several processors' worth of kernel work lies: its calls are counted anew.
+    /// The thread makes another one, or a process: work of the host, for which the worker had better not be in the way. Calls are counted anew.
     pub(super) fn pause_pace(&self, task: &Task) {
         task.pace.streak.store(0, Relaxed);
         self.hot.calls.store(0, Relaxed);
@@ -292,7 +289,7 @@ impl Inner {
 
     /// The thread is about to run, one of `running`: shall its slot be watched? Tells the stub.
     pub(super) fn set_watch(&self, task: &Arc<Task>, running: usize) {
-        if !self.inline {
+        if !self.inline || self.hot.processors < 2 {
             return;
         }
         let hot = &self.hot;
