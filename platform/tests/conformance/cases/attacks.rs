@@ -139,12 +139,9 @@ pub fn calls_of_the_stub(p: Box<dyn Platform>) {
     assert_eq!(fresh.run(&*p, &start()).0, Trap::Syscall);
 }
 
-/// A thread that rewrites the registers and the vector registers of another whose system calls are in flight.
-pub fn scribbled_system_calls(p: Box<dyn Platform>) {
-    let Some((base, window)) = region(&*p) else {
-        return;
-    };
-    let code = code!(
+/// A thread that calls getpid for ever; and from its 11th byte on one that writes rdx to rbx words from rdi on, for ever.
+fn scribbler() -> &'static [u8] {
+    code!(
         "mov rax, 39",
         "syscall",
         "jmp 2b",
@@ -155,7 +152,15 @@ pub fn scribbled_system_calls(p: Box<dyn Platform>) {
         "dec ecx",
         "jnz 4b",
         "jmp 5b"
-    );
+    )
+}
+
+/// A thread that rewrites the registers and the vector registers of another whose system calls are in flight.
+pub fn scribbled_system_calls(p: Box<dyn Platform>) {
+    let Some((base, window)) = region(&*p) else {
+        return;
+    };
+    let code = scribbler();
     // Slot 0 of an untraced stub: lists, registers, vector registers, the stack of signals.
     let areas = [
         (0xc00, 27),
@@ -209,18 +214,7 @@ pub fn scribbled_clones(p: Box<dyn Platform>) {
     let Some((_, window)) = region(&*p) else {
         return;
     };
-    let code = code!(
-        "mov rax, 39",
-        "syscall",
-        "jmp 2b",
-        "5: mov rax, rdi",
-        "mov ecx, ebx",
-        "4: mov [rax], rdx",
-        "add rax, 8",
-        "dec ecx",
-        "jnz 4b",
-        "jmp 5b"
-    );
+    let code = scribbler();
     let mut slowest = Duration::ZERO;
     // The arguments of orders lie at 0xd20 in the slot of an untraced stub.
     for (offset, words) in [(0xd28, 1), (0xd30, 1), (0xd28, 2), (0xd20, 3)] {

@@ -295,6 +295,41 @@ pub fn unmap_and_advise(p: Box<dyn Platform>) {
     assert_eq!(g.space.read(DATA, &mut [0]), 0);
 }
 
+/// Files that every process may read show their own contents in each process, however many there are and however they came there; several pieces of one in
+/// one batch too.
+pub fn common_files(p: Box<dyn Platform>) {
+    // More than a stub keeps, and than it is born with.
+    let files: Vec<std::fs::File> = (0..40u64)
+        .map(|n| {
+            let path = std::env::temp_dir().join(format!("common-{}-{n}", std::process::id()));
+            std::fs::write(&path, n.to_le_bytes().repeat(1024)).unwrap();
+            let file = std::fs::File::open(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            file
+        })
+        .collect();
+    for round in 0..4 {
+        let g = load(&*p, 10 + round, code!("syscall"));
+        for (n, file) in files.iter().enumerate() {
+            let piece = |i: u64| MemOp::MapFile {
+                addr: AT + i * PAGE,
+                len: PAGE,
+                prot: Prot::READ,
+                fd: file.as_fd(),
+                offset: i * PAGE,
+                shared: false,
+                common: n % 4 != 0,
+            };
+            g.thread.execute(&[piece(0), piece(1)]).unwrap();
+            assert_eq!(
+                (word(&*g.space, AT), word(&*g.space, AT + PAGE)),
+                (n as u64, n as u64),
+                "round {round}"
+            );
+        }
+    }
+}
+
 /// Operations before the failing one took effect, later ones did not.
 pub fn batch_errors(p: Box<dyn Platform>) {
     let g = load(&*p, 1, code!("syscall"));

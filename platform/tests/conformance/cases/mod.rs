@@ -25,7 +25,7 @@ table! {
     traps: syscall_trap syscall_numbers syscall32 vsyscall faults single_step bus_error;
     tasks: fork_copies_memory fork_of_fork spawn_shares_memory leader_ends_first terminate_running drop_elsewhere
         kill_running kill_stopped handles_after_death many_threads many_processes cpu_time xmm_survives fpstate segment_bases;
-    memory: file_mappings protections partial_counts remap unmap_and_advise batch_errors long_batches out_of_range
+    memory: file_mappings protections partial_counts remap unmap_and_advise batch_errors common_files long_batches out_of_range
         compare_exchange contended_compare_exchange fresh_process_is_empty vdso_works;
     wakes: interrupt_busy_loop interrupt_when_stopped interrupt_storm wake_coalesces wake_from_elsewhere wake_is_never_lost;
     hostile: wild_registers no_restart jump_into_stub scribbled_mailboxes exchange_beside_busy_thread;
