@@ -217,7 +217,7 @@ impl Kernel {
         tracer: Option<Box<dyn SyscallTracer>>,
     ) -> std::io::Result<Arc<Kernel>> {
         Ok(Arc::new(Kernel {
-            texts: platform.gate().map(Texts::new),
+            texts: platform.gate().map(Texts::start).transpose()?,
             platform,
             timers: TimerQueue::start()?,
             boot: Instant::now(),

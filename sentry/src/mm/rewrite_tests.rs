@@ -72,7 +72,7 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let texts = Texts::new(GATE);
+        let texts = Texts::start(GATE).unwrap();
         Self::with(texts, Self::file(&program()))
     }
     fn with(texts: Arc<Texts>, file: Arc<File>) -> World {
@@ -118,12 +118,18 @@ impl World {
     /// Lets calls trap until the text is rewritten; whether it was.
     fn warm_up(&self) -> bool {
         for _ in 0..THRESHOLD + 2 {
-            if let Some(w) = self.mm.trapped(behind_call(1)) {
+            if let Some(w) = self.trapped(1) {
                 self.mm.rewrite_now(&self.thread, &w);
                 return true;
             }
         }
         false
+    }
+    /// A call traps; whatever is to be rewritten for it has been when it returns.
+    fn trapped(&self, page: u64) -> Option<RewriteWanted> {
+        let wanted = self.mm.trapped(behind_call(page));
+        self.mm.texts.as_ref().unwrap().wait();
+        wanted
     }
     fn live(&self) -> Vec<(u64, u64)> {
         let s = self.mm.state.lock();
@@ -226,10 +232,10 @@ fn rewritten_after_many_traps() {
     w.load();
     w.check();
     let before = w.mm.maps().len();
-    for _ in 0..THRESHOLD {
-        assert!(w.mm.trapped(behind_call(1)).is_none());
+    for _ in 0..=THRESHOLD {
+        assert!(w.trapped(1).is_none());
     }
-    let wanted = w.mm.trapped(behind_call(2)).unwrap();
+    let wanted = w.trapped(2).unwrap();
     w.mm.rewrite_now(&w.thread, &wanted);
     w.check();
     assert_eq!(w.live(), [(1, PAGES)]);
@@ -543,7 +549,7 @@ proptest! {
                     let _ = w.anonymous(place(page), len, MapFlags::FIXED);
                 }
                 Action::Trap(page) => {
-                    if let Some(t) = w.mm.trapped(behind_call(page)) {
+                    if let Some(t) = w.trapped(page) {
                         w.mm.rewrite_now(&w.thread, &t);
                     }
                 }

@@ -1,8 +1,8 @@
 //! Rewritten program texts: one per file and sandbox, shared by all processes.
 //!
 //! [`Texts`] counts, per file, the system calls that trapped because they came from an instruction; a file with many of them is
-//! rewritten once ([`cofferdam_platform::rewrite`]). [`Text`] is the result in a sealed memfd. A file is known by inode, size and
-//! times: one that was written to is another file.
+//! rewritten once ([`cofferdam_platform::rewrite`]), by a thread of its own, since that takes milliseconds. [`Text`] is the result in
+//! a sealed memfd. A file is known by inode, size and times: one that was written to is another file.
 
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
@@ -11,6 +11,7 @@ use crate::vfs::caller::KernelCaller;
 use crate::vfs::inode::{FileType, Timestamp};
 use crate::vfs::{File, Path};
 use cofferdam_platform::rewrite::{self, GAP, Site, Source};
+use crossbeam_channel::Sender;
 use nix::fcntl::{FcntlArg, SealFlag};
 use nix::sys::memfd::MFdFlags;
 use std::collections::HashMap;
@@ -26,11 +27,13 @@ const MAX_FILES: usize = 512;
 const MAX_BYTES: u64 = 256 << 20;
 /// Most bytes that one read of a file asks for.
 const CHUNK: usize = 1 << 20;
-/// After a rewriting that took longer than [`QUICK`] the next one waits this many times as long: the worker does nothing else
-/// meanwhile, and a guest can make new files for ever.
+/// After a rewriting that took longer than [`QUICK`] the next one waits this many times as long: a guest can make new files for
+/// ever, and the processor time is nobody's.
 const REST: u32 = 10;
 /// See [`REST`].
 const QUICK: Duration = Duration::from_millis(20);
+/// How many files may wait to be rewritten.
+const QUEUE: usize = 4;
 
 /// A file at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,16 +63,24 @@ impl Identity {
 enum Known {
     /// So many traps.
     Traps(u32),
+    /// It is being rewritten, or will be next.
+    Wanted,
     /// It cannot be rewritten.
     Nothing,
     /// It was.
     Ready(Arc<Text>),
 }
 
-/// The table of a sandbox.
+/// The table of a sandbox. Dropping it ends its thread.
 pub struct Texts {
+    known: Arc<Table>,
+    wanted: Sender<(Arc<File>, Identity)>,
+}
+
+/// What the thread shares with those that ask.
+struct Table {
     gate: u64,
-    table: Mutex<HashMap<Identity, Known>>,
+    files: Mutex<HashMap<Identity, Known>>,
     pace: Mutex<Pace>,
 }
 
@@ -110,22 +121,32 @@ pub struct Text {
 }
 
 impl Texts {
-    /// An empty table for a platform whose gate is there.
-    pub fn new(gate: u64) -> Arc<Texts> {
-        Arc::new(Texts {
+    /// An empty table for a platform whose gate is there, and the thread that fills it.
+    pub fn start(gate: u64) -> std::io::Result<Arc<Texts>> {
+        let known = Arc::new(Table {
             gate,
-            table: Mutex::new(Rank::LEAF, HashMap::new()),
+            files: Mutex::new(Rank::LEAF, HashMap::new()),
             pace: Mutex::new(Rank::LEAF, Pace::default()),
-        })
+        });
+        let (wanted, requests) = crossbeam_channel::bounded(QUEUE);
+        let table = known.clone();
+        std::thread::Builder::new()
+            .name("rewriter".into())
+            .spawn(move || {
+                for (file, id) in requests {
+                    table.fill(&file, id);
+                }
+            })?;
+        Ok(Arc::new(Texts { known, wanted }))
     }
 
     /// The file's text, if it was rewritten.
     pub(super) fn get(&self, file: &File) -> Option<Arc<Text>> {
-        if self.table.lock().is_empty() {
+        if self.known.files.lock().is_empty() {
             return None;
         }
         let id = Identity::of(file).ok()?;
-        match self.table.lock().get(&id) {
+        match self.known.files.lock().get(&id) {
             Some(Known::Ready(t)) => Some(t.clone()),
             _ => None,
         }
@@ -134,31 +155,47 @@ impl Texts {
     /// Counts a trap; the text, if the file has one now.
     pub(super) fn trapped(&self, file: &Arc<File>) -> Option<Arc<Text>> {
         let id = Identity::of(file).ok()?;
-        let start = Instant::now();
-        let rested = self.pace.lock().rested(start);
-        {
-            let mut table = self.table.lock();
-            if table.len() >= MAX_FILES && !table.contains_key(&id) {
-                table.retain(|_, k| matches!(k, Known::Ready(t) if Arc::strong_count(t) > 1));
-            }
-            match table.entry(id).or_insert(Known::Traps(0)) {
-                Known::Ready(t) => return Some(t.clone()),
-                Known::Nothing => return None,
-                Known::Traps(n) if *n < THRESHOLD => {
-                    *n += 1;
-                    return None;
+        let rested = self.known.pace.lock().rested(Instant::now());
+        let mut files = self.known.files.lock();
+        if files.len() >= MAX_FILES && !files.contains_key(&id) {
+            files.retain(|_, k| match k {
+                Known::Ready(t) => Arc::strong_count(t) > 1,
+                Known::Wanted => true,
+                Known::Traps(_) | Known::Nothing => false,
+            });
+        }
+        match files.entry(id).or_insert(Known::Traps(0)) {
+            Known::Ready(t) => return Some(t.clone()),
+            Known::Wanted | Known::Nothing => {}
+            Known::Traps(n) if *n < THRESHOLD => *n += 1,
+            k => {
+                if rested && self.wanted.try_send((file.clone(), id)).is_ok() {
+                    *k = Known::Wanted;
                 }
-                Known::Traps(_) if !rested => return None,
-                // Others need not do the same meanwhile.
-                k => *k = Known::Nothing,
             }
         }
+        None
+    }
+
+    /// Waits until nothing is to be rewritten.
+    #[cfg(test)]
+    pub(super) fn wait(&self) {
+        let wanted = |k: &Known| matches!(k, Known::Wanted);
+        while self.known.files.lock().values().any(wanted) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Table {
+    /// Rewrites a file, and remembers the result.
+    fn fill(&self, file: &Arc<File>, id: Identity) {
+        let start = Instant::now();
         let text = self.make(file, id);
         let end = Instant::now();
         self.pace.lock().took(end - start, end);
-        let text = text?;
-        self.table.lock().insert(id, Known::Ready(text.clone()));
-        Some(text)
+        let known = text.map_or(Known::Nothing, Known::Ready);
+        self.files.lock().insert(id, known);
     }
 
     fn make(&self, file: &Arc<File>, id: Identity) -> Option<Arc<Text>> {
@@ -174,7 +211,7 @@ impl Texts {
             .inspect_err(|e| log::warn!("no memory for a rewritten text: {e:?}"))
             .ok()?;
         let total: u64 = self
-            .table
+            .files
             .lock()
             .values()
             .map(|k| match k {

@@ -34,8 +34,8 @@ const BUSY_CALLS: u32 = 10;
 const BUSY_TIME: u64 = 600_000;
 /// How long there may be as many running threads as processors while slots are watched, in processor cycles, unless at least so many
 /// messages come meanwhile: then rings would cost more than the processor does.
-const GRACE: u64 = 150_000;
-const GRACE_MESSAGES: u64 = 12;
+const GRACE: u64 = 750_000;
+const GRACE_MESSAGES: u64 = 30;
 /// What is soon, in processor cycles since the thread was let run.
 const SOON: u64 = 120_000;
 /// How long the worker watches without a message, in processor cycles.
