@@ -244,6 +244,15 @@ pub trait Thread: Send + Sync {
     fn set_fpstate(&self, state: &[u8]) -> Result<()>;
     /// Has the stub carry out a batch of memory operations in order.
     fn execute(&self, ops: &[MemOp<'_>]) -> Result<()>;
+    /// The same on the way back to the guest, if nothing but the host's want of memory can make an operation fail: then the process dies. False: not
+    /// possible, and nothing was done. Until then the guest's memory is as before: [`Thread::settle`] comes before whoever looks at it.
+    fn execute_later(&self, _ops: &[MemOp<'_>]) -> bool {
+        false
+    }
+    /// Carries out now what [`Thread::execute_later`] took.
+    fn settle(&self) -> Result<()> {
+        Ok(())
+    }
     /// Atomically compares and exchanges the aligned u32 at `addr`; the value found, or `None` on a fault
     /// (unmapped or not writable).
     fn compare_exchange(&self, addr: u64, old: u32, new: u32) -> Result<Option<u32>>;

@@ -244,6 +244,12 @@ pub(crate) fn thread_mark() -> usize {
     MARK.with(|mark| std::ptr::from_ref(mark).addr())
 }
 
+/// Whether the host refuses mappings for which it has no memory (vm.overcommit_memory 2), or does not say.
+pub(crate) fn commits_strictly() -> bool {
+    std::fs::read_to_string("/proc/sys/vm/overcommit_memory")
+        .map_or(true, |mode| !matches!(mode.trim(), "0" | "1"))
+}
+
 /// gettid(2).
 pub(crate) fn gettid() -> pid_t {
     // SAFETY: no memory involved.

@@ -36,6 +36,7 @@ global_asm!(
     ready = const slot::kind::READY,
     resume = const slot::order::RESUME,
     execute = const slot::order::EXECUTE,
+    execute_return = const slot::order::EXECUTE_RETURN,
     cas = const slot::order::CAS,
     clone = const slot::order::CLONE,
     save_fp = const slot::order::SAVE_FP,

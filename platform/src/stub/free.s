@@ -114,6 +114,8 @@ cofferdam_free_rung_end:
   movzx eax, al
   cmp eax, {execute}
   je 40f
+  cmp eax, {execute_return}
+  je 48f
   cmp eax, {cas}
   je 50f
   cmp eax, {clone}
@@ -617,14 +619,16 @@ cofferdam_free_resume_end:
   mov rcx, [rbx + 152]
   pop rbx
   iretq
-// execute: rbp host system calls from the list at the start of the slot; see `super::mailbox::Op`.
+// execute: ebp host system calls from the list at the start of the slot; see `super::mailbox::Op`. The sign of rbp: then return.
 .balign 16
+48:
+  bts rbp, 63
 40:
   mov rbx, r15
   xor r12d, r12d
   xor r14d, r14d
 41:
-  cmp r12, rbp
+  cmp r12d, ebp
   jae 46f
   mov r13, -1
   mov rcx, [rbx + 56]
@@ -677,6 +681,13 @@ cofferdam_free_resume_end:
   mov [rbx + 40], rcx
   jmp 43b
 46:
+  test rbp, rbp
+  jns 49f
+  cmp r12d, ebp
+  jb 49f
+  xor eax, eax
+  jmp 95b
+49:
   mov rsi, r12
   mov rdx, r14
 47:

@@ -117,11 +117,16 @@ impl Mailboxes {
 
     /// Writes the list for the stub of the thread that owns `slot`; entries beyond [`MAX_OPS`] are the caller's mistake and dropped.
     pub fn post(&self, slot: usize, ops: &[Op]) {
-        debug_assert!(slot < self.shape.1 && ops.len() <= MAX_OPS);
+        self.post_from(0, slot, ops);
+    }
+
+    /// The same behind the `first` entries that are there.
+    pub fn post_from(&self, first: usize, slot: usize, ops: &[Op]) {
+        debug_assert!(slot < self.shape.1 && first + ops.len() <= MAX_OPS);
         if slot >= self.shape.1 {
             return;
         }
-        for (i, op) in ops.iter().take(MAX_OPS).enumerate() {
+        for (i, op) in (first..MAX_OPS).zip(ops) {
             // SAFETY: slot < SLOTS and i < MAX_OPS keep the entry inside the mapping; it is aligned to 64
             // bytes; the memfd cannot shrink (sealed); volatile since the guest may write there too.
             unsafe {

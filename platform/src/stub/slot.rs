@@ -166,6 +166,8 @@ pub(crate) mod order {
     /// Run guest code behind the call it made at a rewritten site: only its result ([`super::VALUE`]) has changed, and as many bytes of its
     /// memory as the higher bits say ([`super::OUT`]).
     pub const RETURN: u64 = 7;
+    /// Carry out the list, whose length is in the higher bytes; if all of it worked, [`RETURN`] with nothing to copy, else say how far it went.
+    pub const EXECUTE_RETURN: u64 = 8;
 
     /// The order to clone, and the nonce that the child says.
     pub fn clone(slot: usize, random: u64) -> (u64, u64) {

@@ -464,6 +464,8 @@ fn resume(cx: &mut Cx<'_>) {
     {
         return;
     }
+    // Signal frames and what an exit leaves behind are written to memory as the call left it. A process that cannot have it so has been killed.
+    let _ = cx.thread().is_ok_and(|t| t.settle().is_ok());
     loop {
         // State first, signals second: a signal sent in between kicks.
         task.run_state.store(PARKING, Ordering::SeqCst);

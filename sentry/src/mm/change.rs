@@ -259,8 +259,8 @@ impl Change<'_> {
         self.mm.state.lock()
     }
 
-    /// Has the stub do the operations in order and enters each that it confirmed. On failure, what came before the
-    /// failed one stays.
+    /// Has the stub do the operations in order, perhaps on its way back to the guest, and enters each that it confirmed. On failure, what came before
+    /// the failed one stays.
     pub(super) fn carry_out(
         &mut self,
         thread: &dyn Thread,
@@ -282,7 +282,11 @@ impl Change<'_> {
         before_exchange();
         let outcome = {
             let ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();
-            thread.execute(&ops)
+            if thread.execute_later(&ops) {
+                Ok(())
+            } else {
+                thread.execute(&ops)
+            }
         };
         let confirmed = match &outcome {
             Ok(()) => steps.len(),

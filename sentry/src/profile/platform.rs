@@ -115,6 +115,12 @@ impl Thread for Timed<Box<dyn Thread>> {
     fn execute(&self, ops: &[MemOp<'_>]) -> Result<()> {
         self.host(|t| t.execute(ops))
     }
+    fn execute_later(&self, ops: &[MemOp<'_>]) -> bool {
+        self.host(|t| t.execute_later(ops))
+    }
+    fn settle(&self) -> Result<()> {
+        self.host(|t| t.settle())
+    }
     fn compare_exchange(&self, addr: u64, old: u32, new: u32) -> Result<Option<u32>> {
         self.host(|t| t.compare_exchange(addr, old, new))
     }

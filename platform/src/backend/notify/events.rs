@@ -3,7 +3,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::exchange::IN_SLOT;
+use super::exchange::{IN_SLOT, NO_MEMORY};
 use super::{Inner, POOL, Phase, Process, Task, Waits};
 use crate::bell::{self, Ring};
 use crate::stub::filter::DOORBELL;
@@ -239,7 +239,11 @@ impl Inner {
             }
             _ => {
                 drop(state);
-                self.misbehaved(&task, "rang unasked");
+                let what = match ring.args.first() {
+                    Some(&kind::DONE) => NO_MEMORY,
+                    _ => "rang unasked",
+                };
+                self.misbehaved(&task, what);
             }
         }
     }
@@ -302,7 +306,11 @@ impl Inner {
         };
         let Some(trap) = trap else {
             drop(state);
-            self.misbehaved(task, "said nonsense");
+            let what = match kind {
+                kind::DONE => NO_MEMORY,
+                _ => "said nonsense",
+            };
+            self.misbehaved(task, what);
             return Heard::Nothing;
         };
         state.waits = match ring {

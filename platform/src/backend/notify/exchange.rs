@@ -4,6 +4,7 @@
 //! that the filter allows, which hurt that process alone, or rings otherwise than expected, and is killed. An exchange
 //! that takes too much CPU time is a guest that ran away, and is killed too.
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use libc::pid_t;
@@ -26,6 +27,9 @@ const BIRTH: Duration = Duration::from_secs(10);
 /// The same once a task has said hello that nobody ordered: most likely the one that is waited for, whose nonce a thread of the
 /// guest rewrote. Everybody else waits meanwhile, so this is short.
 const MISBIRTH: Duration = Duration::from_millis(100);
+
+/// Why a process dies whose list failed that could not.
+pub(super) const NO_MEMORY: &str = "was refused a change of its memory by the host (out of memory?)";
 
 /// A task that the stub made, waiting for orders.
 #[derive(Debug)]
@@ -294,18 +298,35 @@ impl Inner {
             return Ok(());
         }
         task.process.mailboxes.post(task.slot, ops);
-        self.order(task, order::EXECUTE | (ops.len() as u64) << 8)?;
+        self.carry_out(task, ops.len(), fds)
+    }
+
+    /// Has the stub carry out the operations in its list.
+    fn carry_out(&self, task: &Task, length: usize, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        self.order(task, order::EXECUTE | (length as u64) << 8)?;
         let (count, ret) = self.done(task, fds)?;
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        if count == ops.len() {
+        if count == length {
             return Ok(());
         }
         match i32::try_from(-ret.cast_signed()) {
-            Ok(errno @ 1..4096) if count < ops.len() => Err(Error::Op {
+            Ok(errno @ 1..4096) if count < length => Err(Error::Op {
                 index: count,
                 errno,
             }),
             _ => self.give_up(task, "miscounted"),
+        }
+    }
+
+    /// Carries out what was put off; the process dies if the host refuses.
+    pub(super) fn settle(&self, task: &Task) -> Result<()> {
+        let length = task.later.swap(0, Relaxed);
+        if length == 0 {
+            return Ok(());
+        }
+        match self.carry_out(task, length, &[]) {
+            Err(Error::Op { .. }) => self.give_up(task, NO_MEMORY),
+            other => other,
         }
     }
 
@@ -359,6 +380,7 @@ impl Inner {
             ],
             with_fd: 0,
         };
+        self.settle(task)?;
         self.execute_list(task, &[op], &[])?;
         let [user_s, user_us, system_s, system_us] =
             task.process.mailboxes.words(task.slot, RESULT);

@@ -7,13 +7,14 @@
 //! are born with it.
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Inner, Task};
 use crate::stub::mailbox::Op;
 use crate::stub::ops::encode;
 use crate::stub::slot::MAX_OPS;
 use crate::sys::{self, FileId};
-use crate::{Error, MemOp, Result};
+use crate::{Error, MemOp, Prot, Result};
 
 /// How many descriptors a stub keeps at most; its limit on descriptors is [`crate::zygote::FILES`].
 const KEPT: usize = 24;
@@ -94,6 +95,42 @@ impl Inner {
 }
 
 impl Inner {
+    /// Posts operations that the stub is to carry out on the way back from the call in hand; false if one of them could fail, needs a descriptor, or
+    /// other threads of the process would have to wait for it.
+    pub(super) fn put_off(&self, task: &Task, ops: &[MemOp<'_>]) -> bool {
+        let first = task.later.load(Relaxed);
+        if self.strict
+            || !task.light.load(Relaxed)
+            || task.process.threads.load(Relaxed) != 1
+            || first + ops.len() > MAX_OPS
+        {
+            return false;
+        }
+        for (i, op) in ops.iter().enumerate() {
+            // The host may forbid what is to be executed: a file system mounted noexec.
+            let certain = match op {
+                MemOp::MapAnon { .. } | MemOp::Unmap { .. } => true,
+                MemOp::MapFile { prot, shared, .. } => !shared && !prot.contains(Prot::EXEC),
+                MemOp::Protect { prot, .. } => !prot.contains(Prot::EXEC),
+                _ => false,
+            };
+            let Some((mut encoded, fd)) = encode(op).filter(|_| certain) else {
+                return false;
+            };
+            if let Some(fd) = fd {
+                let known = sys::file_id(fd)
+                    .is_some_and(|id| Batch::default().reuse(task, id, &mut encoded));
+                if !known {
+                    return false;
+                }
+            }
+            let mailboxes = &task.process.mailboxes;
+            mailboxes.post_from(first + i, task.slot, &[encoded]);
+        }
+        task.later.store(first + ops.len(), Relaxed);
+        true
+    }
+
     /// A process is given this file, which is common: was another one before? Forgets it then.
     fn is_second(&self, id: FileId) -> bool {
         let mut common = self.common.lock();

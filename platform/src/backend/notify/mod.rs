@@ -79,6 +79,8 @@ struct Inner {
     processes: Mutex<HashMap<u64, Arc<Process>>>,
     /// Received while something else was waited for.
     events: backlog::Backlog<(Arc<Task>, Trap)>,
+    /// The host promises no memory that it lacks: mappings can fail for want of it.
+    strict: bool,
     pool: Mutex<Vec<Arc<Task>>>,
     common: Mutex<files::Common>,
     /// Threads whose handle was dropped elsewhere than on the worker.
@@ -132,6 +134,8 @@ struct Task {
     /// The registers in the slot are those of `state.regs` but for what a system call changes: the stub may return by itself. Changed on
     /// the worker only.
     light: AtomicBool,
+    /// How many operations are in its list, to be carried out on the way back to the guest. Changed on the worker only.
+    later: AtomicUsize,
     pace: hot::Pace,
 }
 
@@ -367,6 +371,7 @@ impl NotifyPlatform {
             slot: 0,
             state: Mutex::new(State::new(Token(0), Registers::default(), 0)),
             light: AtomicBool::new(false),
+            later: AtomicUsize::new(0),
             pace: hot::Pace::default(),
         });
         let inner = Inner {
@@ -386,6 +391,7 @@ impl NotifyPlatform {
             tasks: Mutex::default(),
             processes: Mutex::default(),
             events: backlog::Backlog::default(),
+            strict: sys::commits_strictly(),
             pool: Mutex::default(),
             common: Mutex::default(),
             dropped: backlog::Backlog::default(),
@@ -689,6 +695,7 @@ impl Inner {
             slot,
             state: Mutex::new(State::new(token, regs, ring)),
             light: AtomicBool::new(false),
+            later: AtomicUsize::new(0),
             pace: hot::Pace::default(),
         });
         self.tasks.lock().insert(tid, Arc::clone(&task));

@@ -50,9 +50,17 @@ impl Thread for FreeThread {
         let order = if task.light.load(Relaxed) && returns(&state.regs, regs) {
             let mailboxes = &task.process.mailboxes;
             mailboxes.set_words(task.slot, VALUE, &[regs.rax]);
-            order::RETURN | (inner.leave_bounce_to_stub(task) as u64) << 8
+            match task.later.swap(0, Relaxed) {
+                0 => order::RETURN | (inner.leave_bounce_to_stub(task) as u64) << 8,
+                count => order::EXECUTE_RETURN | (count as u64) << 8,
+            }
         } else {
             inner.close_bounce();
+            if task.later.load(Relaxed) > 0 {
+                drop(state);
+                inner.settle(task)?;
+                state = task.state.lock();
+            }
             let mut regs = regs.sanitized();
             if inner.inline && regs.gs_base == 0 {
                 // The gate's way to the slot.
@@ -140,18 +148,30 @@ impl Thread for FreeThread {
 
     fn execute(&self, ops: &[MemOp<'_>]) -> Result<()> {
         self.stopped()?;
+        self.inner.settle(&self.task)?;
         self.inner.close_bounce();
         self.inner.execute(&self.task, ops)
     }
 
+    fn execute_later(&self, ops: &[MemOp<'_>]) -> bool {
+        self.inner.on_worker().is_ok() && self.inner.put_off(&self.task, ops)
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.inner.on_worker()?;
+        self.inner.settle(&self.task)
+    }
+
     fn compare_exchange(&self, addr: u64, old: u32, new: u32) -> Result<Option<u32>> {
         self.stopped()?;
+        self.inner.settle(&self.task)?;
         self.inner.close_bounce();
         self.inner.compare_exchange(&self.task, addr, old, new)
     }
 
     fn spawn(&self, token: Token) -> Result<Box<dyn Thread>> {
         let regs = self.stopped()?;
+        self.inner.settle(&self.task)?;
         self.inner.close_bounce();
         let task = self.inner.spawn(&self.task, regs, token)?;
         Ok(Box::new(FreeThread::new(Arc::clone(&self.inner), task)))
@@ -159,6 +179,7 @@ impl Thread for FreeThread {
 
     fn fork(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)> {
         let regs = self.stopped()?;
+        self.inner.settle(&self.task)?;
         self.inner.close_bounce();
         let vector = self.inner.stored_vector_registers(&self.task);
         let task = self.inner.new_process(
