@@ -285,6 +285,14 @@ pub(crate) fn memfd(name: &CStr, len: u64) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Frees the first `len` bytes of a memfd: they read as zero.
+pub(crate) fn punch_hole(fd: BorrowedFd<'_>, len: u64) -> io::Result<()> {
+    let len = libc::off_t::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: no memory involved.
+    check(unsafe { libc::fallocate(fd.as_raw_fd(), mode, 0, len) }.into()).map(drop)
+}
+
 /// pidfd_open(2) and pidfd_getfd(2): copies descriptor `fd` of process `pid`.
 pub(crate) fn take_fd(pid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
     // SAFETY: descriptors returned by the kernel are ours alone.

@@ -4,8 +4,9 @@
 //! write to it at any time: what is read from here is hostile and must be copied once, then checked.
 #![allow(unsafe_code)] // volatile access to memory that another process writes
 use std::collections::BTreeSet;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -42,7 +43,26 @@ pub(crate) struct Mailboxes {
     /// Length of a slot in bytes, and how many there are.
     shape: (usize, usize),
     slots: Mutex<Slots>,
+    /// What `map` points to; until the end.
+    memory: Option<Memory>,
+    /// Where it goes then.
+    depot: OnceLock<Arc<Depot>>,
 }
+
+/// A memfd that is mapped, and its descriptor if it is wanted again.
+#[derive(Debug)]
+struct Memory {
+    map: *mut u8,
+    len: usize,
+    fd: Option<OwnedFd>,
+}
+
+/// Emptied memory of dead processes' mailboxes, all of one shape, for new ones: to make, map and unmap it takes a good part of the time of a short process.
+#[derive(Debug, Default)]
+pub(crate) struct Depot(Mutex<Vec<Memory>>);
+
+/// How many a [`Depot`] holds.
+const STORED: usize = 4;
 
 #[derive(Debug, Default)]
 struct Slots {
@@ -50,6 +70,10 @@ struct Slots {
     free: BTreeSet<usize>,
 }
 
+// SAFETY: as for `Mailboxes`; the mapping is not reached through this at all.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
 // SAFETY: the mapping is only reached through volatile accesses below; nothing else is thread-bound.
 unsafe impl Send for Mailboxes {}
 // SAFETY: as above; each slot is used by the owner of its thread.
@@ -63,32 +87,35 @@ impl Mailboxes {
 
     /// With slots of another length.
     pub fn with_shape(slot: usize, slots: usize) -> Result<(Mailboxes, OwnedFd)> {
-        let window = slot * slots;
-        let fd = sys::memfd(c"mailbox", window as u64)
-            .map_err(|e| Error::Host(format!("cannot make a mailbox: {e}")))?;
-        // SAFETY: a fresh shared mapping at an address of the kernel's choice; checked below, unmapped in drop.
-        let map = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                window,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_NORESERVE,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if map == libc::MAP_FAILED {
-            return Err(Error::Host(format!(
-                "cannot map a mailbox: {}",
-                std::io::Error::last_os_error()
-            )));
-        }
-        let mailboxes = Mailboxes {
-            map: map.cast(),
-            shape: (slot, slots),
+        let (memory, fd) = Memory::new(slot * slots)?;
+        Ok((Mailboxes::over(memory, (slot, slots)), fd))
+    }
+
+    fn over(memory: Memory, shape: (usize, usize)) -> Mailboxes {
+        Mailboxes {
+            map: memory.map,
+            shape,
             slots: Mutex::default(),
-        };
-        Ok((mailboxes, fd))
+            memory: Some(memory),
+            depot: OnceLock::new(),
+        }
+    }
+
+    /// The memfd, if it was kept.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.memory.as_ref()?.fd.as_ref()?.as_fd())
+    }
+
+    /// Closes the memfd, so that the memory will not be used again.
+    pub fn close_fd(&mut self) {
+        if let Some(memory) = &mut self.memory {
+            memory.fd = None;
+        }
+    }
+
+    /// The process is dead, nobody else has the memory mapped: it can be used again.
+    pub fn store_in(&self, depot: &Arc<Depot>) {
+        let _ = self.depot.set(Arc::clone(depot));
     }
 
     /// Takes a free slot; `None` if the process has too many threads.
@@ -277,7 +304,70 @@ unsafe fn racy_copy(from: *const u8, to: *mut u8, len: usize) {
 
 impl Drop for Mailboxes {
     fn drop(&mut self) {
+        if let (Some(memory), Some(depot)) = (self.memory.take(), self.depot.get()) {
+            let used = self.slots.lock().next * self.shape.0;
+            depot.store(memory, used);
+        }
+    }
+}
+
+impl Depot {
+    /// Empty mailboxes that keep their memfd.
+    pub fn mailboxes(&self, slot: usize, slots: usize) -> Result<Mailboxes> {
+        let stored = self.0.lock().pop();
+        let memory = match stored {
+            Some(memory) => memory,
+            None => {
+                let (mut memory, fd) = Memory::new(slot * slots)?;
+                memory.fd = Some(fd);
+                memory
+            }
+        };
+        Ok(Mailboxes::over(memory, (slot, slots)))
+    }
+
+    /// Takes memory that nobody else has mapped, of which the first `used` bytes may have been written to.
+    fn store(&self, memory: Memory, used: usize) {
+        let emptied = memory
+            .fd
+            .as_ref()
+            .is_some_and(|fd| sys::punch_hole(fd.as_fd(), used as u64).is_ok());
+        let mut stored = self.0.lock();
+        if emptied && stored.len() < STORED {
+            stored.push(memory);
+        }
+    }
+}
+
+impl Memory {
+    fn new(len: usize) -> Result<(Memory, OwnedFd)> {
+        let fd = sys::memfd(c"mailbox", len as u64)
+            .map_err(|e| Error::Host(format!("cannot make a mailbox: {e}")))?;
+        // SAFETY: a fresh shared mapping at an address of the kernel's choice; checked below, unmapped in drop.
+        let map = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_NORESERVE,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if map == libc::MAP_FAILED {
+            return Err(Error::Host(format!(
+                "cannot map a mailbox: {}",
+                std::io::Error::last_os_error()
+            )));
+        }
+        let map = map.cast();
+        Ok((Memory { map, len, fd: None }, fd))
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
         // SAFETY: the mapping made in `new`; no reference into it exists.
-        unsafe { libc::munmap(self.map.cast(), self.shape.0 * self.shape.1) };
+        unsafe { libc::munmap(self.map.cast(), self.len) };
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::exchange::{IN_SLOT, NO_MEMORY};
-use super::{Inner, POOL, Phase, Process, Task, Waits};
+use super::{Inner, POOL, Phase, Process, Task, Waits, ZOMBIES};
 use crate::bell::{self, Ring};
 use crate::stub::filter::DOORBELL;
 use crate::stub::free;
@@ -121,7 +121,7 @@ impl Inner {
                 return Ok(event);
             }
             let busy = self.pool.lock().len() < POOL
-                || !self.zombies.lock().is_empty()
+                || self.is_to_reap()
                 || self.woken.load(SeqCst);
             if self.pump(if busy { Some(0) } else { None })? {
                 continue;
@@ -134,6 +134,15 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Whether dead processes should be reaped: one is not worth an exchange while others run.
+    pub(super) fn is_to_reap(&self) -> bool {
+        let few = match self.running.load(Relaxed) {
+            0 => 0,
+            _ => ZOMBIES,
+        };
+        self.zombies.lock().len() > few
     }
 
     /// The oldest event that was received while something else was waited for.
@@ -401,6 +410,7 @@ impl Inner {
                 self.events.push((task, Trap::Gone));
             }
         }
+        process.mailboxes.store_in(&self.depot);
         self.zombies.lock().push(process.inner_pid);
     }
 
@@ -523,8 +533,9 @@ impl Inner {
         });
     }
 
-    /// Has the zygote reap dead processes.
-    pub(super) fn reap(&self) {
+    /// Has the zygote reap dead processes; whether there were any.
+    pub(super) fn reap(&self) -> bool {
+        let mut any = false;
         loop {
             let batch: Vec<u64> = {
                 let mut zombies = self.zombies.lock();
@@ -532,9 +543,10 @@ impl Inner {
                 zombies.drain(..n).collect()
             };
             if batch.is_empty() || self.over.load(SeqCst) {
-                return;
+                return any;
             }
             self.wait_for_children(&batch);
+            any = true;
         }
     }
 }

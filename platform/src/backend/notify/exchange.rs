@@ -229,9 +229,17 @@ impl Inner {
             .mailboxes
             .set_words(parent.slot, ARGS, &[flags]);
         self.pause_pace(parent);
-        self.bind_here(parent.tid);
+        let zygote = std::ptr::eq(parent, &*self.zygote);
+        if zygote {
+            // It does nothing else, and may stay here.
+            self.bind_zygote();
+        } else {
+            self.bind_here(parent.tid);
+        }
         let child = self.cloned(parent, flags, order, mailboxes);
-        self.unbind(parent, parent.tid);
+        if !zygote {
+            self.unbind(parent, parent.tid);
+        }
         if let Ok(child) = &child {
             self.unbind(parent, child.tid);
         }

@@ -76,6 +76,8 @@ pub(super) struct Hot {
     crowded_messages: AtomicU64,
     /// How many threads that are answered in their slots fell asleep before: their rings are due.
     due: AtomicU32,
+    /// Which processor the zygote is bound to; -1 if none.
+    zygote: AtomicI32,
     /// When a message was last known to have come, in cycles, and how many there were then.
     last: AtomicU64,
     seen: AtomicU64,
@@ -157,12 +159,20 @@ impl Hot {
             crowded: AtomicU64::new(0),
             crowded_messages: AtomicU64::new(0),
             due: AtomicU32::new(0),
+            zygote: AtomicI32::new(-1),
             last: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             not_before: AtomicU64::new(0),
             penalty: AtomicU32::new(0),
         }
+    }
+}
+
+impl Hot {
+    /// Whether there is more than one processor.
+    pub(super) fn can_spare(&self) -> bool {
+        self.processors > 1
     }
 }
 
@@ -510,6 +520,14 @@ impl Inner {
     pub(super) fn bind_here(&self, tid: libc::pid_t) {
         if self.hot.processors > 1 {
             self.set_affinity(tid, Some(&sys::single_cpu(processor())));
+        }
+    }
+
+    /// The same for the zygote, if it is not bound here already.
+    pub(super) fn bind_zygote(&self) {
+        let here = sys::current_cpu();
+        if self.hot.zygote.swap(here, Relaxed) != here {
+            self.bind_here(self.zygote.tid);
         }
     }
 

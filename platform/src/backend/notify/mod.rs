@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
 
-use crate::stub::mailbox::{Mailboxes, Op};
+use crate::stub::mailbox::{Depot, Mailboxes, Op};
 use crate::stub::slot::{
     ANSWERS, FP, FP_AREA, FP_LEN, FRAME, SLOT, SLOTS, STACK, STACK_START, answer,
 };
@@ -45,6 +45,10 @@ use thread::FreeThread;
 
 /// How many stub processes are kept ready.
 const POOL: usize = 3;
+/// So many processes keep the descriptor of their mailboxes, so that their memory can be used again.
+const REUSED: usize = 32;
+/// How many dead processes wait to be reaped by the zygote while others run.
+const ZOMBIES: usize = 8;
 
 /// The platform. Dropping it ends every stub process.
 pub struct NotifyPlatform {
@@ -82,6 +86,7 @@ struct Inner {
     /// The host promises no memory that it lacks: mappings can fail for want of it.
     strict: bool,
     pool: Mutex<Vec<Arc<Task>>>,
+    depot: Arc<Depot>,
     common: Mutex<files::Common>,
     /// Threads whose handle was dropped elsewhere than on the worker.
     dropped: backlog::Backlog<Arc<Task>>,
@@ -393,6 +398,7 @@ impl NotifyPlatform {
             events: backlog::Backlog::default(),
             strict: sys::commits_strictly(),
             pool: Mutex::default(),
+            depot: Arc::default(),
             common: Mutex::default(),
             dropped: backlog::Backlog::default(),
             zombies: Mutex::default(),
@@ -579,7 +585,7 @@ impl Inner {
                 "the zygote died: no new guest process can be made".into(),
             ));
         }
-        if self.zombies.lock().len() > 32 {
+        if self.is_to_reap() {
             self.reap();
         }
         let image = self.shape.initial();
@@ -605,11 +611,20 @@ impl Inner {
         token: Token,
         vector: Option<&[u8]>,
     ) -> Result<Arc<Task>> {
-        let (mailboxes, fd) = Mailboxes::with_shape(SLOT, SLOTS)?;
+        let mut mailboxes = self.depot.mailboxes(SLOT, SLOTS)?;
         // The child inherits the address of its alternate stack, hence the slot's number.
         mailboxes.take_first(parent.slot);
         self.prepare_slot(&mailboxes, parent.slot, vector);
-        let child = self.clone_task(parent, flags, parent.slot, Some(fd.as_fd()))?;
+        let child = match self.clone_task(parent, flags, parent.slot, mailboxes.fd()) {
+            // Dead processes count against the host's limits until they are reaped.
+            Err(Error::Op { errno, .. }) if errno == libc::EAGAIN && self.reap() => {
+                self.clone_task(parent, flags, parent.slot, mailboxes.fd())?
+            }
+            other => other?,
+        };
+        if self.processes.lock().len() >= REUSED {
+            mailboxes.close_fd();
+        }
         let key = self.next.fetch_add(1, SeqCst);
         let host = |e: std::io::Error| Error::Host(format!("cannot watch a guest process: {e}"));
         let pidfd = bell::pidfd(child.tid).map_err(|e| match e.raw_os_error() {
