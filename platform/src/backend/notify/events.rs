@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::exchange::{IN_SLOT, NO_MEMORY};
-use super::{Inner, POOL, Phase, Process, Task, Waits, ZOMBIES};
+use super::{Inner, Phase, Process, Task, Waits, ZOMBIES};
 use crate::bell::{self, Ring};
 use crate::stub::filter::DOORBELL;
 use crate::stub::free;
@@ -120,13 +120,13 @@ impl Inner {
             if let Some(event) = self.watch()? {
                 return Ok(event);
             }
-            let busy = self.pool.lock().len() < POOL
+            let busy = self.needs_stubs()
                 || self.is_to_reap()
                 || self.woken.load(SeqCst);
             if self.pump(if busy { Some(0) } else { None })? {
                 continue;
             }
-            if busy && !self.woken.load(SeqCst) && !self.refill() {
+            if busy && !self.woken.load(SeqCst) && !self.refill_aside() {
                 // Nothing else to do, and no room in the pool: bury, then wait.
                 self.reap();
                 if self.events.is_empty() {
@@ -134,6 +134,19 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// As [`Inner::refill`], but if guest threads run, on a processor that they do not use: the last one to be let run is here.
+    fn refill_aside(&self) -> bool {
+        let aside = self.running.load(Relaxed) > 0 && self.needs_stubs();
+        if aside {
+            self.step_aside();
+        }
+        let more = self.refill();
+        if aside {
+            self.set_affinity(0, None);
+        }
+        more
     }
 
     /// Whether dead processes should be reaped: one is not worth an exchange while others run.

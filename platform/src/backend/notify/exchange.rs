@@ -228,12 +228,12 @@ impl Inner {
             .process
             .mailboxes
             .set_words(parent.slot, ARGS, &[flags]);
-        self.pause_pace(parent);
         let zygote = std::ptr::eq(parent, &*self.zygote);
         if zygote {
             // It does nothing else, and may stay here.
             self.bind_zygote();
         } else {
+            self.pause_pace(parent);
             self.bind_here(parent.tid);
         }
         let child = self.cloned(parent, flags, order, mailboxes);

@@ -7,7 +7,7 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::{Inner, POOL, Task, Waits};
+use super::{Inner, Task, Waits};
 use crate::{bell, sys};
 
 /// What is soon, in processor cycles.
@@ -78,18 +78,17 @@ impl Handoff {
 impl Inner {
     /// A task is about to be answered: says where it shall wake. To be undone by [`Inner::answered`].
     pub(super) fn place(&self, task: &Task, waits: Waits, others: usize) {
-        // A new process for the pool takes longer than a wake-up elsewhere.
-        let chores = self.hot.can_spare() && self.pool.lock().len() < POOL;
-        let here = self.handoff.here(task, others) && !chores;
+        let here = self.handoff.here(task, others);
         if matches!(waits, Waits::Ring(_)) {
-            // Whoever is watched must get to another processor than the worker's.
-            self.set_sync(here && !task.is_hot());
+            // Whoever is watched must get to another processor than the worker's, unless that one leaves.
+            self.set_sync(self.hot.leaves() || here && !task.is_hot());
         }
     }
 
     /// Rings run the worker where they come from.
     pub(super) fn answered(&self) {
         self.set_sync(true);
+        self.leave();
     }
 
     fn set_sync(&self, sync: bool) {

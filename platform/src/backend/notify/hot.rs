@@ -40,6 +40,9 @@ const GRACE_MESSAGES: u64 = 30;
 const SOON: u64 = 120_000;
 /// How long the worker watches without a message, in processor cycles.
 const LINGER: u64 = 150_000;
+/// It may watch longer, by what it has saved: what a call by a ring would have cost, and how much of that counts at most.
+const SAVED: u64 = 20_000;
+const CREDIT: u64 = 1_000_000;
 /// A pause of the worker in which it cannot have run, in processor cycles.
 const STALL: u64 = 400_000;
 /// How often it looks at the slots between two looks at everything else, and while the ring of somebody is due.
@@ -76,6 +79,10 @@ pub(super) struct Hot {
     crowded_messages: AtomicU64,
     /// How many threads that are answered in their slots fell asleep before: their rings are due.
     due: AtomicU32,
+    /// The worker is to go to another processor, where it watches from.
+    leaves: AtomicBool,
+    /// How long it may watch without a message beyond [`LINGER`], in cycles: what watching has saved lately.
+    credit: AtomicU64,
     /// Which processor the zygote is bound to; -1 if none.
     zygote: AtomicI32,
     /// When a message was last known to have come, in cycles, and how many there were then.
@@ -159,6 +166,8 @@ impl Hot {
             crowded: AtomicU64::new(0),
             crowded_messages: AtomicU64::new(0),
             due: AtomicU32::new(0),
+            leaves: AtomicBool::new(false),
+            credit: AtomicU64::new(0),
             zygote: AtomicI32::new(-1),
             last: AtomicU64::new(0),
             seen: AtomicU64::new(0),
@@ -170,6 +179,11 @@ impl Hot {
 }
 
 impl Hot {
+    /// Whether the worker is about to leave its processor to the guest.
+    pub(super) fn leaves(&self) -> bool {
+        self.leaves.load(Relaxed)
+    }
+
     /// Whether there is more than one processor.
     pub(super) fn can_spare(&self) -> bool {
         self.processors > 1
@@ -269,8 +283,12 @@ impl Inner {
         }
     }
 
-    /// The thread makes another one, or a process: work of the host, for which the worker had better not be in the way. Calls are counted anew.
+    /// The thread makes another one, or a process: work of the host, for which the worker had better be on the same processor, so nobody is watched
+    /// meanwhile. Calls are counted anew.
     pub(super) fn pause_pace(&self, task: &Task) {
+        if self.hot.any.load(Relaxed) {
+            self.cool();
+        }
         task.pace.streak.store(0, Relaxed);
         self.hot.calls.store(0, Relaxed);
         self.hot.busy.store(false, Relaxed);
@@ -336,13 +354,18 @@ impl Inner {
         let first = watched.is_empty();
         watched.push(Arc::clone(task));
         drop(watched);
-        self.part(task, first);
         task.process
             .mailboxes
             .set_words(task.slot, SPIN, &[STUB_LOOKS]);
-        task.set_hot(here());
+        if first {
+            hot.leaves.store(true, Relaxed);
+        } else {
+            self.keep_off(task, processor());
+            task.set_hot(here());
+        }
         if !hot.any.swap(true, Relaxed) {
             hot.messages.store(0, Relaxed);
+            hot.credit.store(0, Relaxed);
             hot.seen.store(0, Relaxed);
             hot.crowded.store(0, Relaxed);
         }
@@ -395,11 +418,18 @@ impl Inner {
                 let now = sys::cycles();
                 let stalled = before.is_some_and(|before| now.wrapping_sub(before) > STALL);
                 let messages = hot.messages.load(Relaxed);
-                if hot.seen.swap(messages, Relaxed) != messages {
-                    hot.last.store(now, Relaxed);
-                }
+                let new = messages.wrapping_sub(hot.seen.swap(messages, Relaxed));
                 let last = hot.last.load(Relaxed);
-                if stalled || now.saturating_sub(last) > LINGER {
+                let mut silent = now.saturating_sub(last);
+                let mut credit = hot.credit.load(Relaxed);
+                if new > 0 {
+                    credit = credit.saturating_sub(silent.saturating_sub(LINGER));
+                    credit = (credit + new.saturating_mul(SAVED)).min(CREDIT);
+                    hot.credit.store(credit, Relaxed);
+                    hot.last.store(now, Relaxed);
+                    silent = 0;
+                }
+                if stalled || silent > LINGER + credit {
                     self.judge(stalled, now);
                     self.cool();
                     return Ok(self.queued());
@@ -503,17 +533,35 @@ impl Inner {
         task.set_hot(0);
     }
 
-    /// Puts a thread that is to be watched and the worker on different processors: the scheduler, which saw them take turns, may leave them
-    /// on one.
-    fn part(&self, task: &Task, first: bool) {
-        let Some(allowed) = &self.hot.allowed else {
+    /// Keeps a thread that is to be watched from the worker's processor: the scheduler, which saw them take turns, may leave them on one.
+    fn keep_off(&self, task: &Task, here: usize) {
+        if let Some(allowed) = &self.hot.allowed {
+            self.set_affinity(task.tid, Some(&sys::without_cpu(allowed, here)));
+        }
+    }
+
+    /// Leaves this processor to a guest thread for a while, if there is another one.
+    pub(super) fn step_aside(&self) {
+        if let Some(allowed) = self.hot.allowed.filter(|_| self.hot.can_spare()) {
+            self.set_affinity(0, Some(&sys::without_cpu(&allowed, processor())));
+        }
+    }
+
+    /// If a watch has just begun: leaves this processor to the thread that was let run here, which takes the sentry's time and not the guest's. It
+    /// rings until the worker has arrived.
+    pub(super) fn leave(&self) {
+        if !self.hot.leaves.swap(false, Relaxed) {
             return;
-        };
+        }
+        self.step_aside();
         let here = processor();
-        if first {
+        if self.hot.processors > 2 {
             self.set_affinity(0, Some(&sys::single_cpu(here)));
         }
-        self.set_affinity(task.tid, Some(&sys::without_cpu(allowed, here)));
+        for task in self.hot.watched.lock().iter() {
+            self.keep_off(task, here);
+            task.set_hot(here as u64 + 1);
+        }
     }
 
     /// Binds a thread to the worker's processor: what the sentry does wakes it there, where it costs a switch. Children inherit that.

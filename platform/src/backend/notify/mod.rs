@@ -717,9 +717,14 @@ impl Inner {
         task
     }
 
+    /// Whether the pool lacks stubs.
+    fn needs_stubs(&self) -> bool {
+        self.pool.lock().len() < POOL
+    }
+
     /// Adds a stub to the pool; false if it is full or none can be made, which shows when a process is really needed.
     fn refill(&self) -> bool {
-        if self.over.load(SeqCst) || self.pool.lock().len() >= POOL {
+        if self.over.load(SeqCst) || !self.needs_stubs() {
             return false;
         }
         match self.new_stub() {
