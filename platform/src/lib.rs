@@ -265,6 +265,8 @@ pub trait Thread: Send + Sync {
     fn terminate(&self);
     /// CPU time used by this host thread so far in nanoseconds (user, system).
     fn cpu_time(&self) -> (u64, u64);
+    /// Greatest resident size of its process so far, in bytes; 0 if the thread is not stopped.
+    fn peak_memory(&self) -> u64;
 }
 
 /// A way to run guest threads and trap their system calls.

@@ -213,4 +213,7 @@ impl Thread for FakeThread {
     fn cpu_time(&self) -> (u64, u64) {
         (0, 0)
     }
+    fn peak_memory(&self) -> u64 {
+        0
+    }
 }

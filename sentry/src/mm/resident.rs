@@ -8,7 +8,7 @@ use super::{MemoryManager, PAGE};
 use crate::abi::Errno;
 use crate::sync::{Mutex, Rank};
 use crate::vfs::host::{ProcessFile, open_process};
-use cofferdam_platform::AddressSpace;
+use cofferdam_platform::{AddressSpace, Thread};
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -159,10 +159,11 @@ impl MemoryManager {
         o.peak.load(Ordering::Relaxed)
     }
 
-    /// The same when the process ends, having used so much CPU time; 0 for one that hardly ran.
-    pub fn final_peak(&self, cpu: Duration) -> u64 {
+    /// The same when the process ends, of which this is a thread and which has used so much CPU time; 0 for one that hardly ran.
+    pub fn final_peak(&self, thread: &dyn Thread, cpu: Duration) -> u64 {
         if cpu >= WORTH_A_LOOK || self.observed.status.get().is_some() {
-            self.observed.ask_peak(&*self.space);
+            let peak = thread.peak_memory();
+            self.observed.peak.fetch_max(peak, Ordering::Relaxed);
         }
         self.observed.peak.load(Ordering::Relaxed)
     }

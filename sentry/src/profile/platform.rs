@@ -138,4 +138,7 @@ impl Thread for Timed<Box<dyn Thread>> {
     fn cpu_time(&self) -> (u64, u64) {
         self.inner.cpu_time()
     }
+    fn peak_memory(&self) -> u64 {
+        self.host(|t| t.peak_memory())
+    }
 }

@@ -373,8 +373,24 @@ impl Inner {
         Ok((worked == 1).then_some(found as u32))
     }
 
-    /// CPU time of one thread in nanoseconds (user, system), by its own getrusage(2).
+    /// CPU time of one thread in nanoseconds (user, system).
     pub(super) fn thread_time(&self, task: &Task) -> Result<(u64, u64)> {
+        let [user_s, user_us, system_s, system_us, _] = self.usage(task)?;
+        let ns = |s: u64, us: u64| {
+            s.saturating_mul(1_000_000_000)
+                .saturating_add(us.saturating_mul(1000))
+        };
+        Ok((ns(user_s, user_us), ns(system_s, system_us)))
+    }
+
+    /// Greatest resident size of its process so far, in bytes.
+    pub(super) fn peak_memory(&self, task: &Task) -> Result<u64> {
+        let [.., kib] = self.usage(task)?;
+        Ok(kib.saturating_mul(1024))
+    }
+
+    /// What a thread's own getrusage(2) says: ru_utime, ru_stime, ru_maxrss.
+    fn usage(&self, task: &Task) -> Result<[u64; 5]> {
         let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
         let op = Op {
             number: libc::SYS_getrusage.cast_unsigned(),
@@ -390,13 +406,7 @@ impl Inner {
         };
         self.settle(task)?;
         self.execute_list(task, &[op], &[])?;
-        let [user_s, user_us, system_s, system_us] =
-            task.process.mailboxes.words(task.slot, RESULT);
-        let ns = |s: u64, us: u64| {
-            s.saturating_mul(1_000_000_000)
-                .saturating_add(us.saturating_mul(1000))
-        };
-        Ok((ns(user_s, user_us), ns(system_s, system_us)))
+        Ok(task.process.mailboxes.words(task.slot, RESULT))
     }
 
     /// The vector registers of a stopped task; as at process start if the guest made a mess of them.

@@ -53,7 +53,7 @@ const STUB_LOOKS: u64 = 400;
 /// How many messages in a row are taken before everything else is looked at.
 const MESSAGES: u64 = 256;
 /// Fewest calls that make a watch worth its while.
-const WORTH: u64 = 16;
+const WORTH: u64 = 6;
 /// First time without watches after a bad one, in processor cycles; it doubles up to 2¹⁰ times this.
 const PENALTY: u64 = 1_000_000;
 /// Binary logarithm of the greatest factor if it was bad because the guest's own threads needed all processors.

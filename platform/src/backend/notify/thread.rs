@@ -214,6 +214,14 @@ impl Thread for FreeThread {
         }
         self.inner.thread_time(&self.task).unwrap_or((0, 0))
     }
+
+    fn peak_memory(&self) -> u64 {
+        if self.stopped().is_err() {
+            return 0;
+        }
+        self.inner.close_bounce();
+        self.inner.peak_memory(&self.task).unwrap_or(0)
+    }
 }
 
 impl Drop for FreeThread {

@@ -394,20 +394,31 @@ impl Inner {
         Ok((!done.faulted).then_some(done.regs.rax as u32))
     }
 
-    /// CPU time of one thread in nanoseconds (user, system), by its own getrusage(2).
+    /// CPU time of one thread in nanoseconds (user, system).
     pub(super) fn thread_time(&self, task: &Task) -> Result<(u64, u64)> {
-        let result = self.mailbox_address(task) + RESULT as u64;
-        let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
-        let (ret, _) = self.syscall(task.tid, libc::SYS_getrusage, [who, result, 0, 0, 0, 0])?;
-        if ret != 0 {
-            return Ok((0, 0));
-        }
-        let [user_s, user_us, system_s, system_us] = task.process.mailboxes.results(task.slot);
+        let [user_s, user_us, system_s, system_us, _] = self.usage(task)?;
         let ns = |s: u64, us: u64| {
             s.saturating_mul(1_000_000_000)
                 .saturating_add(us.saturating_mul(1000))
         };
         Ok((ns(user_s, user_us), ns(system_s, system_us)))
+    }
+
+    /// Greatest resident size of its process so far, in bytes.
+    pub(super) fn peak_memory(&self, task: &Task) -> Result<u64> {
+        let [.., kib] = self.usage(task)?;
+        Ok(kib.saturating_mul(1024))
+    }
+
+    /// What a thread's own getrusage(2) says: ru_utime, ru_stime, ru_maxrss.
+    fn usage(&self, task: &Task) -> Result<[u64; 5]> {
+        let result = self.mailbox_address(task) + RESULT as u64;
+        let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
+        let (ret, _) = self.syscall(task.tid, libc::SYS_getrusage, [who, result, 0, 0, 0, 0])?;
+        if ret != 0 {
+            return Ok([0; 5]);
+        }
+        Ok(task.process.mailboxes.results(task.slot))
     }
 
     /// A new thread in the process of `task`, stopped.

@@ -56,7 +56,8 @@ fn final_peak(cx: &Cx<'_>) -> u64 {
         return 0;
     }
     let cpu = std::time::Duration::from_nanos(group.cpu_total());
-    cx.mm.final_peak(cpu)
+    cx.thread()
+        .map_or(0, |thread| cx.mm.final_peak(thread, cpu))
 }
 
 /// Drops the task's descriptors, as its last user closing them.
