@@ -42,6 +42,7 @@ global_asm!(
     save_fp = const slot::order::SAVE_FP,
     exit = const slot::order::EXIT,
     ret = const slot::order::RETURN,
+    ret_short = const slot::order::RETURN_SHORT,
     call = const slot::kind::CALL,
     window_shift = const slot::WINDOW_SHIFT,
     getpid = const libc::SYS_getpid,

@@ -105,6 +105,8 @@ cofferdam_free_rung:
 cofferdam_free_rung_end:
   cmp al, {ret}
   je 95f
+  cmp al, {ret_short}
+  je 99f
   cmp rax, -{eintr}
   je 19b
 // An order.
@@ -333,10 +335,10 @@ cofferdam_free_probed:
   mov ecx, esi
   shl ecx, {said}
   or eax, ecx
-89:
+87:
   shl rax, {said}
   or rax, {posted}
-  xchg [r15 + {state}], rax
+  mov [r15 + {state}], rax
   cmp dword ptr [r15 + {hot}], 0
   je 92f
   mov ecx, [r15 + {spin}]
@@ -361,21 +363,31 @@ cofferdam_free_probed:
   mov [r15 + {message} + 16], rdx
   mov [r15 + {message} + 24], r10
   mov [r15 + {message} + 32], r8
-  jmp 89b
+  jmp 87b
 94:
   cmp al, {answered}
   jne 92b                                // the sentry says that it takes long
   shr rax, {said}
+  cmp al, {ret_short}
+  je 99f
   cmp al, {ret}
   je 95f
   cmp rax, {resume}
   je 97f
   jmp 18b
 // Behind the call, with nothing changed but its result and the memory it wrote; rax is the order.
+99:
+  mov rdx, rax
+  shl rdx, 8
+  sar rdx, 32
+  jmp 100f
 95:
-  mov rcx, rax
-  shr rcx, 8
-  jz 96f
+  mov rdx, [r15 + {value}]
+100:
+  mov ecx, eax
+  shr ecx, 8
+  movzx ecx, cx
+  jrcxz 96f
   mov rdi, [r15 + {out_window}]
   lea rsi, [r15 + {out_area}]
 .global cofferdam_free_copy_out
@@ -384,7 +396,7 @@ cofferdam_free_copy_out:
 .global cofferdam_free_copied_out
 cofferdam_free_copied_out:
 96:
-  mov rax, [r15 + {value}]
+  mov rax, rdx
   mov [r15 + {regs} + 80], rax           // for an interrupt that comes before the guest runs
   mov r14, [r15 + {regs} + 8]
   mov r13, [r15 + {regs} + 16]

@@ -169,6 +169,22 @@ pub(crate) mod order {
     /// Carry out the list, whose length is in the higher bytes; if all of it worked, [`RETURN`] with nothing to copy, else say how far it went.
     pub const EXECUTE_RETURN: u64 = 8;
 
+    /// [`RETURN`], with a result that fits 32 bits in the order itself: as many bytes as two bytes say, then the result. The line of the order
+    /// is then written once.
+    pub const RETURN_SHORT: u64 = 9;
+
+    /// The order to return with a result that is or is not in [`super::VALUE`] (false), and `bytes` of memory.
+    pub fn returning(value: u64, bytes: u16) -> (u64, bool) {
+        let bytes = u64::from(bytes) << 8;
+        match i32::try_from(value.cast_signed()) {
+            Ok(short) => (
+                RETURN_SHORT | bytes | u64::from(short.cast_unsigned()) << 24,
+                false,
+            ),
+            Err(_) => (RETURN | bytes, true),
+        }
+    }
+
     /// The order to clone, and the nonce that the child says.
     pub fn clone(slot: usize, random: u64) -> (u64, u64) {
         let nonce = random >> (8 + super::NONCE_SHIFT);

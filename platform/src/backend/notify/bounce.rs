@@ -141,7 +141,7 @@ impl Inner {
     }
 
     /// The call in hand is about to end where it began: the stub carries out the deferred writes. How many bytes there are.
-    pub(super) fn leave_bounce_to_stub(&self, task: &Task) -> usize {
+    pub(super) fn leave_bounce_to_stub(&self, task: &Task) -> u16 {
         let process = &task.process;
         if !process.bounce.open.load(Relaxed) {
             return 0;
@@ -154,7 +154,9 @@ impl Inner {
             return 0;
         }
         process.bounce.open.store(false, Relaxed);
-        std::mem::take(&mut process.bounce.windows.lock().written)
+        let written = std::mem::take(&mut process.bounce.windows.lock().written);
+        // At most the buffer's length.
+        u16::try_from(written).unwrap_or(u16::MAX)
     }
 
     /// Carries out deferred writes of whatever call is in hand and closes its windows.

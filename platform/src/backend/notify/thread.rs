@@ -48,12 +48,18 @@ impl Thread for FreeThread {
             _ => return Err(Error::Gone),
         }
         let order = if task.light.load(Relaxed) && returns(&state.regs, regs) {
-            let mailboxes = &task.process.mailboxes;
-            mailboxes.set_words(task.slot, VALUE, &[regs.rax]);
-            match task.later.swap(0, Relaxed) {
-                0 => order::RETURN | (inner.leave_bounce_to_stub(task) as u64) << 8,
-                count => order::EXECUTE_RETURN | (count as u64) << 8,
+            let later = task.later.load(Relaxed);
+            let (order, by_slot) = if later == 0 {
+                order::returning(regs.rax, inner.leave_bounce_to_stub(task))
+            } else {
+                task.later.store(0, Relaxed);
+                (order::EXECUTE_RETURN | (later as u64) << 8, true)
+            };
+            if by_slot {
+                let mailboxes = &task.process.mailboxes;
+                mailboxes.set_words(task.slot, VALUE, &[regs.rax]);
             }
+            order
         } else {
             inner.close_bounce();
             if task.later.load(Relaxed) > 0 {
