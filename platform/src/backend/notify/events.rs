@@ -120,9 +120,7 @@ impl Inner {
             if let Some(event) = self.watch()? {
                 return Ok(event);
             }
-            let busy = self.needs_stubs()
-                || self.is_to_reap()
-                || self.woken.load(SeqCst);
+            let busy = self.needs_stubs() || self.is_to_reap() || self.woken.load(SeqCst);
             if self.pump(if busy { Some(0) } else { None })? {
                 continue;
             }

@@ -29,7 +29,8 @@ const BIRTH: Duration = Duration::from_secs(10);
 const MISBIRTH: Duration = Duration::from_millis(100);
 
 /// Why a process dies whose list failed that could not.
-pub(super) const NO_MEMORY: &str = "was refused a change of its memory by the host (out of memory?)";
+pub(super) const NO_MEMORY: &str =
+    "was refused a change of its memory by the host (out of memory?)";
 
 /// A task that the stub made, waiting for orders.
 #[derive(Debug)]

@@ -48,8 +48,9 @@ const STALL: u64 = 400_000;
 /// How often it looks at the slots between two looks at everything else, and while the ring of somebody is due.
 const LOOKS: u32 = 400;
 const FEW_LOOKS: u32 = 20;
-/// How often the stub looks for a reply before it falls asleep.
-const STUB_LOOKS: u64 = 400;
+/// How often the stub looks for a reply before it falls asleep: if there is a processor to spare, and if not. A call that waits does not look at all.
+const STUB_LOOKS: u64 = 2500;
+const CROWDED_LOOKS: u64 = 400;
 /// How many messages in a row are taken before everything else is looked at.
 const MESSAGES: u64 = 256;
 /// Fewest calls that make a watch worth its while.
@@ -104,6 +105,8 @@ pub(super) struct Pace {
     streak: AtomicU32,
     /// What its slot says in [`HOT`].
     hot: AtomicU64,
+    /// What its slot says in [`SPIN`].
+    looks: AtomicU64,
     /// From which processor it last rang, as it says.
     processor: AtomicI32,
 }
@@ -231,6 +234,15 @@ impl Task {
         }
     }
 
+    /// Tells the stub how long to look for an answer.
+    fn set_looks(&self, spare: bool) {
+        let looks = if spare { STUB_LOOKS } else { CROWDED_LOOKS };
+        if self.pace.looks.load(Relaxed) != looks {
+            self.pace.looks.store(looks, Relaxed);
+            self.process.mailboxes.set_words(self.slot, SPIN, &[looks]);
+        }
+    }
+
     pub(super) fn is_hot(&self) -> bool {
         self.pace.hot.load(Relaxed) != 0
     }
@@ -330,8 +342,12 @@ impl Inner {
                 if hot.allowed.is_none() {
                     task.set_hot(here());
                 }
+                task.set_looks(true);
                 return;
             }
+        }
+        if task.is_hot() {
+            task.set_looks(spare);
         }
         let now = sys::cycles();
         task.pace.resumed.store(now, Relaxed);
@@ -354,9 +370,7 @@ impl Inner {
         let first = watched.is_empty();
         watched.push(Arc::clone(task));
         drop(watched);
-        task.process
-            .mailboxes
-            .set_words(task.slot, SPIN, &[STUB_LOOKS]);
+        task.set_looks(spare);
         if first {
             hot.leaves.store(true, Relaxed);
         } else {
