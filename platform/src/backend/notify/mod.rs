@@ -279,6 +279,7 @@ pub const SENTRY_SYSCALLS: &[(i64, &str)] = &[
     (libc::SYS_process_vm_readv, "reads guest memory"),
     (libc::SYS_process_vm_writev, "writes guest memory"),
     (libc::SYS_memfd_create, "mailboxes"),
+    (libc::SYS_fallocate, "mailboxes that are used again"),
     (libc::SYS_ftruncate, "mailboxes"),
     (
         libc::SYS_fcntl,

@@ -108,6 +108,92 @@ pub fn gate_calls(p: Box<dyn Platform>) {
     }
 }
 
+/// Memory that changes on the way back from a call: it is there when the guest goes on, and when somebody settles, not before; and what the host
+/// refuses is the end of the process.
+pub fn gate_changes_memory_later(p: Box<dyn Platform>) {
+    let Some(gate) = gate_of(&*p) else { return };
+    const NEW: u64 = 0x40_0000;
+    let map = |addr: u64| MemOp::MapAnon {
+        addr,
+        len: PAGE,
+        prot: RW,
+    };
+    let unmap = MemOp::Unmap {
+        addr: NEW,
+        len: PAGE,
+    };
+    let writes = code!(
+        "lea r11, [rip + 5f]",
+        "jmp r14",
+        "syscall",
+        "5:",
+        "mov [r15], rax",
+        "jmp 2b"
+    );
+    let g = load(&*p, 1, writes);
+    let answered = |at: &Registers, result: u64| Registers { rax: result, ..*at };
+    let mapped = || g.space.read(NEW, &mut [0; 8]) == 8;
+    let marked = Registers {
+        r15: NEW,
+        ..marked(gate)
+    };
+    let (trap, mut at) = g.run(&*p, &marked);
+    assert_eq!(trap, Trap::Syscall);
+    for i in 0..2000u64 {
+        // Two lists for one way back; the second replaces what the first mapped.
+        assert!(g.thread.execute_later(&[map(NEW), map(NEW + PAGE)]));
+        assert!(g.thread.execute_later(&[map(NEW)]));
+        assert!(!mapped());
+        let result = if i % 2 == 0 { PLAIN } else { 1 << 40 | PLAIN };
+        let trap;
+        (trap, at) = g.run(&*p, &answered(&at, result));
+        assert_eq!((trap, g.word(NEW)), (Trap::Syscall, result));
+        assert!(g.thread.execute_later(&[unmap.clone()]));
+        match i % 4 {
+            0 => g.thread.settle().unwrap(),
+            // Whatever else the thread is to do comes after.
+            1 => assert_eq!(g.thread.compare_exchange(NEW, 0, 0).unwrap(), None),
+            2 => g.thread.execute(&[]).unwrap(),
+            _ => {
+                let (space, _child) = g.thread.fork(Token(2)).unwrap();
+                assert_eq!(space.read(NEW, &mut [0; 8]), 0);
+            }
+        }
+        assert!(!mapped());
+    }
+    // Not by the gate's way back.
+    assert!(g.thread.execute_later(&[map(NEW)]));
+    let elsewhere = Registers {
+        rip: CODE,
+        rbx: 9,
+        ..answered(&at, PLAIN)
+    };
+    let (trap, at) = g.run(&*p, &elsewhere);
+    assert_eq!((trap, at.rbx), (Trap::Syscall, 9));
+    assert!(mapped());
+    // What may fail for other reasons, or while others run, is not put off.
+    let executable = MemOp::Protect {
+        addr: NEW,
+        len: PAGE,
+        prot: RWX,
+    };
+    assert!(!g.thread.execute_later(&[executable]));
+    let sibling = g.thread.spawn(Token(3)).unwrap();
+    assert!(!g.thread.execute_later(&[map(NEW)]));
+    drop(sibling);
+    let nowhere = MemOp::Protect {
+        addr: 0x7000_0000,
+        len: PAGE,
+        prot: RW,
+    };
+    let other = load(&*p, 4, writes);
+    let (trap, at) = other.run(&*p, &marked);
+    assert_eq!(trap, Trap::Syscall);
+    assert!(other.thread.execute_later(&[map(NEW), nowhere]));
+    let (trap, _) = other.run(&*p, &answered(&at, PLAIN));
+    assert_eq!(trap, Trap::Gone);
+}
+
 /// The vector registers of a thread that calls, of its child and of a sibling.
 pub fn gate_vector_registers(p: Box<dyn Platform>) {
     let Some(gate) = gate_of(&*p) else { return };
