@@ -148,7 +148,7 @@ pub fn gate_changes_memory_later(p: Box<dyn Platform>) {
         let trap;
         (trap, at) = g.run(&*p, &answered(&at, result));
         assert_eq!((trap, g.word(NEW)), (Trap::Syscall, result));
-        assert!(g.thread.execute_later(&[unmap.clone()]));
+        assert!(g.thread.execute_later(std::slice::from_ref(&unmap)));
         match i % 4 {
             0 => g.thread.settle().unwrap(),
             // Whatever else the thread is to do comes after.
