@@ -222,6 +222,17 @@ pub struct Answers {
     pub egid: u32,
 }
 
+/// What a handler needs to know of a system call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// Its number, as [`Registers::syscall_number`].
+    pub number: u64,
+    /// Its arguments.
+    pub args: [u64; 6],
+    /// Address behind the instruction.
+    pub rip: u64,
+}
+
 /// A host thread that runs one guest thread. All methods but `interrupt` are called on a worker
 /// thread (one that calls [`Platform::next_event`]) while the guest thread is stopped.
 pub trait Thread: Send + Sync {
@@ -238,6 +249,18 @@ pub trait Thread: Send + Sync {
     }
     /// Registers at the last trap.
     fn registers(&self) -> Result<Registers>;
+    /// The call of the last [`Trap::Syscall`], if that costs less than [`Thread::registers`], which may be asked later.
+    fn call(&self) -> Option<Call> {
+        None
+    }
+    /// As [`Thread::resume`] with the registers of the last trap but for the result of the call.
+    fn return_from_call(&self, result: u64) -> Result<()> {
+        let regs = Registers {
+            rax: result,
+            ..self.registers()?
+        };
+        self.resume(&regs)
+    }
     /// The x87/SSE/AVX state as XSAVE lays it out (Linux's NT_X86_XSTATE), for signal frames and ptrace.
     fn fpstate(&self) -> Result<Vec<u8>>;
     /// Replaces the x87/SSE/AVX state; hostile bytes give an error, never a crash.

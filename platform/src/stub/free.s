@@ -188,8 +188,10 @@ cofferdam_free_answered:
   jmp r11
 // To the sentry.
 9:
+// Those of the fourth argument and of rip are stored a second time, beside the other arguments: see `slot::CALL`.
   mov gs:[{regs} + 152], rsp
   mov gs:[{regs} + 128], r11
+  mov gs:[{regs} + 120], r11
   rdgsbase rsp
 .global cofferdam_free_saving
 cofferdam_free_saving:
@@ -199,7 +201,7 @@ cofferdam_free_saving:
   push rdi
   push rsi
   push rdx
-  push rcx
+  push r10
   push rax
   push r8
   push r9

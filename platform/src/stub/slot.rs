@@ -34,6 +34,10 @@ pub(crate) const WINDOW: usize = SLOT * SLOTS;
 pub(crate) const MAX_OPS: usize = 48;
 /// The guest's registers, as [`crate::Registers`] lays them out; rip and the four after it are what `iretq` takes.
 pub(crate) const REGS: usize = 0xc00;
+/// What the sentry reads first of a call, one cache line of the registers: r9, r8, rax, r10 (in the place of rcx, which a call changes), rdx, rsi, rdi, and
+/// the address behind the instruction (in the place of orig_rax).
+pub(crate) const CALL: usize = REGS + 64;
+const _: () = assert!(CALL.is_multiple_of(64));
 /// Address of the vector registers to load on the way to the guest; 0 if they are live.
 pub(crate) const FP: usize = 0xd00;
 /// A `stack_t` for sigaltstack(2).

@@ -117,6 +117,11 @@ impl<'a> Cx<'a> {
             .deadline
             .is_some_and(|d| d <= Instant::now())
     }
+    /// All registers of the guest.
+    pub fn regs(&mut self) -> &mut cofferdam_platform::Registers {
+        let thread = self.own.thread.as_deref();
+        self.local.regs.all(thread)
+    }
     /// The host thread, for memory operations.
     pub fn thread(&self) -> Result<&'a dyn cofferdam_platform::Thread> {
         self.own.thread.as_deref().ok_or(crate::abi::Errno::ESRCH)

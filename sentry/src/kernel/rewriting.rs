@@ -50,7 +50,7 @@ pub(super) fn note_trap(cx: &Cx<'_>) {
     if group.rewriting.wanted() {
         return;
     }
-    let Some(what) = cx.mm.trapped(cx.local.regs.rip) else {
+    let Some(what) = cx.mm.trapped(cx.local.regs.rip()) else {
         return;
     };
     let threads = group.threads();

@@ -7,7 +7,7 @@
 //! nobody has woken it meanwhile does it become `PARKED`.
 
 use super::signal::{self, Delivery};
-use super::task::exit;
+use super::task::{GuestRegs, exit};
 use super::{Cx, ExitStatus, Kernel, Task};
 use super::{rewriting, seccomp};
 use crate::abi::{Errno, sysno};
@@ -238,8 +238,8 @@ fn run(cx: &mut Cx<'_>, trap: Option<Trap>) -> bool {
             exit::group_exit(task.group(), ExitStatus::Signaled(libc::SIGKILL, false));
             true
         }
-        Some(t) => match cx.thread().ok().map(Thread::registers) {
-            Some(Ok(regs)) => {
+        Some(t) => match cx.thread().map(|thread| registers(thread, t)) {
+            Ok(Ok(regs)) => {
                 cx.local.regs = regs;
                 trapped(cx, t)
             }
@@ -248,6 +248,14 @@ fn run(cx: &mut Cx<'_>, trap: Option<Trap>) -> bool {
                 true
             }
         },
+    }
+}
+
+/// What is known of the registers after a trap.
+fn registers(thread: &dyn Thread, trap: Trap) -> cofferdam_platform::Result<GuestRegs> {
+    match thread.call().filter(|_| trap == Trap::Syscall) {
+        Some(call) => Ok(call.into()),
+        None => Ok(thread.registers()?.into()),
     }
 }
 
@@ -277,7 +285,7 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
                     if let seccomp::Verdict::Return(v) = verdict {
                         cx.local.regs.set_return(v);
                     }
-                    let shown = cx.local.regs.rax.cast_signed();
+                    let shown = cx.local.regs.result();
                     finish(cx, nr, &args, shown);
                     return true;
                 }
@@ -335,7 +343,7 @@ fn run_call(cx: &mut Cx<'_>) -> bool {
             Ok(v) => v,
             Err(SysErr::Errno(e)) => -i64::from(e.raw()),
             Err(SysErr::NoReturn) => {
-                let rax = cx.local.regs.rax.cast_signed();
+                let rax = cx.local.regs.result();
                 finish(cx, nr, &args, rax);
                 return true;
             }
@@ -505,7 +513,7 @@ fn enter_guest(cx: &mut Cx<'_>) -> bool {
     if called && swap_if(&task.run_state, GUEST, RUNNING) {
         return false;
     }
-    if cx.thread().is_ok_and(|t| t.resume(&cx.local.regs).is_ok()) {
+    if cx.thread().is_ok_and(|t| cx.local.regs.resume(t).is_ok()) {
         return true;
     }
     task.run_state.store(RUNNING, Ordering::SeqCst);

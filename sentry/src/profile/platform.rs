@@ -4,7 +4,7 @@
 
 use super::{Part, Profile};
 use cofferdam_platform::{
-    AddressSpace, Answers, Event, MemOp, Platform, Registers, Result, Thread, Token, Vdso,
+    AddressSpace, Answers, Call, Event, MemOp, Platform, Registers, Result, Thread, Token, Vdso,
 };
 use std::sync::Arc;
 
@@ -105,6 +105,16 @@ impl Thread for Timed<Box<dyn Thread>> {
     }
     fn registers(&self) -> Result<Registers> {
         self.profile.time(Part::Trap, || self.inner.registers())
+    }
+    fn call(&self) -> Option<Call> {
+        self.profile.time(Part::Trap, || self.inner.call())
+    }
+    fn return_from_call(&self, result: u64) -> Result<()> {
+        let returned = self
+            .profile
+            .time(Part::Trap, || self.inner.return_from_call(result));
+        self.profile.resumed();
+        returned
     }
     fn fpstate(&self) -> Result<Vec<u8>> {
         self.host(|t| t.fpstate())

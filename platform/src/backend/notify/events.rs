@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::exchange::{IN_SLOT, NO_MEMORY};
-use super::{Inner, Phase, Process, Task, Waits, ZOMBIES};
+use super::{Inner, Phase, Process, State, Task, Waits, ZOMBIES};
 use crate::bell::{self, Ring};
 use crate::stub::filter::DOORBELL;
 use crate::stub::free;
-use crate::stub::slot::{REGS, kind, order};
-use crate::{Error, Event, Registers, Result, Trap, mem, sys, wake};
+use crate::stub::slot::{CALL, REGS, kind, order};
+use crate::{Call, Error, Event, Registers, Result, Trap, mem, sys, wake};
 
 const AUDIT_ARCH_X86_64: u64 = 0xc000_003e;
 const AUDIT_ARCH_I386: u64 = 0x4000_0003;
@@ -305,21 +305,18 @@ impl Inner {
         if !ran || ring == IN_SLOT && state.waits != Waits::Nothing {
             return Heard::Nothing;
         }
-        let regs = &mut state.regs;
-        *regs = Registers::from_words(task.process.mailboxes.words(task.slot, REGS));
-        // The gate's own: the guest has set none.
-        if regs.gs_base == self.slot_address(task.slot) {
-            regs.gs_base = 0;
-        }
         let [kind, windows, .., processor] = args;
         if ring != IN_SLOT {
             task.pace.set_processor(processor);
         }
         let call = self.inline && kind == kind::CALL;
         let trap = if call {
-            as_call(regs);
+            state.call = Some(self.call_in_slot(task));
             Some(Trap::Syscall)
         } else {
+            state.call = None;
+            state.regs = self.registers_in_slot(task);
+            let regs = &mut state.regs;
             trap(args, regs)
                 .map(|trap| self.slow_gate(trap, regs))
                 .map(|trap| unfiltered(task, trap, regs))
@@ -349,6 +346,34 @@ impl Inner {
             self.pace(task);
         }
         Heard::Trap(trap)
+    }
+
+    fn registers_in_slot(&self, task: &Task) -> Registers {
+        let words = task.process.mailboxes.words(task.slot, REGS);
+        let mut regs = Registers::from_words(words);
+        // The gate's own: the guest has set none.
+        if regs.gs_base == self.slot_address(task.slot) {
+            regs.gs_base = 0;
+        }
+        regs
+    }
+
+    fn call_in_slot(&self, task: &Task) -> Call {
+        let [r9, r8, rax, r10, rdx, rsi, rdi, rip] = task.process.mailboxes.words(task.slot, CALL);
+        Call {
+            number: u64::from(rax as u32),
+            args: [rdi, rsi, rdx, r10, r8, r9],
+            rip,
+        }
+    }
+
+    /// The registers of a stopped thread, of which only the call may have been read until now.
+    pub(super) fn complete<'a>(&self, task: &Task, state: &'a mut State) -> &'a Registers {
+        if state.call.take().is_some() {
+            state.regs = self.registers_in_slot(task);
+            as_call(&mut state.regs);
+        }
+        &state.regs
     }
 
     /// A gate that did not find its slot traps: it was a call.

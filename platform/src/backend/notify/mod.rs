@@ -37,8 +37,8 @@ use crate::stub::slot::{
 };
 use crate::stub::{Layout, TASK_END, filter, free, parse_maps};
 use crate::{
-    AddressSpace, Error, Event, Platform, Registers, Result, Thread, Token, Trap, Vdso, bell, mem,
-    sys, zygote,
+    AddressSpace, Call, Error, Event, Platform, Registers, Result, Thread, Token, Trap, Vdso, bell,
+    mem, sys, zygote,
 };
 use fp::Shape;
 use thread::FreeThread;
@@ -164,8 +164,10 @@ enum Phase {
 struct State {
     phase: Phase,
     token: Token,
-    /// The guest's registers at the last trap.
+    /// The guest's registers at the last trap, unless that was a call of which no more was read than `call`.
     regs: Registers,
+    /// The call; valid if `regs` are not.
+    call: Option<Call>,
     /// How the stub waits for an answer.
     waits: Waits,
     /// Which windows of the bounce buffer the call has.
@@ -461,6 +463,7 @@ impl State {
             phase: Phase::Stopped,
             token,
             regs,
+            call: None,
             waits: Waits::Ring(ring),
             windows: 0,
             generation: 0,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use super::{Inner, Phase, Task};
 use crate::stub::filter;
 use crate::stub::slot::{ANSWERS, REGS, VALUE, answer, order};
-use crate::{AddressSpace, Answers, Error, MemOp, Registers, Result, Thread, Token};
+use crate::{AddressSpace, Answers, Call, Error, MemOp, Registers, Result, Thread, Token};
 
 /// Whether only the result of a call has changed.
 fn returns(before: &Registers, after: &Registers) -> bool {
@@ -36,47 +36,28 @@ impl FreeThread {
     }
 }
 
-impl Thread for FreeThread {
-    fn resume(&self, regs: &Registers) -> Result<()> {
-        self.inner.on_worker()?;
+impl FreeThread {
+    /// Lets the guest run: behind its call with this result, or with these registers.
+    fn go(&self, result: Option<u64>, regs: &Registers) -> Result<()> {
         let task = &self.task;
         let inner = &self.inner;
-        let mut state = task.state.lock();
-        match state.phase {
-            Phase::Stopped => {}
-            Phase::Running => return Err(Error::Host("the guest thread runs".into())),
-            _ => return Err(Error::Gone),
-        }
-        let order = if task.light.load(Relaxed) && returns(&state.regs, regs) {
-            let later = task.later.load(Relaxed);
-            let (order, by_slot) = if later == 0 {
-                order::returning(regs.rax, inner.leave_bounce_to_stub(task))
-            } else {
-                task.later.store(0, Relaxed);
-                (order::EXECUTE_RETURN | (later as u64) << 8, true)
-            };
-            if by_slot {
-                let mailboxes = &task.process.mailboxes;
-                mailboxes.set_words(task.slot, VALUE, &[regs.rax]);
-            }
-            order
-        } else {
-            inner.close_bounce();
-            if task.later.load(Relaxed) > 0 {
-                drop(state);
+        let order = match result {
+            Some(result) => self.returning(result),
+            None => {
+                inner.close_bounce();
                 inner.settle(task)?;
-                state = task.state.lock();
+                let mut regs = regs.sanitized();
+                if inner.inline && regs.gs_base == 0 {
+                    // The gate's way to the slot.
+                    regs.gs_base = inner.slot_address(task.slot);
+                }
+                task.process
+                    .mailboxes
+                    .set_words(task.slot, REGS, &regs.to_words());
+                order::RESUME
             }
-            let mut regs = regs.sanitized();
-            if inner.inline && regs.gs_base == 0 {
-                // The gate's way to the slot.
-                regs.gs_base = inner.slot_address(task.slot);
-            }
-            task.process
-                .mailboxes
-                .set_words(task.slot, REGS, &regs.to_words());
-            order::RESUME
         };
+        let mut state = task.state.lock();
         // Running before it runs: an interrupt from here on is not lost.
         state.phase = Phase::Running;
         state.generation += 1;
@@ -92,6 +73,57 @@ impl Thread for FreeThread {
             return Err(Error::Gone);
         }
         Ok(())
+    }
+
+    /// The order to go on behind a call.
+    fn returning(&self, result: u64) -> u64 {
+        let task = &self.task;
+        let later = task.later.load(Relaxed);
+        let (order, by_slot) = if later == 0 {
+            order::returning(result, self.inner.leave_bounce_to_stub(task))
+        } else {
+            task.later.store(0, Relaxed);
+            (order::EXECUTE_RETURN | (later as u64) << 8, true)
+        };
+        if by_slot {
+            let mailboxes = &task.process.mailboxes;
+            mailboxes.set_words(task.slot, VALUE, &[result]);
+        }
+        order
+    }
+
+    /// Errors unless the thread is stopped.
+    fn is_stopped(&self) -> Result<()> {
+        match self.task.state.lock().phase {
+            Phase::Stopped => Ok(()),
+            Phase::Running => Err(Error::Host("the guest thread runs".into())),
+            _ => Err(Error::Gone),
+        }
+    }
+}
+
+impl Thread for FreeThread {
+    fn resume(&self, regs: &Registers) -> Result<()> {
+        let before = self.stopped()?;
+        let light = self.task.light.load(Relaxed) && returns(&before, regs);
+        self.go(light.then_some(regs.rax), regs)
+    }
+
+    fn call(&self) -> Option<Call> {
+        self.task.state.lock().call
+    }
+
+    fn return_from_call(&self, result: u64) -> Result<()> {
+        self.inner.on_worker()?;
+        if self.task.light.load(Relaxed) {
+            self.is_stopped()?;
+            return self.go(Some(result), &Registers::default());
+        }
+        let regs = Registers {
+            rax: result,
+            ..self.registers()?
+        };
+        self.go(None, &regs)
     }
 
     fn interrupt(&self) {
@@ -124,12 +156,9 @@ impl Thread for FreeThread {
     }
 
     fn registers(&self) -> Result<Registers> {
-        let state = self.task.state.lock();
-        match state.phase {
-            Phase::Stopped => Ok(state.regs),
-            Phase::Running => Err(Error::Host("the guest thread runs".into())),
-            _ => Err(Error::Gone),
-        }
+        self.is_stopped()?;
+        let mut state = self.task.state.lock();
+        Ok(*self.inner.complete(&self.task, &mut state))
     }
 
     fn fpstate(&self) -> Result<Vec<u8>> {
@@ -153,7 +182,8 @@ impl Thread for FreeThread {
     }
 
     fn execute(&self, ops: &[MemOp<'_>]) -> Result<()> {
-        self.stopped()?;
+        self.inner.on_worker()?;
+        self.is_stopped()?;
         self.inner.settle(&self.task)?;
         self.inner.close_bounce();
         self.inner.execute(&self.task, ops)

@@ -156,7 +156,7 @@ pub fn check(cx: &mut Cx<'_>, number: u64, args: &[u64; 6]) -> Verdict {
         // Linux takes the low half for the number.
         nr: (number as u32).cast_signed(),
         arch: AUDIT_ARCH_X86_64,
-        instruction_pointer: cx.local.regs.rip,
+        instruction_pointer: cx.local.regs.rip(),
         args: *args,
     };
     let (result, log) = evaluate(&newest, &data);
@@ -178,12 +178,9 @@ pub fn check(cx: &mut Cx<'_>, number: u64, args: &[u64; 6]) -> Verdict {
         action::TRACE | action::USER_NOTIF => Verdict::Return(-i64::from(Errno::ENOSYS.raw())),
         action::TRAP => {
             // The handler finds the call's number in rax.
-            cx.local.regs.rax = cx.local.regs.orig_rax;
-            let info = SigInfo::seccomp(
-                cx.local.regs.rip,
-                data.nr,
-                i32::try_from(value).unwrap_or(0),
-            );
+            let regs = cx.regs();
+            regs.rax = regs.orig_rax;
+            let info = SigInfo::seccomp(regs.rip, data.nr, i32::try_from(value).unwrap_or(0));
             signal::force(cx.task, info);
             Verdict::Skip
         }

@@ -194,15 +194,17 @@ fn finish_call(cx: &mut Cx<'_>, on: OnSignal, handler: Option<&SigAction>) {
             if let Some((number, args)) = call {
                 cx.local.restart = Some((number, args, progress));
             }
-            cx.local.regs.rax = libc::SYS_restart_syscall.cast_unsigned();
-            cx.local.regs.rip = cx.local.regs.rip.wrapping_sub(2);
+            let regs = cx.regs();
+            regs.rax = libc::SYS_restart_syscall.cast_unsigned();
+            regs.rip = regs.rip.wrapping_sub(2);
             return;
         }
     };
     if restarts {
-        cx.local.regs.rax = cx.local.regs.orig_rax;
+        let regs = cx.regs();
+        regs.rax = regs.orig_rax;
         // The length of `syscall`.
-        cx.local.regs.rip = cx.local.regs.rip.wrapping_sub(2);
+        regs.rip = regs.rip.wrapping_sub(2);
     } else {
         cx.local.regs.set_return(eintr);
     }

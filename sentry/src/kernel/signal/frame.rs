@@ -263,15 +263,16 @@ pub(super) fn push(
     let state = thread.fpstate().map_err(|_| Errno::ESRCH)?;
     let (fp, extended) = layout.to_frame(state);
     let alt = cx.local.alt_stack;
+    let regs = *cx.regs();
     let at = place(
-        cx.local.regs.rsp,
+        regs.rsp,
         flags.contains(SaFlags::ONSTACK),
         &alt,
         fp.len() as u64,
     )?;
     let shown = Registers {
-        rip: cx.mm.shown_address(cx.local.regs.rip),
-        ..cx.local.regs
+        rip: cx.mm.shown_address(regs.rip),
+        ..regs
     };
     let mut frame = Frame {
         pretcode: action.restorer,
@@ -300,7 +301,7 @@ pub(super) fn push(
     thread
         .set_fpstate(&layout.initial())
         .map_err(|_| Errno::EFAULT)?;
-    let regs = &mut cx.local.regs;
+    let regs = cx.regs();
     regs.rdi = i64::from(signal.number()).cast_unsigned();
     regs.rsi = at
         .frame
@@ -328,12 +329,14 @@ pub fn sigreturn(cx: &mut Cx<'_>) {
 
 fn pop(cx: &mut Cx<'_>) -> Result<()> {
     // The handler's `ret` has taken `pretcode`.
-    let at = cx.local.regs.rsp;
+    let at = cx.regs().rsp;
     let uc = cx.mem().get(UserPtr::<UContext>::new(at))?;
     set_blocked(cx.task, SigSet(uc.sigmask));
     let fp = layout(cx)?.read_frame(cx.mem(), uc.mcontext.fpstate)?;
-    restore(&uc.mcontext, &mut cx.local.regs);
-    cx.local.regs.rip = cx.mm.real_address(cx.local.regs.rip);
+    let mm = cx.mm;
+    let regs = cx.regs();
+    restore(&uc.mcontext, regs);
+    regs.rip = mm.real_address(regs.rip);
     cx.local.restart = None;
     cx.thread()?.set_fpstate(&fp).map_err(|_| Errno::EFAULT)?;
     // Errors but a bad address are ignored, as in Linux.
@@ -342,7 +345,7 @@ fn pop(cx: &mut Cx<'_>) -> Result<()> {
         size: uc.stack.size,
         flags: uc.stack.flags,
     };
-    let sp = cx.local.regs.rsp;
+    let sp = cx.regs().rsp;
     let _ = cx.local.alt_stack.replace(new, sp);
     Ok(())
 }

@@ -180,7 +180,7 @@ fn make(
     } else {
         cx.task.uts()
     };
-    let mut regs = cx.local.regs;
+    let mut regs = *cx.regs();
     regs.set_return(0);
     if a.stack != 0 {
         regs.rsp = a.stack;
@@ -190,7 +190,7 @@ fn make(
     }
     let local = TaskLocal {
         personality: cx.local.personality,
-        regs,
+        regs: regs.into(),
         clear_child_tid: if has(CHILD_CLEARTID) { a.child_tid } else { 0 },
         alt_stack: if has(VM) && !has(VFORK) {
             Default::default()

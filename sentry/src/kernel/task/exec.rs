@@ -298,7 +298,7 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     }
     cx.local.robust_list = (0, 0);
     cx.local.saved_mask = None;
-    cx.local.regs = start_registers(&p.loaded);
+    cx.local.regs = start_registers(&p.loaded).into();
     Ok(())
 }
 

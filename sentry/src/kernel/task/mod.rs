@@ -7,7 +7,7 @@ use crate::auth::Credentials;
 use crate::mm::MemoryManager;
 use crate::sync::{Mutex, Rank, WaitKey, WaitQueue};
 use crate::vfs::FsContext;
-use cofferdam_platform::{Answers, Registers, Thread, Token};
+use cofferdam_platform::{Answers, Thread, Token};
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -17,8 +17,10 @@ pub mod exec;
 
 pub mod exit;
 pub mod job;
+mod regs;
 pub mod spawn;
 pub mod wait;
+pub use regs::GuestRegs;
 
 /// What a vfork parent waits for.
 #[derive(Default)]
@@ -171,7 +173,7 @@ pub struct TaskLocal {
     /// Of which generation the answers are that the platform gives for the task.
     published: u32,
     /// Guest registers at the last trap, or to resume with.
-    pub regs: Registers,
+    pub regs: GuestRegs,
     /// Progress of the system call in flight.
     pub progress: Progress,
     /// Number and arguments of the system call in flight.

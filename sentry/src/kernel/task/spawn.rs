@@ -70,7 +70,7 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
         .dumpable
         .store(i32::from(p.dumpable), Ordering::Relaxed);
     let local = TaskLocal {
-        regs: start_registers(&p.loaded),
+        regs: start_registers(&p.loaded).into(),
         ..TaskLocal::default()
     };
     let task = Task::new(

@@ -17,10 +17,10 @@ pub fn arch_prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let addr: u64 = a.get(1);
     match a.get::<u32>(0) {
         SET_FS | SET_GS if addr >= 0x7fff_ffff_f000 => return Err(Errno::EPERM.into()),
-        SET_FS => cx.local.regs.fs_base = addr,
-        SET_GS => cx.local.regs.gs_base = addr,
-        GET_FS => cx.mem().put(UserPtr::new(addr), &cx.local.regs.fs_base)?,
-        GET_GS => cx.mem().put(UserPtr::new(addr), &cx.local.regs.gs_base)?,
+        SET_FS => cx.regs().fs_base = addr,
+        SET_GS => cx.regs().gs_base = addr,
+        GET_FS => cx.mem().put(UserPtr::new(addr), &cx.regs().fs_base)?,
+        GET_GS => cx.mem().put(UserPtr::new(addr), &cx.regs().gs_base)?,
         // CPUID never traps.
         GET_CPUID => return Ok(1),
         SET_CPUID => return Err(Errno::ENODEV.into()),

@@ -72,7 +72,7 @@ pub(super) fn sigaltstack(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         Some(p) => Some(cx.mem().get(p)?),
         None => None,
     };
-    let sp = cx.local.regs.rsp;
+    let sp = cx.regs().rsp;
     let before = cx.local.alt_stack;
     if let Some(n) = new {
         let n = AltStack {
