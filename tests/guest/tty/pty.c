@@ -65,6 +65,10 @@ int main(void)
     show_until("echo", "x");
     MUST(write(slave, "one\ntwo", 7));
     show_until("output processing", "two");
+    struct termios locked;
+    memset(&locked, 1, sizeof locked);
+    SHOW(ioctl(slave, TIOCGLCKTRMIOS, &locked));
+    SHOW(locked.c_iflag | locked.c_oflag | locked.c_lflag | locked.c_cc[0]);
     struct winsize w = {.ws_row = 33, .ws_col = 111}, got;
     SHOW(ioctl(master, TIOCSWINSZ, &w));
     SHOW(ioctl(slave, TIOCGWINSZ, &got));
