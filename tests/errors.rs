@@ -70,7 +70,12 @@ fn bad_options_are_named() {
             &["do", "--env", "novalue", "true"],
             &["--env", "NAME=VALUE"],
         ),
-        (&["do", "--user", "12:x", "true"], &["--user", "'x'"]),
+        (
+            &["do", "--user", "12:", "true"],
+            &["--user", "USER[:GROUP]"],
+        ),
+        (&["do", "--user", "12:4x", "true"], &["--user", "'4x'"]),
+        (&["do", "--cpu-time", "0", "true"], &["--cpu-time", "'0'"]),
         (&["do", "--hostname", "", "true"], &["--hostname"]),
         (&["do", "--cwd", "relative", "true"], &["--cwd", "absolute"]),
         (
@@ -131,6 +136,11 @@ fn missing_sources_are_named() {
         &cofferdam(&["do", "--user", "nobody-at-all", "true"]),
         125,
         &["nobody-at-all", "/etc/passwd"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "--user", "daemon:nobody-at-all", "true"]),
+        125,
+        &["nobody-at-all", "/etc/group"],
     );
     let empty = scratch.path().join("empty");
     std::fs::create_dir(&empty).unwrap();

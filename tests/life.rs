@@ -379,6 +379,12 @@ fn the_environment_and_identity_are_what_was_asked_for() {
         "uid=1234 gid=5678 groups=5678\n"
     );
     assert_eq!(said(&["--user", "daemon", "id", "-un"]), "daemon\n");
+    assert_eq!(
+        said(&["--user", "daemon:mail", "id"]),
+        "uid=1(daemon) gid=8(mail) groups=8(mail)\n"
+    );
+    assert_eq!(said(&["--user", "1234:mail", "id", "-gn"]), "mail\n");
+    assert_eq!(said(&["--user", "daemon:77", "id", "-G"]), "77\n");
     assert_eq!(said(&["--hostname", "dam", "uname", "-n"]), "dam\n");
     assert_eq!(said(&["--cwd", "/usr", "pwd"]), "/usr\n");
     assert_eq!(

@@ -117,6 +117,30 @@ fn processes() {
 }
 
 #[test]
+fn cpu_time() {
+    // Two at a time, and children that nobody has waited for, count together.
+    let busy = "(while :; do :; done) & (while :; do :; done) & sleep 50";
+    // What has ended counts, too: none of these would reach the limit.
+    let brief = "while :; do sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done'; done";
+    for platform in platforms() {
+        for script in [busy, brief] {
+            let start = Instant::now();
+            let ended = inside(platform, &["--cpu-time", "1"], &["sh", "-c", script]);
+            assert_eq!(ended.status, 124, "{platform}");
+            let sentence = "cofferdam: the program used more than 1s of CPU time and was ended\n";
+            assert_eq!(ended.stderr, sentence, "{platform}");
+            assert!(start.elapsed() < Duration::from_secs(40), "{platform}");
+        }
+        let idle = inside(
+            platform,
+            &["--cpu-time", "1"],
+            &["sh", "-c", "sleep 1.5; exit 7"],
+        );
+        assert_eq!((idle.status, idle.stderr.as_str()), (7, ""), "{platform}");
+    }
+}
+
+#[test]
 fn time() {
     for platform in platforms() {
         let start = Instant::now();

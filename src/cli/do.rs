@@ -61,8 +61,8 @@ pub struct Do {
     /// Working directory inside; default: the current one, or / if that is not there
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
-    /// Run as this user; default: the caller
-    #[arg(long, value_name = "UID[:GID]|NAME", value_parser = user)]
+    /// Run as this user, and with this group instead of all of the user's; numbers, or names of the sandbox; default: the caller
+    #[arg(long, value_name = "USER[:GROUP]", value_parser = user)]
     user: Option<User>,
     /// Name of the machine inside
     #[arg(long, value_name = "NAME", default_value = "cofferdam", value_parser = hostname)]
@@ -77,6 +77,9 @@ pub struct Do {
     /// End the program after this many seconds (or with m, h), with status 124
     #[arg(long, value_name = "TIME", value_parser = duration)]
     time: Option<Duration>,
+    /// End the program when all its processes together have used this much CPU time (seconds, or with m, h), with status 124
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    cpu_time: Option<Duration>,
     /// How system calls are trapped; see 'cofferdam platforms'. auto: the first of them that works
     #[arg(long, value_name = "NAME", default_value = sandbox::AUTO)]
     platform: String,
@@ -167,6 +170,7 @@ impl Do {
                 memory: self.memory,
                 tasks: self.pids,
                 time: self.time,
+                cpu_time: self.cpu_time,
             },
             platform: self.platform,
             strace: self.strace.map(|file| strace(&file)).transpose()?,

@@ -132,7 +132,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub enum User {
     /// `UID[:GID]`; the group is the user's number if not given.
     Ids(u32, u32),
-    /// A name in the guest's /etc/passwd.
+    /// `USER[:GROUP]`, at least one of them a name in the guest's /etc/passwd or /etc/group.
     Name(String),
 }
 
@@ -142,14 +142,23 @@ pub fn user(text: &str) -> Result<User, String> {
         Ok(n) if n != u32::MAX => Ok(n),
         _ => Err(format!("'{s}' is not a user or group number")),
     };
-    if text.starts_with(|c: char| c.is_ascii_digit()) {
-        return Ok(match text.split_once(':') {
-            Some((uid, gid)) => User::Ids(id(uid)?, id(gid)?),
-            None => User::Ids(id(text)?, id(text)?),
-        });
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let number = |s: &str| s.starts_with(|c: char| c.is_ascii_digit());
+    if number(user) {
+        let uid = id(user)?;
+        if group.is_none_or(number) {
+            return Ok(User::Ids(uid, group.map_or(Ok(uid), id)?));
+        }
     }
-    if text.is_empty() || text.contains([':', '\n', '/']) {
-        return Err("write UID[:GID] or a user name".into());
+    if let Some(group) = group.filter(|g| number(g)) {
+        id(group)?;
+    }
+    let bad = |s: &str| s.is_empty() || s.contains([':', '\n', '/']);
+    if bad(user) || group.is_some_and(bad) {
+        return Err("write UID[:GID], or names of a user and a group: USER[:GROUP]".into());
     }
     Ok(User::Name(text.to_owned()))
 }
@@ -247,7 +256,19 @@ mod tests {
         assert_eq!(user("7"), Ok(User::Ids(7, 7)));
         assert_eq!(user("7:8"), Ok(User::Ids(7, 8)));
         assert_eq!(user("www-data"), Ok(User::Name("www-data".into())));
-        for bad in ["", "7:", "7:x", "4294967295", "a:b"] {
+        for named in ["www-data:audio", "www-data:7", "7:audio"] {
+            assert_eq!(user(named), Ok(User::Name(named.into())));
+        }
+        for bad in [
+            "",
+            "7:",
+            "4294967295",
+            "a:",
+            ":b",
+            "a:4294967295",
+            "a:b:c",
+            "7x",
+        ] {
             assert!(user(bad).is_err(), "{bad}");
         }
     }

@@ -392,6 +392,7 @@ fn guest(
         wait_for_start: true,
         hostname: hostname.unwrap_or_else(host_name).into_bytes(),
         domainname: domainname.map(String::into_bytes),
+        cpu_time: None,
         unprivileged_ports: sysctls.unprivileged_ports,
         machine_memory: nix::sys::sysinfo::sysinfo().ok().map(|s| s.ram_total()),
         id_maps: linux.and_then(id_maps),

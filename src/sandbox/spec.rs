@@ -61,6 +61,8 @@ pub struct Limits {
     pub tasks: Option<u64>,
     /// How long it may run.
     pub time: Option<Duration>,
+    /// How much CPU time it may use.
+    pub cpu_time: Option<Duration>,
 }
 
 /// A sandbox with one program.
@@ -121,6 +123,7 @@ impl Spec {
                 tasks: self.limits.tasks,
                 ..Allowance::default()
             },
+            cpu_time: self.limits.cpu_time,
             ..GuestConfig::new(mounted.root, mounted.mounts, process)
         }
     }

@@ -61,6 +61,8 @@ pub struct GuestConfig {
     pub machine_memory: Option<u64>,
     /// What the sandbox may have of it all.
     pub allowance: Allowance,
+    /// Most CPU time of all processes together, and of the sentry for them.
+    pub cpu_time: Option<std::time::Duration>,
     /// `net.ipv4.ip_unprivileged_port_start`, if it is not Linux's own.
     pub unprivileged_ports: Option<u16>,
     /// What its user namespace's maps say, if it is not the initial one.
@@ -84,6 +86,7 @@ impl GuestConfig {
             domainname: None,
             machine_memory: None,
             allowance: Allowance::default(),
+            cpu_time: None,
             unprivileged_ports: None,
             id_maps: None,
         }
@@ -276,17 +279,21 @@ pub enum BootError {
     /// The program exists but cannot be executed (exit status 126).
     #[error("{0}")]
     NotExecutable(String),
+    /// The limit on CPU time was reached (exit status 124, as of timeout(1)).
+    #[error("the program used more than {0:?} of CPU time and was ended")]
+    Overrun(std::time::Duration),
     /// Anything else (exit status 125).
     #[error("{0}")]
     Failed(String),
 }
 
 impl BootError {
-    /// 127 not found, 126 not executable, 125 anything else.
+    /// 127 not found, 126 not executable, 124 out of CPU time, 125 anything else.
     pub fn exit_status(&self) -> u8 {
         match self {
             BootError::NotFound(_) => 127,
             BootError::NotExecutable(_) => 126,
+            BootError::Overrun(_) => 124,
             BootError::Failed(_) => 125,
         }
     }

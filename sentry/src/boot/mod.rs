@@ -85,6 +85,10 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
         .map_err(|e| failed("cannot start the control thread", &e))?;
     }
     (config.lock_down)().map_err(BootError::Failed)?;
+    kernel.watch_load();
+    if let Some(limit) = guest.cpu_time {
+        kernel.limit_cpu(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+    }
     if let Some(task) = now {
         kernel.start(task);
     }
@@ -93,6 +97,9 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
         .map_err(|e| failed("the platform failed", &e))?;
     if let Some(bridge) = bridge {
         bridge.drain(std::time::Duration::from_secs(2));
+    }
+    if let (true, Some(limit)) = (kernel.overran(), guest.cpu_time) {
+        return Err(BootError::Overrun(limit));
     }
     Ok(kernel
         .init_status()

@@ -27,19 +27,58 @@ pub(super) fn find(user: &UserConfig, fs: &FsContext) -> Result<Account, BootErr
             groups: groups.clone(),
             home: None,
         }),
-        UserConfig::Name(name) => {
-            let passwd = read_file(fs, b"/etc/passwd").map_err(|e| {
-                BootError::Failed(format!(
-                    "user {name}: cannot read /etc/passwd of the sandbox: {}; give a number (UID:GID) instead",
-                    reason(e)
-                ))
-            })?;
-            let group = read_file(fs, b"/etc/group").unwrap_or_default();
-            account(name, &passwd, &group).ok_or_else(|| {
-                BootError::Failed(format!("user {name} is not in /etc/passwd of the sandbox; give a number (UID:GID) instead"))
-            })
-        }
+        UserConfig::Name(name) => match name.split_once(':') {
+            Some((user, group)) => with_group(user, group, fs),
+            None => named(name, fs),
+        },
     }
+}
+
+/// A user, by name or number, with this group alone.
+fn with_group(user: &str, group: &str, fs: &FsContext) -> Result<Account, BootError> {
+    let mut account = match user.parse() {
+        Ok(uid) => Account {
+            uid,
+            gid: 0,
+            groups: vec![],
+            home: None,
+        },
+        Err(_) => named(user, fs)?,
+    };
+    account.groups.clear();
+    account.gid = match group.parse() {
+        Ok(gid) => gid,
+        Err(_) => {
+            let table = read_file(fs, b"/etc/group").unwrap_or_default();
+            let found = String::from_utf8_lossy(&table)
+                .lines()
+                .map(fields)
+                .find(|f| f.first() == Some(&group))
+                .and_then(|f| f.get(2)?.parse().ok());
+            found.ok_or_else(|| {
+                BootError::Failed(format!(
+                    "group {group} is not in /etc/group of the sandbox; give a number instead"
+                ))
+            })?
+        }
+    };
+    Ok(account)
+}
+
+/// The user of this name with all groups of theirs.
+fn named(name: &str, fs: &FsContext) -> Result<Account, BootError> {
+    let passwd = read_file(fs, b"/etc/passwd").map_err(|e| {
+        BootError::Failed(format!(
+            "user {name}: cannot read /etc/passwd of the sandbox: {}; give a number (UID:GID) instead",
+            reason(e)
+        ))
+    })?;
+    let group = read_file(fs, b"/etc/group").unwrap_or_default();
+    account(name, &passwd, &group).ok_or_else(|| {
+        BootError::Failed(format!(
+            "user {name} is not in /etc/passwd of the sandbox; give a number (UID:GID) instead"
+        ))
+    })
 }
 
 /// Home directory: of a user found by name, or with `by_id` of any in the table; `/` for strangers.

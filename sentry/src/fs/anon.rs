@@ -65,6 +65,10 @@ impl AnonInode {
             ),
         })
     }
+    /// What it stands for.
+    pub fn kind(&self) -> AnonKind {
+        self.kind
+    }
     /// Inode number.
     pub fn ino(&self) -> u64 {
         self.ino

@@ -48,6 +48,11 @@ impl CpuClock {
             }
         }
     }
+    /// What it has used, if it has not ended.
+    pub fn alive(&self) -> Option<CpuTime> {
+        self.0.lock().space.as_ref()?;
+        Some(self.now())
+    }
     /// The process goes on in an address space that nobody has used before: what little its host process has run counts as its own.
     pub fn enter_fresh(&self, space: &Arc<dyn AddressSpace>) {
         let before = self.now();

@@ -23,6 +23,7 @@ pub mod signal;
 pub mod task;
 pub mod timers;
 mod tree;
+mod usage;
 mod uts;
 pub mod worker;
 
@@ -75,6 +76,7 @@ pub struct Kernel {
     /// Whom to tell of the end of processes that were started from outside, by pid.
     outside: Mutex<HashMap<i32, EndWatcher>>,
     cpu_mask: u64,
+    usage: usage::Usage,
     by_token: Mutex<HashMap<u64, Arc<Task>>>,
     /// How many times a task has left `by_token`.
     departures: AtomicU64,
@@ -234,6 +236,7 @@ impl Kernel {
             id_maps: Default::default(),
             outside: Mutex::new(Rank::LEAF, HashMap::new()),
             cpu_mask: host_cpus(),
+            usage: usage::Usage::default(),
             by_token: Mutex::new(Rank::LEAF, HashMap::new()),
             departures: AtomicU64::new(0),
             stopping: AtomicBool::new(false),

@@ -49,6 +49,8 @@ pub struct ThreadGroup {
     pub times: Mutex<GroupTimes>,
     /// Start time in nanoseconds since the sandbox's boot.
     pub start_ns: u64,
+    /// coredump_filter as procfs shows it; there are no core dumps.
+    pub coredump_filter: AtomicU32,
     /// oom_score_adj as procfs shows it.
     pub oom_score_adj: AtomicI32,
     /// Controlling terminal (see `fs::tty`).
@@ -103,6 +105,7 @@ impl ThreadGroup {
             cpu: Default::default(),
             times: Mutex::new(Rank::LEAF, GroupTimes::default()),
             start_ns,
+            coredump_filter: AtomicU32::new(0x33),
             oom_score_adj: AtomicI32::new(0),
             tty: Mutex::new(Rank::LEAF, None),
             tty_old_group: AtomicI32::new(0),

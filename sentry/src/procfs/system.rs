@@ -128,9 +128,15 @@ fn uptime(k: &Arc<Kernel>) -> String {
 }
 
 fn loadavg(k: &Arc<Kernel>) -> String {
-    let tasks = k.task_count();
-    let last = k.last_pid();
-    format!("0.00 0.00 0.00 1/{tasks} {last}\n")
+    let (running, tasks, last) = (k.runnable().max(1), k.task_count(), k.last_pid());
+    let mut out = String::new();
+    for load in k.loads() {
+        // Rounded to the nearest hundredth.
+        let hundredths = (load * 100 + 1024) >> 11;
+        let _ = write!(out, "{}.{:02} ", hundredths / 100, hundredths % 100);
+    }
+    let _ = writeln!(out, "{running}/{tasks} {last}");
+    out
 }
 
 fn meminfo(k: &Arc<Kernel>) -> String {

@@ -9,10 +9,12 @@
 //! makes callers of one object wait for each other on Linux, too: the position of an open file, the writers of a file, the names of a
 //! directory, a rename. [`before_exchange`] checks that in debug builds.
 
+mod changes;
 mod mutex;
 mod quota;
 mod wait_queue;
 
+pub use changes::Changes;
 pub use mutex::{Mutex, MutexGuard, Rank, before_exchange};
 pub use quota::{Charge, Quota};
 pub use wait_queue::{Events, Notify, WaitKey, WaitQueue};

@@ -7,7 +7,7 @@ use super::dentry::Dentry;
 use super::inode::InodeRef;
 use super::path::Path;
 use crate::abi::{Errno, Result};
-use crate::sync::{Charge, Events, Mutex, Quota, Rank, WaitQueue};
+use crate::sync::{Changes, Charge, Mutex, Quota, Rank};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -237,8 +237,8 @@ impl Drop for Mount {
 pub struct MountNamespace {
     id: u64,
     tree: Mutex<Tree>,
-    /// Woken when the tree changes (poll on /proc/mounts).
-    pub changed: Arc<WaitQueue>,
+    /// Of the tree (poll on /proc/mounts).
+    changes: Arc<Changes>,
 }
 
 struct Tree {
@@ -275,12 +275,16 @@ impl MountNamespace {
                     charge,
                 },
             ),
-            changed: Arc::new(WaitQueue::new()),
+            changes: Arc::default(),
         })
     }
     /// Its number (/proc/PID/ns/mnt).
     pub fn id(&self) -> u64 {
         self.id
+    }
+    /// Its changes.
+    pub fn changes(&self) -> &Arc<Changes> {
+        &self.changes
     }
     /// What is visible at the root.
     pub fn root(&self) -> Path {
@@ -371,7 +375,7 @@ impl MountNamespace {
                 tree.mounts.push(m);
             }
         }
-        self.changed.wake(Events::PRI | Events::ERR);
+        self.changes.tell();
         Ok(())
     }
 
@@ -415,7 +419,7 @@ impl MountNamespace {
                 m.detach();
             }
         }
-        self.changed.wake(Events::PRI | Events::ERR);
+        self.changes.tell();
         drop(gone);
         Ok(())
     }
@@ -446,7 +450,7 @@ impl MountNamespace {
         from.mount.attach(to, self.id);
         tree.sort();
         drop(tree);
-        self.changed.wake(Events::PRI | Events::ERR);
+        self.changes.tell();
         Ok(())
     }
 
@@ -472,7 +476,7 @@ impl MountNamespace {
         tree.root = new_root.mount.clone();
         tree.sort();
         drop(tree);
-        self.changed.wake(Events::PRI | Events::ERR);
+        self.changes.tell();
         Ok(())
     }
 

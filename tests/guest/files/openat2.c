@@ -6,7 +6,11 @@
 static int go(int dir, const char *path, unsigned long flags, unsigned long mode, unsigned long resolve)
 {
     struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
-    int fd = syscall(SYS_openat2, dir, path, &how, sizeof how);
+    int fd;
+    /* Linux gives up on ".." if any rename or mount of the machine was under way meanwhile. */
+    do
+        fd = syscall(SYS_openat2, dir, path, &how, sizeof how);
+    while (fd < 0 && errno == EAGAIN);
     if (fd >= 0) {
         close(fd);
         return 0;

@@ -1,7 +1,12 @@
 /* sendfile, splice, tee, vmsplice, copy_file_range. */
 #include "check.h"
 #include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/sendfile.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
 
 static void show_pipe(int fd)
 {
@@ -55,6 +60,21 @@ static void two_takers(void)
     for (int i = 0; i < 2; i++)
         pthread_join(t[i], NULL);
     say("two takers: %ld bytes, sum right: %d", got[0][0] + got[1][0], got[0][1] + got[1][1] == sum);
+}
+
+/* What tells of events gives none of them to a pipe. */
+static void events(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    int p[2];
+    MUST(pipe(p));
+    SHOW(splice(MUST(eventfd(1, 0)), NULL, p[1], NULL, 8, 0));
+    SHOW(splice(MUST(inotify_init()), NULL, p[1], NULL, 8, 0));
+    SHOW(splice(MUST(signalfd(-1, &none, 0)), NULL, p[1], NULL, 8, 0));
+    SHOW(splice(MUST(timerfd_create(CLOCK_MONOTONIC, 0)), NULL, p[1], NULL, 8, 0));
+    SHOW(splice(MUST(epoll_create1(0)), NULL, p[1], NULL, 8, 0));
+    SHOW(splice(MUST(syscall(SYS_pidfd_open, getpid(), 0)), NULL, p[1], NULL, 8, 0));
 }
 
 int main(void)
@@ -131,5 +151,6 @@ int main(void)
     SHOW(splice(a, &(loff_t){0}, q[1], NULL, 4, 0));
     SHOW(write(p[1], "x", 1));
     SHOW(tee(p[0], q[1], 1, 0));
+    events();
     return 0;
 }

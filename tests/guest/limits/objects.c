@@ -29,14 +29,15 @@ static int send_fds(int to, int fd, int count)
     return sendmsg(to, &m, MSG_DONTWAIT);
 }
 
-/* Somebody without privileges, whom nobody else is. */
+/* Somebody without privileges, whom nobody else is: the limits count by user, so another run of this test at the same time must be another one. */
 static void in_child(const char *what, void (*run)(void))
 {
     say("-- %s", what);
     pid_t pid = MUST(fork());
     if (pid == 0) {
+        uid_t user = 1000000 + getpid();
         if (geteuid() == 0)
-            MUST(setresuid(54321, 54321, 54321));
+            MUST(setresuid(user, user, user));
         run();
         exit(0);
     }

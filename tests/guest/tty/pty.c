@@ -6,9 +6,8 @@
 static int master, slave;
 static char buffer[4096];
 
-static void show(const char *what, int fd)
+static void print(const char *what, ssize_t n)
 {
-    ssize_t n = read(fd, buffer, sizeof buffer);
     printf("%s: %zd \"", what, n);
     for (ssize_t i = 0; i < n; i++)
         if (buffer[i] >= ' ' && buffer[i] < 127)
@@ -16,6 +15,25 @@ static void show(const char *what, int fd)
         else
             printf("\\%o", (unsigned char)buffer[i]);
     say("\"");
+}
+
+static void show(const char *what, int fd)
+{
+    print(what, read(fd, buffer, sizeof buffer));
+}
+
+/* What the master gets, to the end that is expected: Linux passes output on in pieces, some time after it was written. */
+static void show_until(const char *what, const char *end)
+{
+    size_t got = 0, size = strlen(end);
+    struct pollfd p = {master, POLLIN, 0};
+    while ((got < size || memcmp(buffer + got - size, end, size) != 0) && poll(&p, 1, 5000) == 1) {
+        ssize_t n = read(master, buffer + got, sizeof buffer - got);
+        if (n <= 0)
+            break;
+        got += n;
+    }
+    print(what, got);
 }
 
 static void type(const char *text)
@@ -36,17 +54,21 @@ int main(void)
     say("input %o output %o local %o intr %d eof %d", t.c_iflag, t.c_oflag, t.c_lflag, t.c_cc[VINTR], t.c_cc[VEOF]);
     type("hello\n");
     show("line", slave);
-    show("echo", master);
+    show_until("echo", "hello\r\n");
     type("ab\177c\025new\n");
     show("erase and kill", slave);
-    show("echo", master);
+    show_until("echo", "new\r\n");
     type("x\004");
     show("end of file after text", slave);
     type("\004");
     show("end of file", slave);
-    show("echo", master);
+    show_until("echo", "x");
     MUST(write(slave, "one\ntwo", 7));
-    show("output processing", master);
+    show_until("output processing", "two");
+    struct termios locked;
+    memset(&locked, 1, sizeof locked);
+    SHOW(ioctl(slave, TIOCGLCKTRMIOS, &locked));
+    SHOW(locked.c_iflag | locked.c_oflag | locked.c_lflag | locked.c_cc[0]);
     struct winsize w = {.ws_row = 33, .ws_col = 111}, got;
     SHOW(ioctl(master, TIOCSWINSZ, &w));
     SHOW(ioctl(slave, TIOCGWINSZ, &got));
@@ -64,7 +86,8 @@ int main(void)
     MUST(tcsetattr(slave, TCSAFLUSH, &t));
     int queued;
     type("queued");
-    pause_ms(50);
+    struct pollfd input = {slave, POLLIN, 0};
+    SHOW(poll(&input, 1, 5000));
     SHOW(ioctl(slave, FIONREAD, &queued));
     SHOW(queued);
     SHOW(tcflush(slave, TCIFLUSH));
@@ -76,6 +99,8 @@ int main(void)
     SHOW(tcgetpgrp(slave));
 
     fflush(stdout);
+    int seen[2];
+    MUST(pipe(seen));
     pid_t child = MUST(fork());
     if (child == 0) {
         setsid();
@@ -107,27 +132,33 @@ int main(void)
                 pause();
         }
         setpgid(job, job);
+        /* The end of the session throws away what the master has not got yet. */
+        char c;
+        MUST(read(seen[0], &c, 1));
         MUST(waitpid(job, &status, 0));
         show_status("interrupted in the foreground", status);
         SHOW(tcgetpgrp(slave) == job);
         _exit(0);
     }
     close(slave);
-    show("from the job", master);
-    pause_ms(50);
+    show_until("from the job", "ready\r\n");
     type("\003");
+    show_until("echo of the interrupt", "^C");
+    MUST(write(seen[1], "x", 1));
     int status;
     MUST(waitpid(child, &status, 0));
     show_status("session leader", status);
-    show("echo of the interrupt", master);
     SHOW(read(master, buffer, 10));
     close(master);
     /* Hang-up: the session's leader gets SIGHUP when the master closes. */
     child = forkpty(&master, NULL, NULL, NULL);
-    if (child == 0)
+    if (child == 0) {
+        MUST(write(seen[1], "x", 1));
         for (;;)
             pause();
-    pause_ms(50);
+    }
+    char c;
+    MUST(read(seen[0], &c, 1));
     close(master);
     MUST(waitpid(child, &status, 0));
     show_status("hung up", status);

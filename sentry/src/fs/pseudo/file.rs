@@ -2,13 +2,14 @@
 
 use super::Attr;
 use crate::abi::{Errno, Result};
-use crate::sync::{Charge, Mutex, Quota, Rank};
+use crate::sync::{Changes, Charge, Events, Mutex, Quota, Rank, WaitQueue};
 use crate::usermem::{Sink, Source};
 use crate::vfs::{
     Caller, File, FileOps, FileType, Inode, InodeMeta, OpenFlags, SetAttr, Stat, StatFs, Whence,
 };
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most bytes that one write hands to a [`Content`].
 const MAX_WRITE: usize = 64 << 10;
@@ -26,6 +27,10 @@ pub trait Content: Send + Sync + 'static {
     /// Whether the caller may open the file at all, beyond its permission bits.
     fn may_open(&self, _cx: &dyn Caller, _flags: OpenFlags) -> Result<()> {
         Ok(())
+    }
+    /// What changes of the contents poll(2) tells of, if any.
+    fn changes(&self) -> Option<Arc<Changes>> {
+        None
     }
 }
 
@@ -79,6 +84,10 @@ impl Inode for PseudoFile {
         Ok(Box::new(Opened {
             content: self.content.clone(),
             kept: Mutex::new(Rank::FILE_POS, None),
+            followed: self.content.changes().map(|changes| Followed {
+                seen: AtomicU64::new(changes.count()),
+                changes,
+            }),
         }))
     }
     fn as_any(&self) -> &dyn Any {
@@ -93,6 +102,13 @@ impl Inode for PseudoFile {
 struct Opened {
     content: Arc<dyn Content>,
     kept: Mutex<Option<Kept>>,
+    followed: Option<Followed>,
+}
+
+/// Changes that poll(2) tells of, each once (`mounts_poll`).
+struct Followed {
+    changes: Arc<Changes>,
+    seen: AtomicU64,
 }
 
 /// Texts that open files keep for their next reads. Beyond that they are made anew for each read: a guest may have many
@@ -158,6 +174,22 @@ impl FileOps for Opened {
             Whence::Set | Whence::Current => crate::vfs::file::default_seek(0, pos, offset, whence),
             Whence::End | Whence::Data | Whence::Hole => Err(Errno::EINVAL),
         }
+    }
+    fn poll(&self, _: &File) -> Events {
+        let mut now = Events::READABLE;
+        match &self.followed {
+            None => now |= Events::WRITABLE,
+            Some(f) => {
+                let count = f.changes.count();
+                if f.seen.swap(count, Ordering::SeqCst) != count {
+                    now |= Events::PRI | Events::ERR;
+                }
+            }
+        }
+        now
+    }
+    fn wait_queue(&self) -> Option<Arc<WaitQueue>> {
+        self.followed.as_ref().map(|f| f.changes.queue().clone())
     }
     fn as_any(&self) -> &dyn Any {
         self

@@ -12,6 +12,9 @@ use crate::vfs::{Caller, File};
 use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
+/// Size of the kernel's `struct termios`.
+const KERNEL_TERMIOS: usize = 36;
+
 /// Commands by number (`asm-generic/ioctls.h`).
 mod cmd {
     #![allow(missing_docs)]
@@ -35,6 +38,8 @@ mod cmd {
     pub const TIOCSTI: u32 = 0x5412;
     pub const TIOCGWINSZ: u32 = 0x5413;
     pub const TIOCSWINSZ: u32 = 0x5414;
+    pub const TIOCGLCKTRMIOS: u32 = 0x5456;
+    pub const TIOCSLCKTRMIOS: u32 = 0x5457;
     pub const TIOCGSOFTCAR: u32 = 0x5419;
     pub const TIOCSSOFTCAR: u32 = 0x541a;
     pub const FIONREAD: u32 = 0x541b;
@@ -255,6 +260,16 @@ fn both(pty: &Arc<Pty>, file: &File, cx: &dyn Caller, cmd: u32, arg: u64) -> Res
         TIOCSPGRP => {
             let pgid = get(cx, arg)?;
             jobs::set_foreground(pty, cx, pgid).map(|()| 0)
+        }
+        // Nothing is ever locked: only the superuser could.
+        TIOCGLCKTRMIOS => {
+            mem.put(UserPtr::new(arg), &[0u8; KERNEL_TERMIOS])?;
+            Ok(0)
+        }
+        TIOCSLCKTRMIOS => {
+            crate::vfs::caller::require(cx, Caps::SYS_ADMIN)?;
+            mem.get::<[u8; KERNEL_TERMIOS]>(UserPtr::new(arg))?;
+            Ok(0)
         }
         TIOCOUTQ => put(cx, arg, 0),
         // Faked input is how a program takes over its caller's shell; Linux refuses it by default as well.

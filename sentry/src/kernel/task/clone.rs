@@ -240,6 +240,10 @@ fn make(
                 cx.group().dumpable.load(Ordering::Relaxed),
                 Ordering::Relaxed,
             );
+            g.coredump_filter.store(
+                cx.group().coredump_filter.load(Ordering::Relaxed),
+                Ordering::Relaxed,
+            );
             g.oom_score_adj.store(
                 cx.group().oom_score_adj.load(Ordering::Relaxed),
                 Ordering::Relaxed,

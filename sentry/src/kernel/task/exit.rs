@@ -116,6 +116,7 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
         ipc.exit_process(group.pid());
         crate::kernel::timers::exit(group);
         group.cpu.end(used);
+        kernel.count_ended(used);
     }
     group.exit_events.wake(Events::IN);
     news.tell(kernel);
@@ -249,7 +250,7 @@ fn notify_parent(
     let times = child.times.lock().dead_threads;
     let (send, autoreap) = signal::child_exit_policy(&p, exit_signal);
     if autoreap {
-        reap(tree, child.pid());
+        forget(tree, child.pid());
     }
     let news_item = ChildNews {
         pid: child.pid(),
@@ -274,15 +275,23 @@ fn nearest_reaper(tree: &TaskTree, mut pid: i32) -> i32 {
     1
 }
 
-/// Removes a zombie from the tree; its CPU times go to its parent's children times.
+/// Removes a zombie for which nobody waited: nobody is told what it used (getrusage(2), times(2)).
+fn forget(tree: &mut TaskTree, pid: i32) -> Option<Node> {
+    let node = tree.nodes.remove(&pid)?;
+    if let Some(parent) = tree.nodes.get_mut(&node.parent) {
+        parent.children.retain(|c| *c != pid);
+    }
+    Some(node)
+}
+
+/// Removes a zombie that was waited for; what it used goes to its parent's children times.
 pub(in crate::kernel) fn reap(tree: &mut TaskTree, pid: i32) {
-    let Some(node) = tree.nodes.remove(&pid) else {
+    let Some(node) = forget(tree, pid) else {
         return;
     };
-    let Some(parent) = tree.nodes.get_mut(&node.parent) else {
+    let Some(parent) = tree.nodes.get(&node.parent) else {
         return;
     };
-    parent.children.retain(|c| *c != pid);
     let own = *node.group.times.lock();
     let mut p = parent.group.times.lock();
     p.children.0 = p

@@ -38,7 +38,7 @@ impl Core {
     }
     /// For an accepted socket.
     pub fn child(&self) -> Core {
-        let options = self.options.lock().clone();
+        let options = self.options.lock().for_child();
         Core {
             family: self.family,
             kind: self.kind,

@@ -16,6 +16,11 @@ const IP_RECVERR_RFC4884: i32 = 26;
 const IP_MULTICAST_ALL: i32 = 49;
 const IP_RECVFRAGSIZE: i32 = 25;
 const IPV6_FLOWINFO_SEND: i32 = 33;
+/// Both of RFC 3678, for either family.
+const MCAST_JOIN_GROUP: i32 = 42;
+const MCAST_LEAVE_GROUP: i32 = 45;
+/// Size of `struct group_req`.
+const GROUP_REQ: usize = 136;
 const IP_UNICAST_IF: i32 = 50;
 const IP_LOCAL_PORT_RANGE: i32 = 51;
 const IPV6_RECVERR_RFC4884: i32 = 31;
@@ -148,6 +153,13 @@ impl IpOptions {
     pub fn on(&self, level: i32, name: i32) -> bool {
         self.value(level, name) != 0
     }
+    /// Of a connection that a listener with these accepts: without what the listener joined.
+    pub fn for_child(&self) -> IpOptions {
+        IpOptions {
+            groups: Vec::new(),
+            ..self.clone()
+        }
+    }
     /// IPV6_V6ONLY.
     pub fn v6_only(&self) -> bool {
         self.on(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)
@@ -237,6 +249,10 @@ impl IpOptions {
                 }
                 return self.change_group(group.into(), index, name == libc::IPV6_ADD_MEMBERSHIP);
             }
+            (libc::IPPROTO_IP | libc::IPPROTO_IPV6, MCAST_JOIN_GROUP | MCAST_LEAVE_GROUP) => {
+                let (group, index) = group_request(interfaces, level, value)?;
+                return self.change_group(group, index, name == MCAST_JOIN_GROUP);
+            }
             (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) if kind == SockType::Stream => {
                 return Err(Errno::EINVAL);
             }
@@ -262,8 +278,11 @@ impl IpOptions {
                 return Err(Errno::EPERM);
             }
             (libc::IPPROTO_IP, libc::IP_OPTIONS) if value.is_empty() => return Ok(()),
-            (libc::IPPROTO_IP, libc::IP_OPTIONS | 17 | 37..=48)
-            | (libc::IPPROTO_IPV6, 27 | 28 | 32 | 35 | 42..=48 | 50 | 54 | 55 | 57 | 59) => {
+            (libc::IPPROTO_IP, libc::IP_OPTIONS | 17 | 37..=41 | 43 | 44 | 46..=48)
+            | (
+                libc::IPPROTO_IPV6,
+                27 | 28 | 32 | 35 | 43 | 44 | 46..=48 | 50 | 54 | 55 | 57 | 59,
+            ) => {
                 return Err(Errno::EINVAL);
             }
             // IP_XFRM_POLICY, IPV6_XFRM_POLICY.
@@ -359,6 +378,29 @@ fn membership_v4(interfaces: &Interfaces, value: &[u8]) -> Result<(Ipv4Addr, u32
         Ok(i) if i != 0 => i.cast_unsigned(),
         _ if local.is_unspecified() => 1,
         _ => index_of(interfaces, local),
+    };
+    interfaces.by_index(index).ok_or(Errno::ENODEV)?;
+    Ok((group, index))
+}
+
+/// `struct group_req`: an interface's index (0: any) and, at 8, a socket address.
+fn group_request(interfaces: &Interfaces, level: i32, value: &[u8]) -> Result<(IpAddr, u32)> {
+    if value.len() < GROUP_REQ {
+        return Err(Errno::EINVAL);
+    }
+    let family = i32::from(u16::from_ne_bytes(part(value, 8)?));
+    let group: IpAddr = match (level, family) {
+        (libc::IPPROTO_IP, libc::AF_INET) => Ipv4Addr::from(part::<4>(value, 12)?).into(),
+        (libc::IPPROTO_IPV6, libc::AF_INET6) => Ipv6Addr::from(part::<16>(value, 16)?).into(),
+        (libc::IPPROTO_IP, _) => return Err(Errno::EINVAL),
+        _ => return Err(Errno::EADDRNOTAVAIL),
+    };
+    if !group.is_multicast() {
+        return Err(Errno::EINVAL);
+    }
+    let index = match u32::from_ne_bytes(part(value, 0)?) {
+        0 => 1,
+        i => i,
     };
     interfaces.by_index(index).ok_or(Errno::ENODEV)?;
     Ok((group, index))

@@ -55,6 +55,7 @@ const CHANGES: [u32; 16] = [
 /// ENODEV for an unknown interface; EADDRNOTAVAIL if it has no IPv4 address; EPERM for changes; ENOTTY.
 pub fn ioctl(cx: &dyn Caller, ns: &NetNamespace, cmd: u32, arg: u64) -> Result<i64> {
     if CHANGES.contains(&cmd) {
+        cx.memory().get(UserPtr::<IfReq>::new(arg))?;
         return Err(if cx.credentials().has(Caps::NET_ADMIN) {
             Errno::EOPNOTSUPP
         } else {

@@ -218,6 +218,28 @@ fn set_oom(l: &Live, cx: &dyn Caller, value: i64) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn coredump_filter(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let filter = l.group.coredump_filter.load(Ordering::Relaxed);
+    Ok(format!("{filter:08x}\n").into_bytes())
+}
+
+/// Takes what kstrtouint takes: decimal, 0x and 0 for octal.
+pub(super) fn set_coredump_filter(l: &Live, _: &dyn Caller, data: &[u8]) -> Result<()> {
+    let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let (digits, radix) = match (text.strip_prefix("0x"), text.strip_prefix('0')) {
+        (Some(hex), _) => (hex, 16),
+        (None, Some(octal)) if !octal.is_empty() => (octal, 8),
+        _ => (text, 10),
+    };
+    let filter = u32::from_str_radix(digits, radix).map_err(|_| Errno::EINVAL)?;
+    // MMF_DUMP_FILTER_BITS: nine kinds of mappings.
+    l.group
+        .coredump_filter
+        .store(filter & 0x1ff, Ordering::Relaxed);
+    Ok(())
+}
+
 pub(super) fn oom_score_adj(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
     Ok(format!("{}\n", l.group.oom_score_adj.load(Ordering::Relaxed)).into_bytes())
 }

@@ -15,6 +15,7 @@ use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::fs::pseudo::{Attr, Child, Content, Directory, PseudoDir, PseudoFile};
 use crate::kernel::{Task, ThreadGroup, identity};
+use crate::sync::Changes;
 use crate::vfs::{Caller, FileType, InodeRef, OpenFlags};
 use std::sync::{Arc, Weak};
 
@@ -208,8 +209,8 @@ static FILES: &[Entry] = &[
     writable(
         "coredump_filter",
         0o644,
-        |_, _| Ok(b"00000033\n".to_vec()),
-        info::refuse,
+        info::coredump_filter,
+        info::set_coredump_filter,
     ),
     public("cpuset", |_, _| Ok(b"/\n".to_vec())),
     writable("gid_map", 0o644, info::gid_map, info::refuse),
@@ -299,6 +300,13 @@ impl Content for Generated {
         let store = self.entry.store.ok_or(Errno::EINVAL)?;
         store(&self.subject.live()?, cx, data)?;
         Ok(data.len())
+    }
+    fn changes(&self) -> Option<Arc<Changes>> {
+        if !matches!(self.entry.name, "mounts" | "mountinfo" | "mountstats") {
+            return None;
+        }
+        let task = self.subject.live().ok()?.task?;
+        Some(task.fs().namespace().changes().clone())
     }
     fn may_open(&self, cx: &dyn Caller, _: OpenFlags) -> Result<()> {
         if self.entry.private {

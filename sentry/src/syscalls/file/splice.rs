@@ -2,6 +2,7 @@
 
 use super::rw::{signal_self, within_file_limit, writable};
 use crate::abi::{Errno, Result};
+use crate::fs::anon::{AnonInode, AnonKind};
 use crate::fs::pipe::{Pipe, pipe_of};
 use crate::sync::{Events, WaitQueue};
 use crate::syscalls::{Args, Block, Cx, Fd, OnSignal, SysErr, SysResult, TURN, file_wait};
@@ -396,6 +397,12 @@ fn tee_pipes(cx: &Cx<'_>, from: &Pipe, to: &Pipe, len: usize, nonblock: bool) ->
     }
 }
 
+/// Whether the file is one that tells of events (eventfd, inotify …): reading takes an event, which no pipe gets.
+fn is_notifier(file: &File) -> bool {
+    let inode = file.inode().as_any().downcast_ref::<AnonInode>();
+    inode.is_some_and(|i| matches!(i.kind(), AnonKind::Other(_)))
+}
+
 pub(super) fn splice(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (in_fd, out_fd): (Fd, Fd) = (args.get(0), args.get(2));
     let (in_ptr, out_ptr): (UserPtr<i64>, UserPtr<i64>) = (args.get(1), args.get(3));
@@ -440,7 +447,7 @@ pub(super) fn splice(cx: &mut Cx<'_>, args: &Args) -> SysResult {
             if !in_ptr.is_null() && !input.ops().seekable() {
                 return Err(Errno::EINVAL.into());
             }
-            if input.inode().file_type() == FileType::Directory {
+            if input.inode().file_type() == FileType::Directory || is_notifier(&input) {
                 return Err(Errno::EINVAL.into());
             }
             let mut from = Cursor::read(cx, in_ptr)?;

@@ -34,6 +34,8 @@ pub(super) fn sysinfo(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let info = SysInfo {
         // Rounded up, as Linux does: never 0.
         uptime: i64::try_from(kernel.boot.elapsed() / 1_000_000_000 + 1).unwrap_or(i64::MAX),
+        // SI_LOAD_SHIFT is 16, the averages have 11 bits after the point.
+        loads: kernel.loads().map(|l| l << 5),
         total_ram: memory.total,
         free_ram: memory.free(),
         procs: u16::try_from(kernel.task_count()).unwrap_or(u16::MAX),

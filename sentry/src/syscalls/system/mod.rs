@@ -22,8 +22,7 @@ pub static TABLE: &[Syscall] = {
         Syscall::new(libc::SYS_setdomainname, "setdomainname", names::setdomainname, &[Str, Uint]),
         Syscall::new(libc::SYS_personality, "personality", names::personality, &[Hex])
             .partial("recorded; only PER_LINUX32 has an effect, on uname"),
-        Syscall::new(libc::SYS_sysinfo, "sysinfo", machine::sysinfo, &[Ptr])
-            .partial("no load averages"),
+        Syscall::new(libc::SYS_sysinfo, "sysinfo", machine::sysinfo, &[Ptr]),
         Syscall::new(libc::SYS_sysfs, "sysfs", filesystems::sysfs, &[Int, Hex, Ptr]),
         Syscall::new(libc::SYS_ustat, "ustat", filesystems::ustat, &[Hex, Ptr]),
         Syscall::new(libc::SYS_getcpu, "getcpu", machine::getcpu, &[Ptr, Ptr])
