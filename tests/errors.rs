@@ -88,7 +88,10 @@ fn bad_options_are_named() {
             &["do", "--memory", "1m", "true"],
             &["--memory", "at least 32m"],
         ),
-        (&["do", "--pids", "0", "true"], &["--pids", "0"]),
+        (
+            &["do", "--pids", "0", "true"],
+            &["--pids", "'0' is not a number of tasks"],
+        ),
         (&["do", "--time", "soon", "true"], &["--time", "'soon'"]),
         (&["do", "--time", "0", "true"], &["--time", "'0'"]),
     ] {

@@ -1,6 +1,6 @@
 //! `cofferdam create` and `cofferdam run`: containers from bundles.
 
-use super::runtime::Global;
+use super::runtime::{Global, check_preserved};
 use crate::container::create::{self, Request};
 use crate::container::{delete, foreground, start};
 use nix::unistd::Pid;
@@ -60,7 +60,9 @@ pub struct Create {
 impl Create {
     /// Runs it.
     pub fn run(self, global: &Global) -> ExitCode {
+        let preserved = check_preserved(self.common.preserve_fds);
         global.run(|log| {
+            preserved?;
             create::create(&global.runtime(log)?, &self.common.request(false))?;
             Ok(0)
         })
@@ -86,7 +88,9 @@ pub struct Run {
 impl Run {
     /// Runs it; the exit status is the workload's.
     pub fn run(self, global: &Global) -> ExitCode {
+        let preserved = check_preserved(self.common.preserve_fds);
         global.run(|log| {
+            preserved?;
             let runtime = global.runtime(log)?;
             let detach = self.detach;
             let keep = self.keep;

@@ -1,7 +1,8 @@
 //! `cofferdam do`: one program in a fresh sandbox that is gone when it ends.
 
 use super::options::{
-    Bind, EnvVar, Tmpfs, User, bind, duration, env_var, hostname, log_level, memory, tmpfs, user,
+    Bind, EnvVar, Tmpfs, User, bind, duration, env_var, hostname, log_level, memory, tasks, tmpfs,
+    user,
 };
 use super::{FAILED, complain};
 use crate::profile;
@@ -72,7 +73,7 @@ pub struct Do {
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     memory: Option<u64>,
     /// Most processes and threads at a time; more fail with EAGAIN
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = tasks)]
     pids: Option<u64>,
     /// End the program after this many seconds (or with m, h), with status 124
     #[arg(long, value_name = "TIME", value_parser = duration)]

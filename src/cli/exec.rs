@@ -1,6 +1,6 @@
 //! `cofferdam exec`: another process in a running container.
 
-use super::runtime::Global;
+use super::runtime::{EXEC_FAILED, Global, check_preserved};
 use crate::container::exec::{ExecRequest, exec};
 use crate::container::{Container, Error, Result, at};
 use oci_spec::runtime::{LinuxCapabilities, Process, User};
@@ -74,9 +74,11 @@ pub struct Exec {
 }
 
 impl Exec {
-    /// Runs it; without --detach the exit status is the process's.
+    /// Runs it; without --detach the exit status is the process's; 255 if there was none, as with runc.
     pub fn run(self, global: &Global) -> ExitCode {
-        global.run(|log| {
+        let preserved = check_preserved(self.preserve_fds);
+        global.run_or(EXEC_FAILED, |log| {
+            preserved?;
             let container = global.store().load(&self.id)?;
             let process = self.describe(&container)?;
             let request = ExecRequest {

@@ -109,6 +109,12 @@ pub fn memory(text: &str) -> Result<u64, String> {
     Ok(n)
 }
 
+/// A positive number of tasks.
+pub fn tasks(text: &str) -> Result<u64, String> {
+    let n = text.parse().ok().filter(|n| *n > 0);
+    n.ok_or_else(|| format!("'{text}' is not a number of tasks (at least 1)"))
+}
+
 /// A positive number of seconds, with a fraction if need be, or of minutes or hours with a suffix.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("'{text}' is not a time (examples: 10, 0.5, 90s, 5m, 1h)");

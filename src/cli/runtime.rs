@@ -4,6 +4,7 @@ use super::complain;
 use crate::container::create::Runtime;
 use crate::container::settings::Overlay;
 use crate::container::{Error, Result, Settings, Store};
+use crate::jail::sys;
 use crate::sandbox::logging::{self, Format};
 use log::LevelFilter;
 use std::fs::{File, OpenOptions};
@@ -12,6 +13,9 @@ use std::process::ExitCode;
 
 /// Exit status of a verb that failed, as runc has it.
 pub const FAILED: u8 = 1;
+
+/// That of an `exec` that failed, so that it is less likely to be the process's own.
+pub const EXEC_FAILED: u8 = 255;
 
 /// Options before the verb.
 #[derive(Debug, clap::Args)]
@@ -47,6 +51,19 @@ pub struct Global {
     /// Ignored: there is no criu to find
     #[arg(long, hide = true, value_name = "PATH")]
     pub criu: Option<PathBuf>,
+}
+
+/// To be asked before anything is opened, whose descriptor would be taken for one to pass on (`--preserve-fds`).
+pub fn check_preserved(count: u32) -> Result<()> {
+    for number in 3..count.saturating_add(3) {
+        if !i32::try_from(number).is_ok_and(sys::is_open) {
+            return Err(Error::Other(format!(
+                "unable to stat preserved-fd {} (of {count}): descriptor {number} is not open",
+                number - 3
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Whether this process lacks what root of the host has.
@@ -113,6 +130,11 @@ impl Global {
     /// Runs a verb. An error is one line in the log and one on standard error, with exit status 1. `f` gets the log's
     /// descriptors, for processes that outlive the verb.
     pub fn run(&self, f: impl FnOnce(&[i32]) -> Result<u8>) -> ExitCode {
+        self.run_or(FAILED, f)
+    }
+
+    /// The same with another exit status for errors.
+    pub fn run_or(&self, failed: u8, f: impl FnOnce(&[i32]) -> Result<u8>) -> ExitCode {
         let result = self.start_log().and_then(|fds| f(&fds));
         match result {
             Ok(status) => {
@@ -122,8 +144,8 @@ impl Global {
             Err(e) => {
                 logging::drop_deferred();
                 log::error!("{e}");
-                complain(e);
-                ExitCode::from(FAILED)
+                complain(format_args!("error: {e}"));
+                ExitCode::from(failed)
             }
         }
     }

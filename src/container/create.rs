@@ -6,7 +6,9 @@ use super::monitor::{Monitor, Network, Setup};
 use super::protocol::Connection;
 use super::settings::Overlay;
 use super::store::{self, Container, Saved, Status, Store};
-use super::{Error, Result, Settings, at, cannot_start, exec, fork, hooks, monitor, start};
+use super::{
+    Error, Result, Settings, at, cannot_start, exec, foreground, fork, hooks, monitor, start,
+};
 use crate::jail::sys;
 use crate::oci::{self, Notes, mounts, process};
 use crate::sandbox::start::Start;
@@ -16,7 +18,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use oci_spec::runtime::{Hook, Hooks, Linux, LinuxIdMapping, Spec};
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
@@ -196,9 +197,7 @@ fn create_in(
         network: match oci::network(&spec) {
             oci::Network::Host => Network::Host,
             oci::Network::Own => Network::Own,
-            oci::Network::Path(path) => Network::At(
-                File::open(path).map_err(at(format!("network namespace {}", path.display())))?,
-            ),
+            oci::Network::Path(path) => Network::At(oci::open_namespace("network", path)?),
         },
         oom_score_adj: guest.process.oom_score_adj,
         hooks: (
@@ -219,6 +218,7 @@ fn create_in(
             streams: vec![],
             guest_oom_score_adj: 0,
             platform: settings.platform.clone(),
+            memory_events: cgroup.as_ref().and_then(Cgroup::memory_events),
             strace,
             profile: None,
             sentry_keeps: runtime.log_fds.clone(),
@@ -350,7 +350,12 @@ fn console(request: &Request, terminal: Option<(u16, u16)>) -> Result<Option<Con
             "cannot allocate tty if the container is detached without setting console socket"
                 .into(),
         )),
-        (Some(size), _) => Console::open(size).map(Some),
+        (Some(size), socket) => {
+            if socket.is_none() {
+                foreground::own_terminal()?;
+            }
+            Console::open(size).map(Some)
+        }
     }
 }
 

@@ -15,7 +15,10 @@ use crate::sandbox::streams;
 use cofferdam_sentry::boot::ProcessConfig;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::MsgFlags;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -84,7 +87,12 @@ pub fn exec(container: &Container, request: &ExecRequest, p: &Process) -> Result
                     .into(),
             ));
         }
-        (Some(size), _) => Some(Console::open(size)?),
+        (Some(size), socket) => {
+            if socket.is_none() {
+                foreground::own_terminal()?;
+            }
+            Some(Console::open(size)?)
+        }
     };
     let program = config.argv.first().cloned().unwrap_or_default();
     let (master, slave) = console.map_or((None, None), |c| (Some(c.master), Some(c.slave)));
@@ -99,6 +107,7 @@ pub fn exec(container: &Container, request: &ExecRequest, p: &Process) -> Result
         keep: request.log_fds.clone(),
     };
     let pid = fork::fork(0, move || agent.run())?;
+    let agent = Unannounced(Some(pid));
     let failure = match ours.receive::<Outcome>()? {
         Some(Outcome { failed: None }) => None,
         Some(Outcome {
@@ -110,7 +119,6 @@ pub fn exec(container: &Container, request: &ExecRequest, p: &Process) -> Result
         None => Some("the process that stands for it ended without a word".into()),
     };
     if let Some(sentence) = failure {
-        foreground::status_of(pid)?;
         return Err(Error::Other(sentence));
     }
     if let (Some(master), Some(path)) = (&master, &request.console_socket) {
@@ -123,6 +131,7 @@ pub fn exec(container: &Container, request: &ExecRequest, p: &Process) -> Result
     if let Some(path) = &request.pid_file {
         write_pid_file(path, pid.as_raw())?;
     }
+    agent.announced();
     for note in notes.0 {
         log::warn!("{note}");
     }
@@ -130,6 +139,25 @@ pub fn exec(container: &Container, request: &ExecRequest, p: &Process) -> Result
         return Ok(0);
     }
     foreground::attend(pid, master.filter(|_| request.console_socket.is_none()))
+}
+
+/// An agent that the caller has not been told of in all the ways that it asked for: it goes, and its process with it, if that fails.
+struct Unannounced(Option<Pid>);
+
+impl Unannounced {
+    fn announced(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unannounced {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // It may have ended.
+            let _ = kill(pid, Signal::SIGKILL);
+            let _ = waitpid(pid, None);
+        }
+    }
 }
 
 /// A file in memory with this text.

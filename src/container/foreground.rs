@@ -9,7 +9,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, read, write};
-use std::io::{stdin, stdout};
+use std::fs::File;
+use std::io::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Waits for a child that stands for the workload; its exit status, 128 + n if signal n ended it. `master`: of the
@@ -21,10 +22,7 @@ pub fn attend(child: Pid, master: Option<OwnedFd>) -> Result<u8> {
     const FAILED: &str = "cannot wait for the container";
     let signals = Signals::block().map_err(at(FAILED))?;
     let pidfd = sys::pidfd(child.as_raw()).map_err(at(FAILED))?;
-    let mut own = master.as_ref().and_then(|_| {
-        let fd = stdin().as_fd().try_clone_to_owned().ok()?;
-        Terminal::of_fd(fd).ok()
-    });
+    let mut own = master.as_ref().and_then(|_| own_terminal().ok());
     if let (Some(master), Some(own)) = (&master, &mut own) {
         copy_size(own, master);
         own.enter_raw().map_err(at(FAILED))?;
@@ -88,6 +86,25 @@ pub fn attend(child: Pid, master: Option<OwnedFd>) -> Result<u8> {
             return status_of(child);
         }
     }
+}
+
+/// The caller's terminal, on which the workload's is to be shown: one of its standard streams, else that of its session.
+///
+/// # Errors
+/// It has none: nobody would ever see what the workload shows, or answer it.
+pub fn own_terminal() -> Result<Terminal> {
+    let (input, output, error) = (stdin(), stdout(), stderr());
+    for stream in [error.as_fd(), output.as_fd(), input.as_fd()] {
+        if let Ok(fd) = stream.try_clone_to_owned()
+            && let Ok(terminal) = Terminal::of_fd(fd)
+        {
+            return Ok(terminal);
+        }
+    }
+    const PATH: &str = "/dev/tty";
+    let opened = File::options().read(true).write(true).open(PATH);
+    let file = opened.map_err(at(format!("open {PATH}")))?;
+    Terminal::of_fd(file.into()).map_err(at(PATH))
 }
 
 /// Reaps a child; its exit status, 128 + n for signal n.

@@ -580,6 +580,7 @@ fn prepare(setup: &mut Setup, parent: i32) -> Result<(Plan, Option<Behind>)> {
     keep.extend((0..setup.preserve_fds).filter_map(|n| i32::try_from(n + 3).ok()));
     keep.extend(terminal.iter().map(Behind::raw_fd));
     keep.extend(setup.start.strace.iter().map(AsRawFd::as_raw_fd));
+    keep.extend(setup.start.memory_events.iter().map(AsRawFd::as_raw_fd));
     keep.extend(&setup.start.keep);
     if let Network::At(file) = &setup.network {
         keep.push(file.as_raw_fd());

@@ -278,6 +278,13 @@ pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
+/// Whether this process has a descriptor of this number.
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD takes no pointer.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    flags >= 0
+}
+
 /// Takes over a descriptor that this process has inherited under this number and nobody in it owns; EBADF if there is none.
 pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD takes no pointer.

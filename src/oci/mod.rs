@@ -10,7 +10,9 @@ pub mod seccomp;
 pub mod template;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The version of the specification that we follow.
@@ -148,11 +150,22 @@ fn equips_network(spec: &Spec) -> bool {
     })
 }
 
+/// Opens a namespace's path, without waiting for somebody to open the other end if it is a FIFO.
+///
+/// # Errors
+/// It is not there, or not for us.
+pub fn open_namespace(typ: impl std::fmt::Display, path: &Path) -> Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|e| Invalid(format!("{typ} namespace {}: {e}", path.display())))
+}
+
 /// Whether a namespace's path leads to one of its type.
 fn check_namespace(typ: LinuxNamespaceType, path: &Path) -> Result<()> {
     use LinuxNamespaceType as T;
-    let file = std::fs::File::open(path)
-        .map_err(|e| Invalid(format!("{typ} namespace {}: {e}", path.display())))?;
+    let file = open_namespace(typ, path)?;
     let name = match typ {
         T::Mount => "mnt",
         T::Cgroup => "cgroup",

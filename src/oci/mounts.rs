@@ -213,11 +213,12 @@ impl Planner<'_> {
         let o = options(mount, notes);
         let target = Path::new("/").join(mount.destination());
         let source = if o.bind {
-            match self.bind(mount, &target, o.flags)? {
+            match self.bind(mount, &target, o.flags, notes)? {
                 Some(source) => source,
                 None => return Ok(()),
             }
         } else {
+            self.check_place(mount, &target)?;
             match mount.typ().as_deref().unwrap_or("none") {
                 "tmpfs" if o.copy_up => MountSource::TmpfsCopy(tmpfs_options(&o.data)),
                 "tmpfs" => MountSource::Tmpfs(tmpfs_options(&o.data)),
@@ -250,12 +251,29 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Nobody is to be led elsewhere by an image whose /proc is a link.
+    fn check_place(&self, mount: &Mount, target: &Path) -> Result<()> {
+        let kind = mount.typ().as_deref().unwrap_or_default();
+        let Some(root) = self.served.exports.first() else {
+            return Ok(());
+        };
+        let place = root.source.join(target.strip_prefix("/").unwrap_or(target));
+        match place.symlink_metadata() {
+            Ok(meta) if !meta.is_dir() && matches!(kind, "proc" | "sysfs") => invalid(format!(
+                "error mounting \"{kind}\" to rootfs at \"{}\": filesystem \"{kind}\" must be mounted on ordinary directory",
+                target.display()
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// `None`: it became a device node.
     fn bind(
         &mut self,
         mount: &Mount,
         target: &Path,
         flags: MountFlags,
+        notes: &mut Notes,
     ) -> Result<Option<MountSource>> {
         let given = mount.source().as_deref().unwrap_or(Path::new(""));
         let failed = |why: &str| {
@@ -271,6 +289,13 @@ impl Planner<'_> {
             .canonicalize()
             .map_err(|e| failed(&plain(&e)))?;
         let meta = fs::metadata(&source).map_err(|e| failed(&plain(&e)))?;
+        if let Some(own) = own_instead(&source, &meta) {
+            notes.add(format!(
+                "{} shows the sandbox's own kernel, not the host's",
+                target.display()
+            ));
+            return Ok(Some(own));
+        }
         let kind = meta.file_type();
         if kind.is_char_device() && is_memory_device(meta.rdev()) {
             self.devices.push(DeviceConfig {
@@ -323,6 +348,24 @@ impl Planner<'_> {
         });
     }
 }
+
+/// The sandbox's own file system of a kind whose root on the host engines bind where a namespace is shared (rootless
+/// `--network host`, `--pid host`, `--ipc host`).
+fn own_instead(source: &Path, meta: &fs::Metadata) -> Option<MountSource> {
+    use nix::sys::statfs as t;
+    let kind = t::statfs(source).ok()?.filesystem_type();
+    let is_root = meta.ino() == 1;
+    match kind {
+        t::SYSFS_MAGIC if is_root => Some(MountSource::Sysfs),
+        t::PROC_SUPER_MAGIC if is_root => Some(MountSource::Proc),
+        t::CGROUP_SUPER_MAGIC | t::CGROUP2_SUPER_MAGIC => Some(MountSource::Cgroup),
+        MQUEUE_MAGIC => Some(MountSource::Mqueue),
+        _ => None,
+    }
+}
+
+/// Of statfs(2); not among nix's.
+const MQUEUE_MAGIC: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x1980_0202);
 
 /// null, zero, full, random, urandom.
 fn is_memory_device(rdev: u64) -> bool {

@@ -36,7 +36,20 @@ pub fn translate(
         if limits.iter().any(|(w, _, _)| *w == which) {
             return invalid(format!("the limit {} is given twice", l.typ()));
         }
+        if which == libc::RLIMIT_NOFILE && l.hard() > most_files() {
+            return invalid(format!(
+                "error setting rlimits for {}: operation not permitted: more than the host's fs.nr_open",
+                l.typ()
+            ));
+        }
         limits.push((which, l.soft(), l.hard()));
+    }
+    let caps = p.capabilities().as_ref().map(caps).unwrap_or_default();
+    // capset(2) of a process that has just been given this bounding set.
+    if caps.inheritable & !caps.bounding != 0 {
+        return invalid(
+            "unable to apply caps: operation not permitted: some are inheritable that are not in the bounding set",
+        );
     }
     Ok(ProcessConfig {
         argv,
@@ -50,7 +63,7 @@ pub fn translate(
             gid: user.gid(),
             groups: user.additional_gids().clone().unwrap_or_default(),
         },
-        caps: Some(p.capabilities().as_ref().map(caps).unwrap_or_default()),
+        caps: Some(caps),
         no_new_privs: p.no_new_privileges().unwrap_or(false),
         limits,
         umask: user.umask(),
@@ -110,6 +123,14 @@ fn io_priority(p: &LinuxIOPriority) -> Result<i32> {
         Ok(data @ 0..=7) => Ok(class << CLASS_SHIFT | data),
         _ => invalid(format!("ioPriority {} is not 0 to 7", p.priority())),
     }
+}
+
+/// Most descriptors that a process of the host may be allowed: what engines that pass on their own limits know.
+fn most_files() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/fs/nr_open");
+    text.ok()
+        .and_then(|t| t.trim().parse().ok())
+        .unwrap_or(u64::MAX)
 }
 
 fn strings(list: Option<&[String]>) -> Vec<Vec<u8>> {

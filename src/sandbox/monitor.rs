@@ -68,6 +68,7 @@ pub fn run(mut spec: Spec) -> Result<u8> {
         streams: stdio,
         guest_oom_score_adj: oom::above(oom::current()),
         platform: spec.platform,
+        memory_events: memory.as_ref().and_then(MemoryGroup::events),
         strace: spec.strace,
         profile: spec.profile,
         keep: log,

@@ -29,6 +29,8 @@ pub struct Sentry {
     pub guest_oom_score_adj: i32,
     /// Name of the platform.
     pub platform: String,
+    /// Counts processes killed for want of memory.
+    pub memory_events: Option<File>,
     /// Where decoded system calls go.
     pub strace: Option<File>,
     /// Where the profile goes.
@@ -110,6 +112,7 @@ impl Sentry {
             guest: self.guest,
             streams: self.streams,
             tracer,
+            memory_events: self.memory_events,
             control: Some(control),
             events: Arc::new(move |event| {
                 // Without a monitor the control thread ends the sandbox.
@@ -140,6 +143,7 @@ impl Sentry {
         let mut keep = self.keep.clone();
         keep.extend([self.control.as_fd().as_raw_fd(), self.gofer.as_raw_fd()]);
         keep.extend(self.streams.iter().map(AsRawFd::as_raw_fd));
+        keep.extend(self.memory_events.iter().map(AsRawFd::as_raw_fd));
         keep.extend(self.strace.iter().map(AsRawFd::as_raw_fd));
         let profile = self.profile.iter();
         keep.extend(profile.map(|output| output.file.as_raw_fd()));

@@ -25,6 +25,8 @@ pub struct Start {
     pub guest_oom_score_adj: i32,
     /// Name of the platform.
     pub platform: String,
+    /// Counts processes killed for want of memory.
+    pub memory_events: Option<File>,
     /// Where decoded system calls go.
     pub strace: Option<File>,
     /// Where the profile goes.
@@ -79,6 +81,7 @@ pub fn start(plan: &Plan, start: Start) -> Result<Started> {
         streams: start.streams,
         guest_oom_score_adj: start.guest_oom_score_adj,
         platform: start.platform,
+        memory_events: start.memory_events,
         strace: start.strace,
         profile: start.profile,
         may_drop_groups: !sentry_maps.deny_setgroups,

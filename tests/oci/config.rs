@@ -261,3 +261,64 @@ fn scheduling_is_as_asked() {
     let o = b.run();
     assert!(o.status == 1 && o.stderr.contains("nice 50"), "{o:?}");
 }
+
+/// What cannot be given is said before anything is made.
+#[test]
+fn what_cannot_be_is_refused() {
+    let Some(mut b) = bundle("echo ran") else {
+        return;
+    };
+    let good = b.config.clone();
+    let mut refused = |change: &dyn Fn(&mut Bundle), sentence: &str| {
+        b.config = good.clone();
+        change(&mut b);
+        let o = b.run();
+        assert_eq!((o.status, o.stdout.as_str()), (1, ""), "{o:?}");
+        assert!(o.stderr.contains(sentence), "{o:?}");
+    };
+    refused(
+        &|b| {
+            let limit = json!([{"type": "RLIMIT_NOFILE", "soft": u64::MAX, "hard": u64::MAX}]);
+            b.config["process"]["rlimits"] = limit;
+        },
+        "error setting rlimits for RLIMIT_NOFILE: operation not permitted",
+    );
+    refused(
+        &|b| {
+            b.config["process"]["capabilities"] =
+                json!({"bounding": ["CAP_CHOWN"], "inheritable": ["CAP_KILL"]});
+        },
+        "unable to apply caps: operation not permitted",
+    );
+    refused(
+        &|b| {
+            let fifo = b.dir.join("fifo");
+            nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            b.config["linux"]["namespaces"] = json!([{"type": "network", "path": fifo}]);
+        },
+        "fifo is not of type net",
+    );
+    refused(
+        &|b| {
+            let proc = b.dir.join("rootfs/proc");
+            std::fs::remove_dir(&proc).unwrap();
+            std::os::unix::fs::symlink("tmp", proc).unwrap();
+        },
+        "must be mounted on ordinary directory",
+    );
+}
+
+#[test]
+fn kernel_file_systems_that_are_bound_are_the_sandboxs_own() {
+    let script = "cat /k/1/comm; ls /s/class/net; cat /c/memory.max";
+    let Some(mut b) = bundle(script) else { return };
+    for (source, target) in [("/proc", "/k"), ("/sys", "/s")] {
+        b.mount(json!({"type": "none", "source": source, "destination": target, "options": ["rbind", "ro"]}));
+    }
+    let groups = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
+    let group = groups
+        .iter()
+        .find(|g| std::path::Path::new(g).join("cgroup.procs").exists());
+    b.mount(json!({"type": "bind", "source": group, "destination": "/c", "options": ["rbind"]}));
+    assert_eq!(out(&b), "sh\nlo\nmax\n");
+}

@@ -49,7 +49,7 @@ fn a_second_process_has_streams_and_status_of_its_own() {
     assert_eq!(o.stderr, "b\n");
     let o = b.call(&["exec", &b.id, "nope"]);
     assert!(
-        o.status == 1
+        o.status == 255
             && o.stderr
                 .contains("exec: \"nope\": executable file not found in $PATH"),
         "{o:?}"
@@ -110,9 +110,54 @@ fn a_detached_process_is_a_process_of_the_host() {
     eventually("stopped", || b.status() == "stopped");
     let o = b.call(&["exec", &b.id, "true"]);
     assert!(
-        o.status == 1 && o.stderr.contains("cannot exec in a stopped container"),
+        o.status == 255 && o.stderr.contains("cannot exec in a stopped container"),
         "{o:?}"
     );
+}
+
+/// Processes of the container.
+fn processes(b: &Bundle) -> usize {
+    b.ok(&["ps"], &[]).lines().count()
+}
+
+#[test]
+fn a_process_that_nobody_was_told_of_does_not_stay() {
+    let Some(b) = running() else { return };
+    let before = processes(&b);
+    let exec = ["exec", "--detach"];
+    let command = [b.id.as_str(), "sleep", "1000"];
+    for (options, why) in [
+        (["--pid-file", "none/pid"], "cannot write"),
+        (["--pidfd-socket", "none/socket"], "cannot send"),
+    ] {
+        let o = b.call(&[&exec[..], &options, &command].concat());
+        assert_eq!(o.status, 255, "{o:?}");
+        assert!(o.stderr.contains(why), "{o:?}");
+        eventually("it goes", || processes(&b) == before);
+    }
+}
+
+#[test]
+fn a_terminal_that_nobody_looks_at_is_refused() {
+    let Some(mut b) = running() else { return };
+    // Without a terminal of the test's own.
+    let alone = |b: &Bundle, args: &[&str]| {
+        b.save();
+        let inner = b.command(args);
+        let mut c = std::process::Command::new("setsid");
+        c.arg("--wait").arg(inner.get_program());
+        c.args(inner.get_args()).current_dir(&b.dir);
+        run(c, b"", super::bundle::LIMIT)
+    };
+    let o = alone(&b, &["exec", "--tty", &b.id, "true"]);
+    assert_eq!(o.status, 255, "{o:?}");
+    assert!(o.stderr.contains("open /dev/tty: "), "{o:?}");
+    b.ok(&["delete", "--force"], &[]);
+    b.config["process"]["terminal"] = json!(true);
+    let o = alone(&b, &["run", &b.id]);
+    assert_eq!(o.status, 1, "{o:?}");
+    assert!(o.stderr.contains("open /dev/tty: "), "{o:?}");
+    assert_eq!(b.call(&["state", &b.id]).status, 1, "nothing is left");
 }
 
 /// Listens at a console socket; the master that comes.
@@ -245,4 +290,8 @@ fn descriptors_are_preserved_on_demand() {
     c.args(["-c", &line]).current_dir(&b.dir);
     let o = run(c, b"", super::bundle::LIMIT);
     assert!(o.stdout.contains("got three"), "{o:?}");
+    // What is not there is not made up of descriptors of our own.
+    let o = b.call(&["run", "--preserve-fds", "100", &b.id]);
+    assert_eq!((o.status, o.stdout.as_str()), (1, ""), "{o:?}");
+    assert!(o.stderr.contains("unable to stat preserved-fd"), "{o:?}");
 }

@@ -4,6 +4,20 @@ use super::bundle::{bundle, reap};
 use serde_json::{Value, json};
 
 #[test]
+fn hooks_inside_have_the_environment_of_the_process_or_their_own() {
+    let Some(mut b) = bundle("exit 0") else {
+        return;
+    };
+    b.config["process"]["env"] = json!(["PATH=/bin", "A=b"]);
+    let sh = |script: &str| json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+    let mut own = sh("test -z \"$A\" && test $C = d");
+    own["env"] = json!(["C=d"]);
+    b.config["hooks"] = json!({"startContainer": [sh("test $A = b"), own]});
+    let o = b.run();
+    assert_eq!(o.status, 0, "{o:?}");
+}
+
+#[test]
 fn hooks_run_in_their_order_with_the_state() {
     let Some(mut b) = bundle("exit 0") else {
         return;

@@ -27,7 +27,8 @@ fn over_the_memory_limit_one_process_dies() {
     assert!(b.output().starts_with("status 137\n"), "{}", b.output());
     assert_eq!(b.status(), "running");
     assert_eq!(oom_kills(&b), 1);
-    assert_eq!(b.ok(&["exec"], &["echo", "in"]), "in\n");
+    let events = b.ok(&["exec"], &["cat", "/sys/fs/cgroup/memory.events"]);
+    assert!(events.contains("\noom_kill 1\n"), "{events}");
     b.ok(&["delete", "--force"], &[]);
     assert_eq!(reap(pid), 128 + 9);
 }

@@ -61,6 +61,7 @@ fn main() {
         guest: GuestConfig::new(root, Vec::new(), process),
         streams: vec![null(), null(), null()],
         tracer: None,
+        memory_events: None,
         control: None,
         events: Arc::new(|_| {}),
         lock_down: Box::new(|| Ok(())),

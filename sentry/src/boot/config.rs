@@ -6,6 +6,7 @@ use crate::vfs::MountFlags;
 use cofferdam_gofer::client::Client;
 use cofferdam_platform::Platform;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -21,6 +22,9 @@ pub struct BootConfig {
     pub streams: Vec<OwnedFd>,
     /// Sees every system call (`--strace`).
     pub tracer: Option<Box<dyn SyscallTracer>>,
+    /// The host's count of processes killed for want of memory: `memory.events` of the sandbox's control group, or
+    /// version 1's `memory.oom_control`.
+    pub memory_events: Option<File>,
     /// Messages from the monitor ([`super::control`]); its end of file ends the sandbox.
     pub control: Option<OwnedFd>,
     /// Told of what happens to processes other than init.

@@ -45,6 +45,9 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
         kernel.set_machine_memory(bytes);
     }
     kernel.allow(guest.allowance);
+    if let Some(file) = config.memory_events {
+        kernel.set_memory_events(file);
+    }
     if let Some(port) = guest.unprivileged_ports {
         crate::net::inet::set_unprivileged_ports(port);
     }

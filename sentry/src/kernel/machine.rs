@@ -1,7 +1,7 @@
 //! What sysfs says of the machine ([`Machine`]): the sandbox.
 
 use super::Kernel;
-use crate::fs::sysfs::{Limits, Machine};
+use crate::fs::sysfs::{Limits, Machine, MemoryEvents};
 use std::sync::{Arc, Weak};
 
 /// The kernel as sysfs sees it. It lives in its file systems, so they hold it weakly.
@@ -38,6 +38,11 @@ impl Machine for KernelMachine {
             cpu_max: a.cpu_max(),
             cpu_weight: a.cpu_weight.unwrap_or(100),
         }
+    }
+    fn memory_events(&self) -> MemoryEvents {
+        self.0
+            .upgrade()
+            .map_or_else(Default::default, |k| k.memory_events())
     }
     fn ids(&self, threads: bool) -> Vec<i32> {
         let Some(kernel) = self.0.upgrade() else {

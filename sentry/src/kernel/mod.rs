@@ -16,6 +16,7 @@ pub mod ipc;
 pub mod jobs;
 pub mod limits;
 pub mod machine;
+mod memory_events;
 pub mod pidfd;
 pub mod rewriting;
 pub mod seccomp;
@@ -71,6 +72,8 @@ pub struct Kernel {
     machine_memory: AtomicU64,
     allowance: Mutex<Allowance>,
     task_limit: AtomicU64,
+    /// The host's file that counts processes killed for want of memory.
+    memory_events: std::sync::OnceLock<std::fs::File>,
     /// What the user namespace's maps say; unset: the initial namespace's.
     pub id_maps: std::sync::OnceLock<IdMaps>,
     /// Whom to tell of the end of processes that were started from outside, by pid.
@@ -233,6 +236,7 @@ impl Kernel {
             machine_memory: AtomicU64::new(DEFAULT_MEMORY),
             allowance: Mutex::new(Rank::LEAF, Allowance::default()),
             task_limit: AtomicU64::new(PID_MAX as u64 / 2),
+            memory_events: Default::default(),
             id_maps: Default::default(),
             outside: Mutex::new(Rank::LEAF, HashMap::new()),
             cpu_mask: host_cpus(),

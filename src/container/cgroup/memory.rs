@@ -56,12 +56,11 @@ impl MemoryGroup {
             .make_dirs()
             .map_err(at(format!("cannot make {}", dir.display())))?;
         let limited = group.apply(&resources(limit)?).and_then(|()| {
-            let file = dir.join(match group.version {
-                Version::V1 => "memory.oom_control",
-                Version::V2 => "memory.events",
-            });
-            let events = File::open(&file);
-            events.map_err(at(format!("cannot read {}", file.display())))
+            let events = group.memory_events();
+            events.ok_or(Error::Other(format!(
+                "cannot read who is killed in {}",
+                dir.display()
+            )))
         });
         let events = match limited {
             Ok(events) => events,
@@ -95,6 +94,11 @@ impl MemoryGroup {
         let made = make();
         self.home.join_self()?;
         made
+    }
+
+    /// The file that counts them, for the sandbox itself; read there from its beginning.
+    pub fn events(&self) -> Option<File> {
+        self.group.memory_events()
     }
 
     /// How many processes were killed because there was no memory for them. To be asked once, at the end.

@@ -150,6 +150,15 @@ impl Cgroup {
         }
     }
 
+    /// The file that counts processes killed for want of memory.
+    pub fn memory_events(&self) -> Option<fs::File> {
+        let name = match self.version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        };
+        fs::File::open(self.dir("memory")?.join(name)).ok()
+    }
+
     fn freezer(&self) -> Option<(PathBuf, &'static str, &'static str)> {
         let dir = self.dir("freezer")?;
         Some(match self.version {

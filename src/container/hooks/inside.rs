@@ -32,7 +32,10 @@ fn description(container: &Container, hook: &Hook) -> Result<Vec<u8>> {
     let mut args = vec![hook.path().to_string_lossy().into_owned()];
     args.extend(hook.args().iter().flatten().skip(1).cloned());
     p.set_args(Some(args));
-    p.set_env(Some(hook.env().clone().unwrap_or_default()));
+    // Without an environment of its own it has that of the process, as with runc.
+    if let Some(env) = hook.env() {
+        p.set_env(Some(env.clone()));
+    }
     p.set_cwd("/".into());
     p.set_terminal(Some(false));
     let linux = spec.linux().as_ref();

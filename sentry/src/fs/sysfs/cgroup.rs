@@ -21,10 +21,6 @@ const FIXED: &[(&str, &str)] = &[
     ("cpuset.mems.effective", "0\n"),
     ("io.stat", ""),
     ("io.weight", "default 100\n"),
-    (
-        "memory.events",
-        "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n",
-    ),
     ("memory.high", "max\n"),
     ("memory.low", "0\n"),
     ("memory.min", "0\n"),
@@ -48,6 +44,7 @@ const MADE: &[(&str, Text)] = &[
         format!("{}\n", cpu::list(m.cpus()))
     }),
     ("memory.current", |m| format!("{}\n", m.memory().1)),
+    ("memory.events", memory_events),
     ("memory.max", |m| limit(m.limits().memory)),
     ("memory.peak", |m| format!("{}\n", m.memory().1)),
     ("memory.stat", memory_stat),
@@ -79,6 +76,14 @@ fn cpu_stat(m: &dyn Machine) -> String {
         user.saturating_add(system) / 1000,
         user / 1000,
         system / 1000
+    )
+}
+
+fn memory_events(m: &dyn Machine) -> String {
+    let e = m.memory_events();
+    format!(
+        "low 0\nhigh 0\nmax {}\noom {}\noom_kill {}\noom_group_kill 0\n",
+        e.max, e.oom, e.oom_kill
     )
 }
 

@@ -6,8 +6,11 @@
 
 mod cgroup;
 mod cpu;
+mod memory_events;
 mod net;
 mod node;
+
+pub use memory_events::MemoryEvents;
 
 use super::pseudo::{Attr, FsId, PseudoFile, PseudoLink, Tree};
 use crate::abi::{Errno, Result};
@@ -24,6 +27,8 @@ pub trait Machine: Send + Sync {
     fn tasks(&self) -> usize;
     /// What the sandbox may have.
     fn limits(&self) -> Limits;
+    /// What the host has done to it for want of memory.
+    fn memory_events(&self) -> MemoryEvents;
     /// Ids of the processes that the caller sees, and of the tasks (`threads`).
     fn ids(&self, threads: bool) -> Vec<i32>;
     /// CPU time used by all processes, in nanoseconds (user, system).

@@ -23,6 +23,13 @@ impl Machine for Fake {
             cpu_weight: 39,
         }
     }
+    fn memory_events(&self) -> MemoryEvents {
+        MemoryEvents {
+            max: 9,
+            oom: 2,
+            oom_kill: 1,
+        }
+    }
     fn ids(&self, threads: bool) -> Vec<i32> {
         if threads { vec![1, 2, 7] } else { vec![1, 7] }
     }
@@ -96,6 +103,8 @@ fn control_group() {
     let sb = cgroup_superblock(&m);
     assert_eq!(sb.fs_type(), "cgroup2");
     assert_eq!(read(&sb, "memory.max").unwrap(), "536870912\n");
+    let events = "low 0\nhigh 0\nmax 9\noom 2\noom_kill 1\noom_group_kill 0\n";
+    assert_eq!(read(&sb, "memory.events").unwrap(), events);
     assert_eq!(read(&sb, "pids.max").unwrap(), "max\n");
     assert_eq!(read(&sb, "cpu.max").unwrap(), "50000 100000\n");
     assert_eq!(read(&sb, "cpu.weight").unwrap(), "39\n");
