@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::{Inner, Phase, Task};
 use crate::stub::filter;
+use crate::stub::futex::Then;
 use crate::stub::slot::{ANSWERS, REGS, VALUE, answer, order};
 use crate::{AddressSpace, Answers, Error, MemOp, Registers, Result, Thread, Token};
 
@@ -34,10 +35,9 @@ impl FreeThread {
         self.inner.on_worker()?;
         self.registers()
     }
-}
 
-impl Thread for FreeThread {
-    fn resume(&self, regs: &Registers) -> Result<()> {
+    /// Lets the stopped thread run with these registers, or carry out an order that ends so.
+    fn run(&self, regs: &Registers, order: Option<u64>) -> Result<()> {
         self.inner.on_worker()?;
         let task = &self.task;
         let inner = &self.inner;
@@ -47,7 +47,7 @@ impl Thread for FreeThread {
             Phase::Running => return Err(Error::Host("the guest thread runs".into())),
             _ => return Err(Error::Gone),
         }
-        let order = if task.light.load(Relaxed) && returns(&state.regs, regs) {
+        let order = if order.is_none() && task.light.load(Relaxed) && returns(&state.regs, regs) {
             let mailboxes = &task.process.mailboxes;
             mailboxes.set_words(task.slot, VALUE, &[regs.rax]);
             order::RETURN | (inner.leave_bounce_to_stub(task) as u64) << 8
@@ -61,7 +61,7 @@ impl Thread for FreeThread {
             task.process
                 .mailboxes
                 .set_words(task.slot, REGS, &regs.to_words());
-            order::RESUME
+            order.unwrap_or(order::RESUME)
         };
         // Running before it runs: an interrupt from here on is not lost.
         state.phase = Phase::Running;
@@ -78,6 +78,44 @@ impl Thread for FreeThread {
             return Err(Error::Gone);
         }
         Ok(())
+    }
+}
+
+impl Thread for FreeThread {
+    fn resume(&self, regs: &Registers) -> Result<()> {
+        self.run(regs, None)
+    }
+
+    fn resume_asleep(&self, regs: &Registers, args: [u64; 6], until: Option<u64>) -> Result<()> {
+        self.stopped()?;
+        self.inner.close_bounce();
+        let order = self
+            .inner
+            .prepare_futex(&self.task, args, until, Then::Run)?;
+        // As at the instruction: an interrupt tells of the call again.
+        let before = Registers {
+            rax: regs.orig_rax,
+            ..*regs
+        };
+        self.run(&before, Some(order))
+    }
+
+    fn futex(&self, args: [u64; 6]) -> Result<i64> {
+        self.stopped()?;
+        self.inner.close_bounce();
+        self.inner.futex(&self.task, args)
+    }
+
+    fn host_futexes(&self) -> bool {
+        self.inner.inline
+    }
+
+    fn cut_short(&self) -> bool {
+        self.task.cut_short.load(Relaxed)
+    }
+
+    fn asleep(&self) -> bool {
+        self.inner.inline && self.task.naps()
     }
 
     fn interrupt(&self) {
@@ -97,6 +135,7 @@ impl Thread for FreeThread {
             ] {
                 words[i] = u64::from(value) + 1;
             }
+            words[answer::FUTEX] = a.futexes.into();
             words
         });
         self.task
