@@ -194,6 +194,24 @@ impl FutexTable {
         legal.map(|()| n)
     }
 
+    /// Wakes all who wait on private futexes of an address space: each finds out for itself what has happened.
+    pub(super) fn wake_private(&self, mm: u64) {
+        for shard in &self.shards {
+            let woken: Vec<_> = {
+                let mut shard = shard.lock();
+                let keys: Vec<Key> = shard
+                    .keys()
+                    .filter(|k| matches!(k, Key::Private(id, _) if *id == mm))
+                    .copied()
+                    .collect();
+                keys.into_iter()
+                    .flat_map(|key| take(&mut shard, key, usize::MAX, MATCH_ANY).0)
+                    .collect()
+            };
+            announce(woken);
+        }
+    }
+
     /// FUTEX_CMP_REQUEUE_PI, first half: takes out up to `count` waiters that wait to be requeued to `to`.
     ///
     /// # Errors
