@@ -68,7 +68,7 @@ pub fn come_home(cx: &Cx<'_>) {
 impl FutexTable {
     /// A thread comes back that may have changed and woken futexes on the host after others had begun to wait here: they look again.
     pub fn look_again(&self, mm: &MemoryManager) {
-        self.wake_private(mm.id());
+        self.wake_outdated(mm.id(), mm);
     }
 }
 
