@@ -220,6 +220,8 @@ pub struct Answers {
     pub gid: u32,
     pub euid: u32,
     pub egid: u32,
+    /// Futex calls with FUTEX_PRIVATE_FLAG and without priority inheritance need not be asked either: see [`Thread::host_futexes`].
+    pub futexes: bool,
 }
 
 /// What a handler needs to know of a system call.
@@ -246,6 +248,38 @@ pub trait Thread: Send + Sync {
     /// Whether the last [`Trap::Syscall`] came from a `syscall` instruction itself, not by way of [`Platform::gate`].
     fn by_instruction(&self) -> bool {
         true
+    }
+    /// Whether futex calls with FUTEX_PRIVATE_FLAG and without priority inheritance can be made on the host, by [`Thread::futex`] and
+    /// [`Thread::resume_asleep`]: WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET. If [`Answers::futexes`] is set, the stub makes
+    /// them at the gate itself but for relative timeouts and for what faults. They meet with each other there, and with nothing else.
+    fn host_futexes(&self) -> bool {
+        false
+    }
+    /// Makes a futex call on the host that does not wait, with these arguments; what the host returns. An operation that waits, or that is not
+    /// for the host, is EINVAL.
+    fn futex(&self, _args: [u64; 6]) -> Result<i64> {
+        Err(Error::Op {
+            index: 0,
+            errno: libc::ENOSYS,
+        })
+    }
+    /// As [`Thread::resume`], but makes a futex call on the host first that waits, the guest's result being that call's. With `until` it waits
+    /// until then (CLOCK_MONOTONIC, in nanoseconds), not until what the fourth argument says. If the thread is interrupted before it is over, the trap is
+    /// a [`Trap::Syscall`] that was [`Thread::cut_short`].
+    fn resume_asleep(&self, _regs: &Registers, _args: [u64; 6], _until: Option<u64>) -> Result<()> {
+        Err(Error::Op {
+            index: 0,
+            errno: libc::ENOSYS,
+        })
+    }
+    /// Whether the last [`Trap::Syscall`] is a futex call on the host that waited and was ended by an interrupt; nothing came of it. Its number is that in
+    /// `orig_rax` when it was resumed.
+    fn cut_short(&self) -> bool {
+        false
+    }
+    /// Whether the thread, if it runs, is in such a call, as it says itself.
+    fn asleep(&self) -> bool {
+        false
     }
     /// Registers at the last trap.
     fn registers(&self) -> Result<Registers>;

@@ -84,11 +84,12 @@ pub(crate) fn launch_free(
     layout: Layout,
     moves: Vec<Move>,
     mailboxes: BorrowedFd<'_>,
+    gate: bool,
 ) -> Result<Zygote> {
-    fork(layout, moves, Some(mailboxes))
+    fork(layout, moves, Some((mailboxes, gate)))
 }
 
-fn fork(layout: Layout, moves: Vec<Move>, mailboxes: Option<BorrowedFd<'_>>) -> Result<Zygote> {
+fn fork(layout: Layout, moves: Vec<Move>, free: Option<(BorrowedFd<'_>, bool)>) -> Result<Zygote> {
     let host = |what: &str, e: io::Error| Error::Host(format!("cannot {what}: {e}"));
     // SAFETY: a fresh anonymous page, shared with the child; all access is atomic; zero is a valid Report.
     let report: &'static Report = unsafe {
@@ -105,18 +106,21 @@ fn fork(layout: Layout, moves: Vec<Move>, mailboxes: Option<BorrowedFd<'_>>) -> 
         }
         &*page.cast::<Report>()
     };
-    let mut code: Vec<sock_filter> = match mailboxes {
+    let mut code: Vec<sock_filter> = match free {
         None => filter::program(filter::RULES),
-        Some(_) => filter::program_at(filter::FREE_RULES, layout.base),
+        Some((_, false)) => filter::program_at(&[filter::FREE_RULES], layout.base),
+        Some((_, true)) => {
+            filter::program_at(&[filter::GATE_RULES, filter::FREE_RULES], layout.base)
+        }
     };
     let plan = Plan {
         layout,
         moves,
-        image: match mailboxes {
+        image: match free {
             None => stub::text().to_vec(),
             Some(_) => free::image(&layout),
         },
-        free: mailboxes.map(|fd| (fd.as_raw_fd(), layout.base + free::handler())),
+        free: free.map(|(fd, _)| (fd.as_raw_fd(), layout.base + free::handler())),
         header: filter::header(&mut code),
         rseq: rseq_area(),
         report,
@@ -144,7 +148,7 @@ fn fork(layout: Layout, moves: Vec<Move>, mailboxes: Option<BorrowedFd<'_>>) -> 
         });
     }
     let pid = pid as pid_t;
-    let result = match mailboxes {
+    let result = match free {
         None => attach(pid, &layout, report),
         Some(_) => meet(pid, report),
     };

@@ -26,6 +26,8 @@ pub(crate) enum Check {
     NoBits(u32, u64),
     /// Argument `.0` is one of these.
     OneOf(u32, &'static [u64]),
+    /// The call is made by this instruction of the stub (the offset behind it), and no other.
+    Site(fn() -> u64),
 }
 
 /// What happens to a call that matches.
@@ -70,7 +72,7 @@ pub(crate) const ADVICE: &[u64] = &[
 pub(crate) const BARRIERS: &[u64] = &[8, 16, 32, 64];
 
 use Action::{Allow, Notify};
-use Check::{NoBits, OneOf};
+use Check::{NoBits, OneOf, Site};
 
 /// The table. What is not listed is RET_TRAP: SIGSYS, which the tracer sees.
 pub(crate) const RULES: &[Rule] = &[
@@ -118,6 +120,22 @@ pub(crate) const RULES: &[Rule] = &[
         "CPU time of one thread",
     ),
     rule(libc::SYS_exit, &[], Allow, "end of a thread"),
+];
+
+/// What is added to [`FREE_RULES`] where there is a gate. From one place only: a stub that carries out orders, which other threads can rewrite, must not fall asleep.
+pub(crate) const GATE_RULES: &[Rule] = &[
+    rule(
+        libc::SYS_futex,
+        &[Site(super::free::futex), OneOf(1, super::futex::OPERATIONS)],
+        Allow,
+        "futexes that only the threads of this process can share",
+    ),
+    rule(
+        libc::SYS_restart_syscall,
+        &[Site(super::free::futex)],
+        Allow,
+        "the host goes on with a futex call after it froze the process",
+    ),
 ];
 
 /// The table of a stub that nobody traces; only its own text may make these calls, everything else is the guest's and RET_TRAP. That
@@ -224,12 +242,13 @@ pub(crate) fn program(rules: &[Rule]) -> Vec<sock_filter> {
         op(JEQ, AUDIT_ARCH_X86_64, 1, 0),
         op(RET, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
     ];
-    translate(rules, &mut out);
+    translate(rules, 0, &mut out);
+    out.push(OTHER);
     out
 }
 
-/// Translates the table for the page at `text`; what comes from elsewhere, or by a 32-bit entry, is RET_TRAP.
-pub(crate) fn program_at(rules: &[Rule], text: u64) -> Vec<sock_filter> {
+/// Translates tables for the page at `text`; what comes from elsewhere, or by a 32-bit entry, is RET_TRAP.
+pub(crate) fn program_at(tables: &[&[Rule]], text: u64) -> Vec<sock_filter> {
     let mut out = vec![
         op(LD, ARCH, 0, 0),
         op(JEQ, AUDIT_ARCH_X86_64, 3, 0),
@@ -244,12 +263,18 @@ pub(crate) fn program_at(rules: &[Rule], text: u64) -> Vec<sock_filter> {
         op(JEQ, text as u32, 1, 0),
         op(RET, libc::SECCOMP_RET_TRAP, 0, 0),
     ];
-    translate(rules, &mut out);
+    for rules in tables {
+        translate(rules, text, &mut out);
+    }
+    out.push(OTHER);
     out
 }
 
-fn translate(rules: &[Rule], out: &mut Vec<sock_filter>) {
-    let other = op(RET, libc::SECCOMP_RET_TRAP, 0, 0);
+/// What no rule names.
+const OTHER: sock_filter = op(RET, libc::SECCOMP_RET_TRAP, 0, 0);
+
+fn translate(rules: &[Rule], text: u64, out: &mut Vec<sock_filter>) {
+    let other = OTHER;
     out.push(op(LD, NR, 0, 0));
     for rule in rules {
         let mut body = Vec::new();
@@ -276,6 +301,12 @@ fn translate(rules: &[Rule], out: &mut Vec<sock_filter>) {
                     }
                     body.push(other);
                 }
+                Check::Site(offset) => {
+                    // The upper half was checked with the page.
+                    body.push(op(LD, RIP, 0, 0));
+                    body.push(op(JEQ, (text + offset()) as u32, 1, 0));
+                    body.push(other);
+                }
             }
         }
         body.push(op(
@@ -291,7 +322,6 @@ fn translate(rules: &[Rule], out: &mut Vec<sock_filter>) {
         out.push(op(JEQ, rule.number as u32, 0, body.len() as u8));
         out.extend(body);
     }
-    out.push(other);
 }
 
 /// The program header for seccomp(2); `code` must outlive its use.
@@ -422,7 +452,7 @@ mod tests {
     #[test]
     fn only_the_stubs_own_text_may_call() {
         const TEXT: u64 = 0x7ffe_0400_0000;
-        let code = program_at(FREE_RULES, TEXT);
+        let code = program_at(&[FREE_RULES], TEXT);
         println!(
             "the free stub's filter lets {} system calls through",
             FREE_RULES.len()
@@ -458,6 +488,49 @@ mod tests {
         let foreign = |arch| verdict(&code, libc::SYS_munmap, arch, [0; 6]);
         assert_eq!(foreign(AUDIT_ARCH_I386), TRAP);
         assert_eq!(foreign(0xc000_00b7), libc::SECCOMP_RET_KILL_PROCESS);
+    }
+
+    #[test]
+    fn futexes_of_the_host_are_private_and_from_one_place() {
+        const TEXT: u64 = 0x7ffe_0400_0000;
+        let code = program_at(&[GATE_RULES, FREE_RULES], TEXT);
+        let at = |rip: u64, number: i64, op: u64| {
+            let mut data = [0u32; 16];
+            data[0] = number as u32;
+            data[1] = AUDIT_ARCH_X86_64;
+            data[2] = rip as u32;
+            data[3] = (rip >> 32) as u32;
+            data[6] = op as u32;
+            data[7] = (op >> 32) as u32;
+            run(&code, &data)
+        };
+        let site = TEXT + super::super::free::futex();
+        let passing: Vec<u64> = (0..1 << 10)
+            .filter(|op| at(site, libc::SYS_futex, *op) == ALLOW)
+            .collect();
+        assert_eq!(passing, [128, 129, 131, 132, 133, 137, 138, 0x189]);
+        for op in passing {
+            for wild in [op | 1 << 32, op | 1 << 31, op | 1 << 63, op & !128] {
+                assert_eq!(at(site, libc::SYS_futex, wild), TRAP, "{wild:#x}");
+            }
+            for rip in (TEXT..TEXT + 4096).filter(|rip| *rip != site) {
+                assert_eq!(at(rip, libc::SYS_futex, op), TRAP, "{rip:#x}");
+                assert_eq!(at(rip, libc::SYS_restart_syscall, op), TRAP, "{rip:#x}");
+            }
+            assert_eq!(at(site ^ 1 << 32, libc::SYS_futex, op), TRAP);
+        }
+        assert_eq!(at(site, libc::SYS_restart_syscall, 0), ALLOW);
+        // Without a gate there are none.
+        let code = program_at(&[FREE_RULES], TEXT);
+        let mut data = [0u32; 16];
+        data[..4].copy_from_slice(&[
+            libc::SYS_futex as u32,
+            AUDIT_ARCH_X86_64,
+            site as u32,
+            (site >> 32) as u32,
+        ]);
+        data[6] = 129;
+        assert_eq!(run(&code, &data), TRAP);
     }
 
     #[test]

@@ -43,6 +43,16 @@ global_asm!(
     exit = const slot::order::EXIT,
     ret = const slot::order::RETURN,
     ret_short = const slot::order::RETURN_SHORT,
+    result = const slot::RESULT,
+    order_futex = const slot::order::FUTEX,
+    woken = const slot::kind::WOKEN,
+    futex = const libc::SYS_futex,
+    futex_private = const libc::FUTEX_PRIVATE_FLAG,
+    futex_mask = const super::futex::mask(),
+    futex_realtime = const super::futex::WAIT_REALTIME,
+    answer_futex = const slot::ANSWERS + 8 * slot::answer::FUTEX,
+    nap = const slot::NAP,
+    efault = const libc::EFAULT,
     call = const slot::kind::CALL,
     window_shift = const slot::WINDOW_SHIFT,
     getpid = const libc::SYS_getpid,
@@ -102,6 +112,7 @@ unsafe extern "C" {
     static cofferdam_free_gate: u8;
     static cofferdam_free_window: u8;
     static cofferdam_free_slow: u8;
+    static cofferdam_free_futex: u8;
     static cofferdam_free_end: u8;
 }
 
@@ -150,6 +161,11 @@ pub(crate) fn handler() -> u64 {
 /// Offset of the gate.
 pub(crate) fn gate() -> u64 {
     offset(&raw const cofferdam_free_gate)
+}
+
+/// Offset behind the instruction that makes futex calls.
+pub(crate) fn futex() -> u64 {
+    offset(&raw const cofferdam_free_futex)
 }
 
 /// Offset behind the trap of a gate that does not find its slot.

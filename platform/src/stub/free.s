@@ -117,7 +117,7 @@ cofferdam_free_rung_end:
   cmp eax, {execute}
   je 40f
   cmp eax, {execute_return}
-  je 48f
+  je 101f
   cmp eax, {cas}
   je 50f
   cmp eax, {clone}
@@ -126,6 +126,8 @@ cofferdam_free_rung_end:
   je 70f
   cmp eax, {exit}
   je 80f
+  cmp eax, {order_futex}
+  je 55f
 // The sentry is gone.
 21:
   mov edi, 1
@@ -221,8 +223,11 @@ cofferdam_free_saving:
   mov [r15 + {regs} + 176], r15
   xor r14d, r14d                         // which windows there are
   mov [r15 + {fp}], r14
-// Eager copies; see `super::eager`.
   mov eax, eax
+  cmp eax, {futex}
+  je 56f
+// Eager copies; see `super::eager`.
+48:
   cmp eax, {calls}
   jae 86f
   lea rcx, [rip + cofferdam_free_start + 4096]
@@ -434,6 +439,75 @@ cofferdam_free_committed:
   jmp 20b
 .global cofferdam_free_gate_end
 cofferdam_free_gate_end:
+// A futex call: of the guest at the gate, whose arguments are still in their registers. What is not for the host goes on as any call.
+56:
+  cmp dword ptr [r15 + {answer_futex}], 0
+  je 48b
+  mov ecx, esi
+  xor ecx, {futex_private}
+  cmp ecx, {futex_realtime}
+  je 57f
+  cmp ecx, 31
+  ja 48b
+  mov ebx, {futex_mask}
+  bt ebx, ecx
+  jnc 48b
+  test ecx, ecx
+  jnz 57f
+  test r10, r10
+  jnz 48b                                // the sentry minds the time
+57:
+  mov esi, esi
+  jmp 58f
+// Or an order; see `super::futex`.
+55:
+  movzx r14d, bpl
+  shr rbp, 8
+  mov esi, ebp
+  mov rdi, [r15 + {result}]
+  mov rdx, [r15 + {result} + 8]
+  mov r10, [r15 + {result} + 16]
+  mov r8, [r15 + {result} + 24]
+  mov r9, [r15 + {result} + 32]
+58:
+  mov eax, {futex}
+// A signal that comes from here on, and before the call, goes back to here.
+.global cofferdam_free_napping
+cofferdam_free_napping:
+  cmp dword ptr [r15 + {pending}], 0
+  jne 59f
+53:
+  mov dword ptr [r15 + {nap}], 1
+  syscall
+.global cofferdam_free_futex
+cofferdam_free_futex:
+  mov dword ptr [r15 + {nap}], 0
+  cmp r14d, 1
+  ja 52f
+  cmp rax, -{eintr}
+  je 54f
+  test r14d, r14d
+  jnz 51f
+  cmp rax, -{efault}
+  je 86b                                 // the sentry may know better
+  mov rdx, rax
+  jmp 96b
+51:
+  mov [r15 + {regs} + 80], rax
+  jmp 97b
+52:
+  mov rdx, rax
+  mov esi, 1
+  mov edi, {done}
+  jmp 20b
+59:
+  cmp r14d, 1
+  ja 53b                                 // nothing that sleeps
+54:
+  mov dword ptr [r15 + {nap}], 0
+  mov edi, {woken}
+  mov esi, r14d
+  jmp 20b
 // resume: the guest's registers from the slot.
 .balign 16
 .global cofferdam_free_resume
@@ -604,8 +678,16 @@ cofferdam_free_resume_end:
   jmp 11b
 37:                                      // said on the way to the guest, unless the sentry hears of something else first
   mov dword ptr [r15 + {pending}], 1
-// back: to where the signal met the stub.
+// back: to where the signal met the stub; before the host's futex call to the look at what is pending.
 36:
+  .att_syntax
+  leal -(cofferdam_free_napping - cofferdam_free_start)(%rax), %ecx
+  cmpl $(cofferdam_free_futex - cofferdam_free_napping), %ecx
+  .intel_syntax noprefix
+  jae 26f
+  lea rcx, [rip + cofferdam_free_napping]
+  mov [rdx + 168], rcx
+26:
   mov rbx, rdx
   mov rdi, [rdx + 224]
   mov eax, -1
@@ -635,7 +717,7 @@ cofferdam_free_resume_end:
   iretq
 // execute: ebp host system calls from the list at the start of the slot; see `super::mailbox::Op`. The sign of rbp: then return.
 .balign 16
-48:
+101:
   bts rbp, 63
 40:
   mov rbx, r15

@@ -12,6 +12,7 @@ mod asm;
 pub(crate) mod eager;
 pub(crate) mod filter;
 pub(crate) mod free;
+pub(crate) mod futex;
 pub(crate) mod mailbox;
 pub(crate) mod ops;
 pub(crate) mod slot;

@@ -44,7 +44,7 @@ pub(crate) const FP: usize = 0xd00;
 pub(crate) const STACK: usize = 0xd08;
 /// Arguments of an order: three words.
 pub(crate) const ARGS: usize = 0xd20;
-/// Where the stub's host system calls put results: 256 bytes.
+/// Where the stub's host system calls put results, and take what does not fit [`ARGS`]: 256 bytes.
 pub(crate) const RESULT: usize = 0xe00;
 /// Vector registers as XSAVE stores them.
 pub(crate) const FP_AREA: usize = 0x1000;
@@ -58,6 +58,8 @@ pub(crate) const ANSWERS: usize = 0xd40;
 pub(crate) const PENDING: usize = 0xd98;
 /// Stack pointer of the handler whose signal frame holds the vector registers, or of the stack's top.
 pub(crate) const FRAME: usize = 0xda0;
+/// The thread is in a futex call on the host, for all the sentry knows: it likely sleeps. Written by the stub alone.
+pub(crate) const NAP: usize = 0xda8;
 /// Where the stub and the sentry are with each other: see [`state`]. A line of its own, with [`VALUE`].
 pub(crate) const STATE: usize = 0xf00;
 /// The result of the call, for [`order::RETURN`].
@@ -86,6 +88,7 @@ pub(crate) const STRING: usize = 512;
 pub(crate) const FP_MASK_LOW: i32 = !(3 << 17);
 
 const _: () = assert!(MAX_OPS * size_of::<Op>() <= REGS);
+const _: () = assert!(ANSWERS + 8 * answer::COUNT <= PENDING);
 const _: () = assert!(REGS + size_of::<crate::Registers>() <= FP);
 const _: () = assert!(RESULT + 256 <= STATE);
 // The stub tells by the upper bits of %gs whether it points into the window.
@@ -129,8 +132,10 @@ pub(crate) mod answer {
     pub const EUID: usize = 4;
     /// getegid(2).
     pub const EGID: usize = 5;
+    /// Not an answer: whether the stub makes futex calls itself; see [`super::super::futex`].
+    pub const FUTEX: usize = 6;
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 }
 
 /// What a ring says, in its first argument.
@@ -147,6 +152,9 @@ pub(crate) mod kind {
     pub const READY: u64 = 5;
     /// The guest made a system call at a rewritten site, its registers are in the slot: [`super::windows`].
     pub const CALL: u64 = 6;
+    /// An interrupt ended a futex call of the guest on the host: as [`CALL`], for the registers are those before it. The second word is
+    /// 0 if the stub made the call at the gate by itself.
+    pub const WOKEN: u64 = 7;
 }
 
 /// Where the nonce begins in a [`order::CLONE`] without its low byte, in bits; the number of the child's slot is below it.
@@ -188,6 +196,9 @@ pub(crate) mod order {
             Err(_) => (RETURN | bytes, true),
         }
     }
+    /// A futex call on the host, with all arguments but the second in [`super::RESULT`]. In the higher bits: see
+    /// [`super::super::futex::order`].
+    pub const FUTEX: u64 = 10;
 
     /// The order to clone, and the nonce that the child says.
     pub fn clone(slot: usize, random: u64) -> (u64, u64) {

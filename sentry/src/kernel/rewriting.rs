@@ -9,6 +9,7 @@ use super::worker::{self, state};
 use super::{Cx, Task, ThreadGroup};
 use crate::mm::RewriteWanted;
 use crate::sync::{Mutex, Rank};
+use cofferdam_platform::Thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -43,7 +44,8 @@ impl Rewriting {
 
 /// The task's system call came from an instruction.
 pub(super) fn note_trap(cx: &Cx<'_>) {
-    let Some(thread) = cx.task.thread().filter(|t| t.by_instruction()) else {
+    let made_by_instruction = |t: &Arc<dyn Thread>| t.by_instruction() && !t.cut_short();
+    let Some(thread) = cx.task.thread().filter(made_by_instruction) else {
         return;
     };
     let group = cx.group();
@@ -55,8 +57,7 @@ pub(super) fn note_trap(cx: &Cx<'_>) {
     };
     let threads = group.threads();
     // Others run in the same memory (vfork): another time.
-    let all: Vec<Arc<Task>> = cx.kernel().by_token.lock().values().cloned().collect();
-    if all.iter().filter(|t| Arc::ptr_eq(&t.mm(), cx.mm)).count() > threads.len() {
+    if cx.kernel().tasks_of(cx.mm).len() > threads.len() {
         return;
     }
     let others: Vec<&Arc<Task>> = threads

@@ -6,6 +6,7 @@
 //! To lose no wake-up, a task registers first and then runs its handler once more; only if that would still wait *and*
 //! nobody has woken it meanwhile does it become `PARKED`.
 
+use super::futex::FutexTable;
 use super::signal::{self, Delivery};
 use super::task::{GuestRegs, exit};
 use super::{Cx, ExitStatus, Kernel, Task};
@@ -53,6 +54,16 @@ pub fn kick(task: &Arc<Task>) {
         && task.run_state.load(Ordering::SeqCst) == GUEST
         && let Some(t) = task.thread()
     {
+        t.interrupt();
+    }
+}
+
+/// The futexes of a task came home: if it runs guest code, it comes and learns of it.
+pub(super) fn call_back(task: &Arc<Task>) {
+    if task.run_state.load(Ordering::SeqCst) == GUEST
+        && let Some(t) = task.thread()
+    {
+        task.away.store(true, Ordering::Relaxed);
         t.interrupt();
     }
 }
@@ -241,7 +252,15 @@ fn run(cx: &mut Cx<'_>, trap: Option<Trap>) -> bool {
         Some(t) => match cx.thread().map(|thread| registers(thread, t)) {
             Ok(Ok(regs)) => {
                 cx.local.regs = regs;
-                trapped(cx, t)
+                if task.away.swap(false, Ordering::Relaxed) {
+                    let table: Arc<FutexTable> = cx.kernel().extensions.extension();
+                    table.look_again(cx.mm);
+                }
+                if cuts_short(cx, t) {
+                    run_call(cx)
+                } else {
+                    trapped(cx, t)
+                }
             }
             _ => {
                 exit::group_exit(task.group(), ExitStatus::Signaled(libc::SIGKILL, false));
@@ -257,6 +276,19 @@ fn registers(thread: &dyn Thread, trap: Trap) -> cofferdam_platform::Result<Gues
         Some(call) => Ok(call.into()),
         None => Ok(thread.registers()?.into()),
     }
+}
+
+/// Whether the trap is that of a call which waited on the host, and is still in flight. Otherwise what was handed to the host is over.
+fn cuts_short(cx: &mut Cx<'_>, trap: Trap) -> bool {
+    if !std::mem::take(&mut cx.local.on_host) {
+        return false;
+    }
+    if trap == Trap::Syscall && cx.thread().is_ok_and(Thread::cut_short) {
+        return true;
+    }
+    cx.local.call = None;
+    cx.local.progress = Default::default();
+    false
 }
 
 /// Parks a task that would run again now; whoever holds it wakes it.
@@ -358,6 +390,15 @@ fn run_call(cx: &mut Cx<'_>) -> bool {
                 cx.kernel().enqueue(cx.task.clone());
                 TURN_ENDED.set(true);
                 return false;
+            }
+            Err(SysErr::Host(wait)) => {
+                if must_stop_waiting(cx, wait.on_signal) {
+                    interrupt(cx, nr, &args, wait.on_signal);
+                } else {
+                    unregister(cx);
+                    cx.local.host_wait = Some(wait);
+                }
+                return true;
             }
             Err(SysErr::Interrupted(how)) => {
                 interrupt(cx, nr, &args, how);
@@ -477,6 +518,10 @@ fn resume(cx: &mut Cx<'_>) {
     loop {
         // State first, signals second: a signal sent in between kicks.
         task.run_state.store(PARKING, Ordering::SeqCst);
+        if let (Some(wait), Some((nr, args))) = (cx.local.host_wait.take(), cx.local.call) {
+            interrupt(cx, nr, &args, wait.on_signal);
+            task.run_state.store(PARKING, Ordering::SeqCst);
+        }
         match signal::deliver(cx) {
             Delivery::Resume => {}
             Delivery::Stopped => {
@@ -513,7 +558,17 @@ fn enter_guest(cx: &mut Cx<'_>) -> bool {
     if called && swap_if(&task.run_state, GUEST, RUNNING) {
         return false;
     }
-    if cx.thread().is_ok_and(|t| cx.local.regs.resume(t).is_ok()) {
+    let resumed = match (cx.local.host_wait.take(), cx.local.call) {
+        (Some(wait), Some((_, args))) => {
+            cx.local.on_host = true;
+            let until = wait.until.map(|at| at.0);
+            let regs = *cx.regs();
+            cx.thread()
+                .is_ok_and(|t| t.resume_asleep(&regs, args, until).is_ok())
+        }
+        _ => cx.thread().is_ok_and(|t| cx.local.regs.resume(t).is_ok()),
+    };
+    if resumed {
         return true;
     }
     task.run_state.store(RUNNING, Ordering::SeqCst);

@@ -103,6 +103,25 @@ impl Thread for Timed<Box<dyn Thread>> {
     fn by_instruction(&self) -> bool {
         self.inner.by_instruction()
     }
+    fn host_futexes(&self) -> bool {
+        self.inner.host_futexes()
+    }
+    fn futex(&self, args: [u64; 6]) -> Result<i64> {
+        self.host(|t| t.futex(args))
+    }
+    fn resume_asleep(&self, regs: &Registers, args: [u64; 6], until: Option<u64>) -> Result<()> {
+        let result = self
+            .profile
+            .time(Part::Trap, || self.inner.resume_asleep(regs, args, until));
+        self.profile.resumed();
+        result
+    }
+    fn cut_short(&self) -> bool {
+        self.inner.cut_short()
+    }
+    fn asleep(&self) -> bool {
+        self.inner.asleep()
+    }
     fn registers(&self) -> Result<Registers> {
         self.profile.time(Part::Trap, || self.inner.registers())
     }

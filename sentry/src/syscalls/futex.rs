@@ -4,6 +4,7 @@ use super::ArgKind::{Hex, Int, Pid, Ptr, Timespec, Uint};
 use super::time::read_timespec;
 use super::{Args, Block, Cx, OnSignal, SysErr, SysResult, Syscall};
 use crate::abi::{Errno, Result};
+use crate::kernel::futex::host::{self, HostWait};
 use crate::kernel::futex::{
     Enqueued, FutexTable, LockPi, MATCH_ANY, Pair, Requeue, Target, cmp_requeue_pi, lock_pi,
     target, unlock_pi, wait_requeue_pi, wake_op,
@@ -110,10 +111,21 @@ fn futex(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             if bitset == 0 {
                 return Err(Errno::EINVAL.into());
             }
+            if !shared && cx.progress().object.is_none() && host::serves(cx)? {
+                let relative = matches!(kind, Timeout::Relative);
+                let wait = HostWait {
+                    until: deadline.filter(|_| relative),
+                    on_signal: on_signal(deadline),
+                };
+                return host::wait(cx, addr, wait);
+            }
             wait(cx, deadline, |cx| {
                 Ok(vec![(addr, target(cx.mm, addr, shared)?, value, bitset)])
             })
             .map(|_| 0)
+        }
+        WAKE | WAKE_BITSET | REQUEUE | CMP_REQUEUE | WAKE_OP if !shared && host::serves(cx)? => {
+            host::call(cx, a.0)
         }
         WAKE => wake(cx, addr, shared, value.cast_signed(), MATCH_ANY),
         WAKE_BITSET => wake(cx, addr, shared, value.cast_signed(), value3),
@@ -176,6 +188,7 @@ fn futex(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                 to: addr2,
                 shared,
             };
+            keep_here(cx, shared);
             wait_requeue_pi(cx, &pair, value, MATCH_ANY, deadline)
         }
         CMP_REQUEUE_PI => {
@@ -184,10 +197,18 @@ fn futex(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                 to: addr2,
                 shared,
             };
+            keep_here(cx, shared);
             cmp_requeue_pi(cx, &pair, value.cast_signed(), count2, value3)
         }
         UNLOCK_PI => unlock_pi(cx, addr, shared),
         _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// The call is one that the host does not make, of a futex that other threads may wait on or wake.
+fn keep_here(cx: &Cx<'_>, shared: bool) {
+    if !shared {
+        host::come_home(cx);
     }
 }
 
@@ -245,15 +266,18 @@ fn wait(
             e
         }
     };
-    let on_signal = if deadline.is_some() {
+    Err(Block::on(enqueued.queue().clone(), Events::READABLE)
+        .deadline(deadline)
+        .on_signal(on_signal(deadline))
+        .into())
+}
+
+fn on_signal(deadline: Option<Instant>) -> OnSignal {
+    if deadline.is_some() {
         OnSignal::RestartBlock
     } else {
         OnSignal::RestartSys
-    };
-    Err(Block::on(enqueued.queue().clone(), Events::READABLE)
-        .deadline(deadline)
-        .on_signal(on_signal)
-        .into())
+    }
 }
 
 /// Linux looks at the count only after it has woken one.
@@ -346,7 +370,9 @@ fn futex_waitv(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     };
     let n = usize::try_from(n).map_err(|_| Errno::EINVAL)?;
     let which = wait(cx, deadline, |cx| {
-        read_waitv(cx, waiters, n)?
+        let futexes = read_waitv(cx, waiters, n)?;
+        keep_here(cx, futexes.iter().all(|(_, shared, _)| *shared));
+        futexes
             .into_iter()
             .map(|(addr, shared, v)| Ok((addr, target(cx.mm, addr, shared)?, v, MATCH_ANY)))
             .collect()
@@ -366,6 +392,7 @@ fn futex_wake(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let mask = mask32(a.get(1))?;
     let n: i32 = a.get(2);
     let target = target(cx.mm, a.get(0), shared)?;
+    keep_here(cx, shared);
     if n == 0 {
         return Ok(0);
     }
@@ -383,6 +410,7 @@ fn futex_wait(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     } else {
         deadline(cx, time, futex2_clock(a.get(5))?)?
     };
+    keep_here(cx, shared);
     wait(cx, deadline, |cx| {
         Ok(vec![(addr, target(cx.mm, addr, shared)?, value, mask)])
     })
@@ -398,6 +426,7 @@ fn futex_requeue(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let [(addr, shared, value), (addr2, shared2, _)] = parsed.as_slice() else {
         return Err(Errno::EINVAL.into());
     };
+    keep_here(cx, *shared && *shared2);
     requeue(
         cx,
         (*addr, *shared),

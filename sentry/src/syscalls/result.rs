@@ -2,6 +2,7 @@
 
 use crate::abi::Errno;
 use crate::kernel::Cx;
+use crate::kernel::futex::host::HostWait;
 use crate::kernel::signal::{self, SigInfo, Signal};
 use crate::sync::{Events, WaitQueue};
 use crate::time::Instant;
@@ -27,6 +28,8 @@ pub enum SysErr {
     Again,
     /// The call was ended by a signal that is already known; handle it as [`Block::on_signal`] would.
     Interrupted(OnSignal),
+    /// The host makes the call, and waits in it; see [`host`](crate::kernel::futex::host).
+    Host(HostWait),
     /// Registers were set by the handler itself (rt_sigreturn, execve).
     NoReturn,
     /// The task has exited.

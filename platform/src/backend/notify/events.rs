@@ -16,7 +16,7 @@ const AUDIT_ARCH_I386: u64 = 0x4000_0003;
 /// `si_code` of a SIGSYS that seccomp raised.
 const SYS_SECCOMP: u64 = 1;
 const ENOSYS: i64 = -(libc::ENOSYS as i64);
-/// How long the worker sleeps at most while guest threads run, in milliseconds: for threads that ignore an interrupt.
+/// How long the worker sleeps at most while threads have not stopped that were interrupted, in milliseconds: they may ignore it.
 const TICK: i32 = 20;
 /// CPU time after which a process is killed if a thread of it ignores an interrupt, in nanoseconds.
 const PATIENCE: u64 = 50_000_000;
@@ -197,11 +197,9 @@ impl Inner {
     /// The next ring, if one comes in time. Buries the dead on the way.
     pub(super) fn next_ring(&self, timeout: Option<i32>) -> Result<Option<Ring>> {
         let host = |e: std::io::Error| Error::Host(format!("cannot wait for the doorbell: {e}"));
-        let timeout = timeout.unwrap_or(match self.running.load(SeqCst) {
-            0 => -1,
-            _ => TICK,
-        });
         self.waiting.store(true, SeqCst);
+        // Whoever adds to them after this look raises the bell.
+        let timeout = timeout.unwrap_or(if self.kicks.is_empty() { -1 } else { TICK });
         // Whoever sets a flag after this look raises the bell.
         let pending = timeout != 0 && (self.woken.load(SeqCst) || !self.dropped.is_empty());
         let fds = [
@@ -244,7 +242,10 @@ impl Inner {
         match state.phase {
             Phase::Running | Phase::Doomed
                 if ring.number == DOORBELL
-                    && matches!(ring.args.first(), Some(&(kind::TRAP | kind::CALL))) =>
+                    && matches!(
+                        ring.args.first(),
+                        Some(&(kind::TRAP | kind::CALL | kind::WOKEN))
+                    ) =>
             {
                 drop(state);
                 self.trapped(&task, ring.id, ring.args);
@@ -309,9 +310,17 @@ impl Inner {
         if ring != IN_SLOT {
             task.pace.set_processor(processor);
         }
-        let call = self.inline && kind == kind::CALL;
+        let woken = self.inline && kind == kind::WOKEN;
+        // A gate's call; what an order began was told with all registers.
+        let call = self.inline && kind == kind::CALL || woken && windows == 0;
+        let windows = if woken { 0 } else { windows };
         let trap = if call {
             state.call = Some(self.call_in_slot(task));
+            Some(Trap::Syscall)
+        } else if woken {
+            state.call = None;
+            state.regs = self.registers_in_slot(task);
+            as_call(&mut state.regs);
             Some(Trap::Syscall)
         } else {
             state.call = None;
@@ -341,6 +350,7 @@ impl Inner {
         state.windows = windows;
         drop(state);
         task.light.store(call, Relaxed);
+        task.cut_short.store(woken, Relaxed);
         self.stops();
         if trap == Trap::Syscall {
             self.pace(task);
@@ -454,6 +464,7 @@ impl Inner {
     pub(super) fn starts(&self, task: &Arc<Task>, waits: Waits) {
         let others = self.running.load(Relaxed);
         self.running.store(others + 1, Relaxed);
+        let others = self.awake(others);
         self.set_watch(task, others + 1);
         self.place(task, waits, others);
     }
@@ -567,6 +578,7 @@ impl Inner {
             since: None,
             resent: 0,
         });
+        self.rouse();
     }
 
     /// Has the zygote reap dead processes; whether there were any.

@@ -16,7 +16,7 @@ use crate::stub::filter::{self, DOORBELL};
 use crate::stub::mailbox::Op;
 use crate::stub::ops::result;
 use crate::stub::slot::{ARGS, FP, FP_AREA, RESULT, SLOT, kind, order};
-use crate::{Error, GUEST_END, GUEST_START, Result, sys};
+use crate::{Error, GUEST_END, GUEST_START, Result, sys, wake};
 
 /// How often a waiting sentry looks whether the stub ran away, in milliseconds.
 const TICK: i32 = 50;
@@ -130,6 +130,10 @@ impl Inner {
             }
             let user = sys::process_time(process.pid).map_or(0, |(user, _)| user);
             let hosts = process.hosts.load(std::sync::atomic::Ordering::SeqCst) as u64;
+            if self.inline && watch.birth.is_none() {
+                // A thread of the guest may have led it to where it sleeps. Else nothing comes of this but a spurious interrupt. (A clone would begin anew.)
+                let _ = sys::tgkill(process.pid, task.tid, wake::SIGNAL);
+            }
             if user.saturating_sub(*watch.user.get_or_insert(user)) > PATIENCE * (hosts + 1) {
                 drop(dead);
                 return self.give_up(task, "ran away");
@@ -148,7 +152,7 @@ impl Inner {
     }
 
     /// Waits until `task` says that an order was carried out; descriptors that it asks for are `fds` in order.
-    fn done(&self, task: &Task, fds: &[BorrowedFd<'_>]) -> Result<(u64, u64)> {
+    pub(super) fn done(&self, task: &Task, fds: &[BorrowedFd<'_>]) -> Result<(u64, u64)> {
         // Unlike an answer, a descriptor wakes the stub wherever the scheduler likes.
         if !fds.is_empty() {
             self.bind_here(task.tid);

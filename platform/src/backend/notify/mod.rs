@@ -18,6 +18,7 @@ mod events;
 mod exchange;
 mod files;
 mod fp;
+mod futex;
 mod handoff;
 mod hot;
 mod thread;
@@ -33,7 +34,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::stub::mailbox::{Depot, Mailboxes, Op};
 use crate::stub::slot::{
-    ANSWERS, FP, FP_AREA, FP_LEN, FRAME, SLOT, SLOTS, STACK, STACK_START, answer,
+    ANSWERS, FP, FP_AREA, FP_LEN, FRAME, NAP, SLOT, SLOTS, STACK, STACK_START, answer,
 };
 use crate::stub::{Layout, TASK_END, filter, free, parse_maps};
 use crate::{
@@ -96,6 +97,9 @@ struct Inner {
     kicks: backlog::Backlog<Kick>,
     /// Guest threads that run.
     running: AtomicUsize,
+    /// How many of them slept in a futex of the host when last counted; until when that counts, in processor cycles.
+    nappers: AtomicUsize,
+    nappers_until: AtomicU64,
     /// The host kernel can run the other side of a ring or answer on the same core.
     has_sync: bool,
     /// It does so now.
@@ -141,6 +145,8 @@ struct Task {
     light: AtomicBool,
     /// How many operations are in its list, to be carried out on the way back to the guest. Changed on the worker only.
     later: AtomicUsize,
+    /// The last trap is a futex call on the host that an interrupt ended. Changed on the worker only.
+    cut_short: AtomicBool,
     pace: hot::Pace,
 }
 
@@ -353,7 +359,7 @@ impl NotifyPlatform {
         mailboxes.take_first(0);
         let deaths = bell::epoll().map_err(|e| host("make an epoll", e))?;
         let bell = bell::eventfd().map_err(|e| host("make an eventfd", e))?;
-        let started = zygote::launch_free(layout, moves, fd.as_fd())?;
+        let started = zygote::launch_free(layout, moves, fd.as_fd(), inline)?;
         let guard = ZygoteGuard(Some(started.pid));
         let pidfd = bell::pidfd(started.pid).map_err(|e| host("watch the zygote", e))?;
         bell::watch(deaths.as_fd(), pidfd.as_fd(), 0).map_err(|e| host("watch the zygote", e))?;
@@ -380,6 +386,7 @@ impl NotifyPlatform {
             state: Mutex::new(State::new(Token(0), Registers::default(), 0)),
             light: AtomicBool::new(false),
             later: AtomicUsize::new(0),
+            cut_short: AtomicBool::new(false),
             pace: hot::Pace::default(),
         });
         let inner = Inner {
@@ -407,6 +414,8 @@ impl NotifyPlatform {
             zombies: Mutex::default(),
             kicks: backlog::Backlog::default(),
             running: AtomicUsize::new(0),
+            nappers: AtomicUsize::new(0),
+            nappers_until: AtomicU64::new(0),
             has_sync: sync,
             sync: AtomicBool::new(sync),
             handoff: handoff::Handoff::default(),
@@ -688,6 +697,7 @@ impl Inner {
         let stack = [address + STACK_START as u64, 0, (SLOT - STACK_START) as u64];
         mailboxes.set_words(slot, STACK, &stack);
         mailboxes.set_words(slot, ANSWERS, &[0; answer::COUNT]);
+        mailboxes.set_words(slot, NAP, &[0]);
         mailboxes.set_words(slot, FRAME, &[address + SLOT as u64 - 64]);
         match vector {
             Some(vector) => {
@@ -715,6 +725,7 @@ impl Inner {
             state: Mutex::new(State::new(token, regs, ring)),
             light: AtomicBool::new(false),
             later: AtomicUsize::new(0),
+            cut_short: AtomicBool::new(false),
             pace: hot::Pace::default(),
         });
         self.tasks.lock().insert(tid, Arc::clone(&task));

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::{Inner, Phase, Task};
 use crate::stub::filter;
+use crate::stub::futex::Then;
 use crate::stub::slot::{ANSWERS, REGS, VALUE, answer, order};
 use crate::{AddressSpace, Answers, Call, Error, MemOp, Registers, Result, Thread, Token};
 
@@ -34,11 +35,9 @@ impl FreeThread {
         self.inner.on_worker()?;
         self.registers()
     }
-}
 
-impl FreeThread {
-    /// Lets the guest run: behind its call with this result, or with these registers.
-    fn go(&self, result: Option<u64>, regs: &Registers) -> Result<()> {
+    /// Lets the guest run: behind its call with this result; or with these registers, and what the order says before.
+    fn go(&self, result: Option<u64>, regs: &Registers, order: u64) -> Result<()> {
         let task = &self.task;
         let inner = &self.inner;
         let order = match result {
@@ -54,7 +53,7 @@ impl FreeThread {
                 task.process
                     .mailboxes
                     .set_words(task.slot, REGS, &regs.to_words());
-                order::RESUME
+                order
             }
         };
         let mut state = task.state.lock();
@@ -106,7 +105,41 @@ impl Thread for FreeThread {
     fn resume(&self, regs: &Registers) -> Result<()> {
         let before = self.stopped()?;
         let light = self.task.light.load(Relaxed) && returns(&before, regs);
-        self.go(light.then_some(regs.rax), regs)
+        self.go(light.then_some(regs.rax), regs, order::RESUME)
+    }
+
+    fn resume_asleep(&self, regs: &Registers, args: [u64; 6], until: Option<u64>) -> Result<()> {
+        self.stopped()?;
+        self.inner.settle(&self.task)?;
+        self.inner.close_bounce();
+        let order = self
+            .inner
+            .prepare_futex(&self.task, args, until, Then::Run)?;
+        // As at the instruction: an interrupt tells of the call again.
+        let before = Registers {
+            rax: regs.orig_rax,
+            ..*regs
+        };
+        self.go(None, &before, order)
+    }
+
+    fn futex(&self, args: [u64; 6]) -> Result<i64> {
+        self.stopped()?;
+        self.inner.settle(&self.task)?;
+        self.inner.close_bounce();
+        self.inner.futex(&self.task, args)
+    }
+
+    fn host_futexes(&self) -> bool {
+        self.inner.inline
+    }
+
+    fn cut_short(&self) -> bool {
+        self.task.cut_short.load(Relaxed)
+    }
+
+    fn asleep(&self) -> bool {
+        self.inner.inline && self.task.naps()
     }
 
     fn call(&self) -> Option<Call> {
@@ -117,13 +150,13 @@ impl Thread for FreeThread {
         self.inner.on_worker()?;
         if self.task.light.load(Relaxed) {
             self.is_stopped()?;
-            return self.go(Some(result), &Registers::default());
+            return self.go(Some(result), &Registers::default(), order::RESUME);
         }
         let regs = Registers {
             rax: result,
             ..self.registers()?
         };
-        self.go(None, &regs)
+        self.go(None, &regs, order::RESUME)
     }
 
     fn interrupt(&self) {
@@ -143,6 +176,7 @@ impl Thread for FreeThread {
             ] {
                 words[i] = u64::from(value) + 1;
             }
+            words[answer::FUTEX] = a.futexes.into();
             words
         });
         self.task

@@ -1,6 +1,7 @@
 //! The cases, by duty.
 mod attacks;
 mod forged;
+mod futex;
 mod gate;
 mod host;
 mod hostile;
@@ -32,6 +33,8 @@ table! {
     attacks: calls_of_the_stub scribbled_system_calls scribbled_clones own_segment_bases;
     forged: forged_signal_frame other_selectors foreign_descriptors flood_of_rings;
     gate: gate_calls gate_changes_memory_later gate_vector_registers gate_buffers gate_interrupt_storm gate_interrupt_arrives gate_with_own_gs gate_overlapping_calls gate_buffers_of_two;
+    futex: futex_results futex_sleepers futex_interrupted futex_interrupts_arrive futex_signals_from_outside futex_crowd futex_jumped_to
+        futex_hijacked_exchange;
     random: random_walk;
     host: stubs_have_nothing stray_signals killed_from_outside zygote_killed drop_leaves_nothing sentry_killed listed_syscalls_suffice;
 }

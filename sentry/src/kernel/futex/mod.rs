@@ -4,8 +4,11 @@
 //! again. The value check and the enqueueing happen under the lock of the waiter's shard; guest words are only read
 //! there. What must change a guest word (PI locks, WAKE_OP, robust lists) does so by an exchange with the stub, without locks.
 //!
+//! Where the platform can, private futexes are the host's: see [`host`].
+//!
 //! Locks: a shard or the PI table (`FUTEX`); inside them only leaves.
 
+pub mod host;
 mod key;
 mod op;
 mod pi;

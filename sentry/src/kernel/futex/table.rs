@@ -19,6 +19,8 @@ struct Waiter {
     /// Changes only under the locks of both shards concerned.
     place: Mutex<(Key, Option<InodeRef>)>,
     bitset: u32,
+    /// Where it began to wait, and the value that it found there.
+    began: (Key, u32),
     /// 0 while it waits; then the bitset of the wake that ended it.
     woken: AtomicU32,
     queue: Arc<WaitQueue>,
@@ -162,6 +164,7 @@ impl FutexTable {
             let waiter = Arc::new(Waiter {
                 place: Mutex::new(Rank::LEAF, (key, target.keep)),
                 bitset,
+                began: (key, expected),
                 woken: AtomicU32::new(0),
                 queue: queue.clone(),
                 gone: AtomicBool::new(false),
@@ -192,6 +195,34 @@ impl FutexTable {
         };
         let n = announce(woken);
         legal.map(|()| n)
+    }
+
+    /// Wakes who began to wait on a private futex of this address space whose value is another one now.
+    pub(super) fn wake_outdated(&self, mm: u64, mem: &dyn GuestMemory) {
+        for shard in &self.shards {
+            let mut woken = Vec::new();
+            let mut shard = shard.lock();
+            shard.retain(|key, queue| {
+                let Key::Private(id, addr) = *key else {
+                    return true;
+                };
+                if id == mm
+                    && let Ok(value) = mem.get(UserPtr::<u32>::new(addr))
+                {
+                    queue.retain(|w| {
+                        let stays = w.pi.is_some() || w.began.0 != *key || w.began.1 == value;
+                        if !stays {
+                            w.woken.store(MATCH_ANY, Ordering::SeqCst);
+                            woken.push(w.clone());
+                        }
+                        stays
+                    });
+                }
+                !queue.is_empty()
+            });
+            drop(shard);
+            announce(woken);
+        }
     }
 
     /// FUTEX_CMP_REQUEUE_PI, first half: takes out up to `count` waiters that wait to be requeued to `to`.

@@ -61,6 +61,8 @@ pub struct Task {
     parent_death_signal: AtomicI32,
     /// A file operation sent the task a signal that ends the call in flight (ERESTARTSYS): job control.
     pub(super) restart: AtomicBool,
+    /// Its futexes came home while it ran: what it did until its next trap it did on the host.
+    pub(super) away: AtomicBool,
     /// Scheduling attributes and the like, recorded and reported back.
     pub sched: SchedState,
     local: Mutex<TaskLocal>,
@@ -178,6 +180,10 @@ pub struct TaskLocal {
     pub progress: Progress,
     /// Number and arguments of the system call in flight.
     pub call: Option<(u64, [u64; 6])>,
+    /// The call in flight is to wait on the host when the guest runs.
+    pub(super) host_wait: Option<super::futex::host::HostWait>,
+    /// The call in flight was handed to the host so: it is over at the next trap, unless that says it was cut short.
+    pub(super) on_host: bool,
     /// Registrations of a parked call.
     pub(super) waits: Vec<(Arc<WaitQueue>, WaitKey)>,
     pub(super) timer: Option<crate::time::TimerHandle>,
@@ -203,6 +209,15 @@ pub struct TaskLocal {
     pub saved_mask: Option<u64>,
     /// vfork: the parent waits for this until exec or exit.
     pub vfork_done: Option<Arc<VforkDone>>,
+}
+
+impl Kernel {
+    /// All tasks that live in this address space.
+    pub(super) fn tasks_of(&self, mm: &Arc<MemoryManager>) -> Vec<Arc<Task>> {
+        let all: Vec<Arc<Task>> = self.by_token.lock().values().cloned().collect();
+        let inside = |t: &Arc<Task>| Arc::ptr_eq(&t.mm(), mm);
+        all.into_iter().filter(inside).collect()
+    }
 }
 
 impl Task {
@@ -233,6 +248,7 @@ impl Task {
             seccomp: Default::default(),
             parent_death_signal: AtomicI32::new(0),
             restart: AtomicBool::new(false),
+            away: AtomicBool::new(false),
             sched: parts.sched,
             local: Mutex::new(Rank::TASK_LOCAL, parts.local),
         });
@@ -325,10 +341,11 @@ impl Task {
             gid: own.creds.gid,
             euid: own.creds.euid,
             egid: own.creds.egid,
+            futexes: thread.host_futexes() && !super::futex::host::are_home(&own.mm),
         });
         thread.answer(answers.as_ref());
     }
-    /// Somebody else gave the task a seccomp filter: from now on it sees each call.
+    /// Somebody else gave the task a seccomp filter, or took its futexes home: from now on it sees each call, until it publishes anew.
     pub(super) fn unpublish(&self) {
         self.changed();
         if let Some(thread) = self.thread() {
@@ -427,13 +444,11 @@ impl Task {
     }
     /// Whether it runs guest code or a worker runs its handler (procfs's R).
     pub fn is_running(&self) -> bool {
-        let s = self.run_state.load(Ordering::Relaxed);
-        matches!(
-            s,
-            super::worker::state::RUNNING
-                | super::worker::state::GUEST
-                | super::worker::state::QUEUED
-        )
+        use super::worker::state::{GUEST, QUEUED, RUNNING};
+        match self.run_state.load(Ordering::Relaxed) {
+            GUEST => !self.thread().is_some_and(|t| t.asleep()),
+            state => matches!(state, RUNNING | QUEUED),
+        }
     }
     /// The host thread, while the task lives.
     pub fn thread(&self) -> Option<Arc<dyn Thread>> {
