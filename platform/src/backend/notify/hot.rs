@@ -1,7 +1,7 @@
 //! The hot exchange: while a guest thread makes one call after the other, the worker watches its slot instead of waiting for a ring.
 //!
 //! Two processors that look at the same cache line exchange a call in a tenth of what a ring costs, but the worker takes a processor for it. So it does so
-//! only while calls come fast ([`STREAK`] in a row, each within [`SOON`] of the time the thread was let run), while there is a processor to spare, and for [`LINGER`] after the last call.
+//! only while calls come fast ([`STREAK`] in a row, each within [`SOON`] of the time the thread was let run), while there is a processor to spare, and for [`LINGER`] after the last call, and longer by what it has saved.
 //! Threads that take turns (pipes, locks) are all watched; there is no processor to spare while one of them wakes the other, which is borne for [`GRACE`].
 //! Without a processor to spare it is tried when so many calls come ([`BUSY_CALLS`]) that rings take most of the time, and goes on while messages do. With one
 //! processor it never is.
@@ -9,8 +9,8 @@
 //!
 //! A thread whose call waits is told so, and goes to sleep: it would keep those that it waits for from its processor.
 //!
-//! What may happen between the two is in [`crate::stub::slot`]. No wake-up is lost: the stub posts and then looks whether it is watched; the worker
-//! ceases to watch and then looks whether something was posted.
+//! What may happen between the two is in [`crate::stub::slot`]. No wake-up is lost: a stub that looks for its answer in vain rings, which also happens if its
+//! message was on the way when the worker ceased to watch.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::*, fence};
 
