@@ -8,7 +8,7 @@ use super::{Inner, POOL, Phase, Process, Task, Waits};
 use crate::bell::{self, Ring};
 use crate::stub::filter::DOORBELL;
 use crate::stub::free;
-use crate::stub::slot::{REGS, kind, order};
+use crate::stub::slot::{REGS, kind, order, woken};
 use crate::{Error, Event, Registers, Result, Trap, mem, sys, wake};
 
 const AUDIT_ARCH_X86_64: u64 = 0xc000_003e;
@@ -293,8 +293,12 @@ impl Inner {
             task.pace.set_processor(processor);
         }
         let woken = self.inline && kind == kind::WOKEN;
-        let call = self.inline && kind == kind::CALL || woken && windows == 0;
-        let windows = if woken { 0 } else { windows };
+        let call = self.inline && kind == kind::CALL || woken && windows == woken::OWN;
+        let (windows, cut_short) = if woken {
+            (0, windows.min(woken::BEFORE) as u8 + 1)
+        } else {
+            (windows, 0)
+        };
         let trap = if call || woken {
             as_call(regs);
             Some(Trap::Syscall)
@@ -319,7 +323,7 @@ impl Inner {
         state.windows = windows;
         drop(state);
         task.light.store(call, Relaxed);
-        task.cut_short.store(woken, Relaxed);
+        task.cut_short.store(cut_short, Relaxed);
         self.stops();
         if trap == Trap::Syscall {
             self.pace(task);

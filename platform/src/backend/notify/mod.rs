@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
@@ -136,8 +136,8 @@ struct Task {
     /// The registers in the slot are those of `state.regs` but for what a system call changes: the stub may return by itself. Changed on
     /// the worker only.
     light: AtomicBool,
-    /// The last trap is a futex call on the host that an interrupt ended. Changed on the worker only.
-    cut_short: AtomicBool,
+    /// The second word of [`kind::WOKEN`] plus 1, if that was the last message. Changed on the worker only.
+    cut_short: AtomicU8,
     pace: hot::Pace,
 }
 
@@ -373,7 +373,7 @@ impl NotifyPlatform {
             slot: 0,
             state: Mutex::new(State::new(Token(0), Registers::default(), 0)),
             light: AtomicBool::new(false),
-            cut_short: AtomicBool::new(false),
+            cut_short: AtomicU8::new(0),
             pace: hot::Pace::default(),
         });
         let inner = Inner {
@@ -699,7 +699,7 @@ impl Inner {
             slot,
             state: Mutex::new(State::new(token, regs, ring)),
             light: AtomicBool::new(false),
-            cut_short: AtomicBool::new(false),
+            cut_short: AtomicU8::new(0),
             pace: hot::Pace::default(),
         });
         self.tasks.lock().insert(tid, Arc::clone(&task));
