@@ -265,17 +265,17 @@ pub trait Thread: Send + Sync {
     }
     /// As [`Thread::resume`], but makes a futex call on the host first that waits, the guest's result being that call's. With `until` it waits
     /// until then (CLOCK_MONOTONIC, in nanoseconds), not until what the fourth argument says. If the thread is interrupted before it is over, the trap is
-    /// a [`Trap::Syscall`] that was [`Thread::cut_short`].
+    /// a [`Trap::Syscall`] with a [`Thread::cut_short`].
     fn resume_asleep(&self, _regs: &Registers, _args: [u64; 6], _until: Option<u64>) -> Result<()> {
         Err(Error::Op {
             index: 0,
             errno: libc::ENOSYS,
         })
     }
-    /// Whether the last [`Trap::Syscall`] is a futex call on the host that waited and was ended by an interrupt; nothing came of it. Its number is that in
+    /// Whether the last [`Trap::Syscall`] is a futex call on the host that was to wait and was ended by an interrupt; nothing came of it. Its number is that in
     /// `orig_rax` when it was resumed.
-    fn cut_short(&self) -> bool {
-        false
+    fn cut_short(&self) -> Option<CutShort> {
+        None
     }
     /// Whether the thread, if it runs, is in such a call, as it says itself.
     fn asleep(&self) -> bool {
@@ -324,6 +324,17 @@ pub trait Thread: Send + Sync {
     fn cpu_time(&self) -> (u64, u64);
     /// Greatest resident size of its process so far, in bytes; 0 if the thread is not stopped.
     fn peak_memory(&self) -> u64;
+}
+
+/// How far a futex call got that an interrupt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutShort {
+    /// It slept: the word was as expected. The stub had made it by itself.
+    Own,
+    /// It slept; it is the call of [`Thread::resume_asleep`].
+    Ordered,
+    /// It is that call, but was not made.
+    Before,
 }
 
 /// A way to run guest threads and trap their system calls.

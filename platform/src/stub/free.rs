@@ -46,6 +46,7 @@ global_asm!(
     result = const slot::RESULT,
     order_futex = const slot::order::FUTEX,
     woken = const slot::kind::WOKEN,
+    woken_before = const slot::woken::BEFORE,
     futex = const libc::SYS_futex,
     futex_private = const libc::FUTEX_PRIVATE_FLAG,
     futex_mask = const super::futex::mask(),

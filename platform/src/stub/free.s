@@ -503,6 +503,8 @@ cofferdam_free_futex:
 59:
   cmp r14d, 1
   ja 53b                                 // nothing that sleeps
+  jb 86b                                 // nothing has happened: as any call
+  mov r14d, {woken_before}
 54:
   mov dword ptr [r15 + {nap}], 0
   mov edi, {woken}

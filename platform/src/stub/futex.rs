@@ -4,7 +4,7 @@
 //!
 //! At the gate the stub makes such a call itself ([`mask`]), if the slot allows it. A relative timeout is the sentry's, which can tell afterwards
 //! what is left of it. A fault is reported as if nothing had been tried.
-use super::slot::order;
+use super::slot::{order, woken};
 
 const PRIVATE: u32 = libc::FUTEX_PRIVATE_FLAG as u32;
 const REALTIME: u32 = libc::FUTEX_CLOCK_REALTIME as u32;
@@ -65,6 +65,9 @@ pub(crate) enum Then {
     /// Says the result, as of any order.
     Say = 2,
 }
+
+// The stub says in a message how the call was made.
+const _: () = assert!(woken::OWN == 0 && woken::ORDERED == Then::Run as u64);
 
 /// The order. The operation is in it, since a thread of the guest could rewrite it in the slot.
 pub(crate) fn order(operation: u32, then: Then) -> u64 {

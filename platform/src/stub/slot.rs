@@ -152,9 +152,19 @@ pub(crate) mod kind {
     pub const READY: u64 = 5;
     /// The guest made a system call at a rewritten site, its registers are in the slot: [`super::windows`].
     pub const CALL: u64 = 6;
-    /// An interrupt ended a futex call of the guest on the host: as [`CALL`], for the registers are those before it. The second word is
-    /// 0 if the stub made the call at the gate by itself.
+    /// An interrupt ended a futex call of the guest on the host: as [`CALL`], for the registers are those before it. The second word:
+    /// [`super::woken`].
     pub const WOKEN: u64 = 7;
+}
+
+/// How far a call got that ended so: the second word of [`kind::WOKEN`].
+pub(crate) mod woken {
+    /// The stub made it at the gate by itself; it slept.
+    pub const OWN: u64 = 0;
+    /// By order; it slept.
+    pub const ORDERED: u64 = 1;
+    /// By order; it did not come to that.
+    pub const BEFORE: u64 = 2;
 }
 
 /// Where the nonce begins in a [`order::CLONE`] without its low byte, in bits; the number of the child's slot is below it.

@@ -44,7 +44,7 @@ impl Rewriting {
 
 /// The task's system call came from an instruction.
 pub(super) fn note_trap(cx: &Cx<'_>) {
-    let made_by_instruction = |t: &Arc<dyn Thread>| t.by_instruction() && !t.cut_short();
+    let made_by_instruction = |t: &Arc<dyn Thread>| t.by_instruction() && t.cut_short().is_none();
     let Some(thread) = cx.task.thread().filter(made_by_instruction) else {
         return;
     };

@@ -15,7 +15,7 @@ use crate::abi::{Errno, sysno};
 use crate::sync::{Events, Notify};
 use crate::syscalls::{self, Args, Block, OnSignal, SysErr};
 use crate::time::Instant;
-use cofferdam_platform::{Event, Thread, Token, Trap};
+use cofferdam_platform::{CutShort, Event, Thread, Token, Trap};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -283,7 +283,9 @@ fn cuts_short(cx: &mut Cx<'_>, trap: Trap) -> bool {
     if !std::mem::take(&mut cx.local.on_host) {
         return false;
     }
-    if trap == Trap::Syscall && cx.thread().is_ok_and(Thread::cut_short) {
+    let cut = cx.thread().ok().and_then(Thread::cut_short);
+    let ordered = matches!(cut, Some(CutShort::Ordered | CutShort::Before));
+    if trap == Trap::Syscall && ordered {
         return true;
     }
     cx.local.call = None;
@@ -518,9 +520,8 @@ fn resume(cx: &mut Cx<'_>) {
     loop {
         // State first, signals second: a signal sent in between kicks.
         task.run_state.store(PARKING, Ordering::SeqCst);
-        if let (Some(wait), Some((nr, args))) = (cx.local.host_wait.take(), cx.local.call) {
-            interrupt(cx, nr, &args, wait.on_signal);
-            task.run_state.store(PARKING, Ordering::SeqCst);
+        if cx.local.host_wait.is_some() && !give_up_host_wait(cx) {
+            return;
         }
         match signal::deliver(cx) {
             Delivery::Resume => {}
@@ -547,6 +548,23 @@ fn resume(cx: &mut Cx<'_>) {
             return;
         }
     }
+}
+
+/// A call that was to wait on the host does not, since the task cannot run now. False: it is parked.
+fn give_up_host_wait(cx: &mut Cx<'_>) -> bool {
+    if signal::interrupts(cx.task) {
+        // Once more: it makes of the signal what is right.
+        cx.local.host_wait = None;
+        if !run_call(cx) {
+            return false;
+        }
+    }
+    if let (Some(wait), Some((nr, args))) = (cx.local.host_wait.take(), cx.local.call) {
+        // It begins anew.
+        interrupt(cx, nr, &args, wait.on_signal);
+    }
+    cx.task.run_state.store(PARKING, Ordering::SeqCst);
+    true
 }
 
 /// Lets the guest run. False: there are signals to look at (again).

@@ -4,7 +4,8 @@
 
 use super::{Part, Profile};
 use cofferdam_platform::{
-    AddressSpace, Answers, Call, Event, MemOp, Platform, Registers, Result, Thread, Token, Vdso,
+    AddressSpace, Answers, Call, CutShort, Event, MemOp, Platform, Registers, Result, Thread,
+    Token, Vdso,
 };
 use std::sync::Arc;
 
@@ -116,7 +117,7 @@ impl Thread for Timed<Box<dyn Thread>> {
         self.profile.resumed();
         result
     }
-    fn cut_short(&self) -> bool {
+    fn cut_short(&self) -> Option<CutShort> {
         self.inner.cut_short()
     }
     fn asleep(&self) -> bool {

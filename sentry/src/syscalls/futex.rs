@@ -117,7 +117,7 @@ fn futex(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                     until: deadline.filter(|_| relative),
                     on_signal: on_signal(deadline),
                 };
-                return host::wait(cx, addr, wait);
+                return host::wait(cx, addr, value, wait);
             }
             wait(cx, deadline, |cx| {
                 Ok(vec![(addr, target(cx.mm, addr, shared)?, value, bitset)])

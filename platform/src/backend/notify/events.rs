@@ -8,7 +8,7 @@ use super::{Inner, Phase, Process, State, Task, Waits, ZOMBIES};
 use crate::bell::{self, Ring};
 use crate::stub::filter::DOORBELL;
 use crate::stub::free;
-use crate::stub::slot::{CALL, REGS, kind, order};
+use crate::stub::slot::{CALL, REGS, kind, order, woken};
 use crate::{Call, Error, Event, Registers, Result, Trap, mem, sys, wake};
 
 const AUDIT_ARCH_X86_64: u64 = 0xc000_003e;
@@ -312,8 +312,12 @@ impl Inner {
         }
         let woken = self.inline && kind == kind::WOKEN;
         // A gate's call; what an order began was told with all registers.
-        let call = self.inline && kind == kind::CALL || woken && windows == 0;
-        let windows = if woken { 0 } else { windows };
+        let call = self.inline && kind == kind::CALL || woken && windows == woken::OWN;
+        let (windows, cut_short) = if woken {
+            (0, windows.min(woken::BEFORE) as u8 + 1)
+        } else {
+            (windows, 0)
+        };
         let trap = if call {
             state.call = Some(self.call_in_slot(task));
             Some(Trap::Syscall)
@@ -350,7 +354,7 @@ impl Inner {
         state.windows = windows;
         drop(state);
         task.light.store(call, Relaxed);
-        task.cut_short.store(woken, Relaxed);
+        task.cut_short.store(cut_short, Relaxed);
         self.stops();
         if trap == Trap::Syscall {
             self.pace(task);

@@ -20,6 +20,8 @@ use crate::{Error, GUEST_END, GUEST_START, Result, sys, wake};
 
 /// How often a waiting sentry looks whether the stub ran away, in milliseconds.
 const TICK: i32 = 50;
+/// After which silence in an exchange the stub is interrupted.
+const SILENCE: Duration = Duration::from_millis(50);
 /// User CPU time that an exchange may cost the process, per host thread of it, in nanoseconds.
 const PATIENCE: u64 = 500_000_000;
 /// Time after which a new task that never said hello is given up.
@@ -58,6 +60,8 @@ struct Watch {
     user: Option<u64>,
     /// When the wait for a new task ends.
     birth: Option<Instant>,
+    /// When it began, or the stub was last interrupted.
+    prodded: Option<Instant>,
 }
 
 impl Watch {
@@ -65,6 +69,16 @@ impl Watch {
     fn expect_birth(&mut self, within: Duration) {
         let at = Instant::now() + within;
         self.birth = Some(self.birth.map_or(at, |old| old.min(at)));
+    }
+
+    /// Whether the stub has been silent for long. (More often the handlers of the signal might fill its stack.)
+    fn is_time_to_prod(&mut self) -> bool {
+        let now = Instant::now();
+        let due = now.duration_since(*self.prodded.get_or_insert(now)) >= SILENCE;
+        if due {
+            self.prodded = Some(now);
+        }
+        due
     }
 }
 
@@ -130,7 +144,7 @@ impl Inner {
             }
             let user = sys::process_time(process.pid).map_or(0, |(user, _)| user);
             let hosts = process.hosts.load(std::sync::atomic::Ordering::SeqCst) as u64;
-            if self.inline && watch.birth.is_none() {
+            if self.inline && watch.birth.is_none() && watch.is_time_to_prod() {
                 // A thread of the guest may have led it to where it sleeps. Else nothing comes of this but a spurious interrupt. (A clone would begin anew.)
                 let _ = sys::tgkill(process.pid, task.tid, wake::SIGNAL);
             }

@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
@@ -145,8 +145,8 @@ struct Task {
     light: AtomicBool,
     /// How many operations are in its list, to be carried out on the way back to the guest. Changed on the worker only.
     later: AtomicUsize,
-    /// The last trap is a futex call on the host that an interrupt ended. Changed on the worker only.
-    cut_short: AtomicBool,
+    /// The second word of [`kind::WOKEN`] plus 1, if that was the last message. Changed on the worker only.
+    cut_short: AtomicU8,
     pace: hot::Pace,
 }
 
@@ -386,7 +386,7 @@ impl NotifyPlatform {
             state: Mutex::new(State::new(Token(0), Registers::default(), 0)),
             light: AtomicBool::new(false),
             later: AtomicUsize::new(0),
-            cut_short: AtomicBool::new(false),
+            cut_short: AtomicU8::new(0),
             pace: hot::Pace::default(),
         });
         let inner = Inner {
@@ -725,7 +725,7 @@ impl Inner {
             state: Mutex::new(State::new(token, regs, ring)),
             light: AtomicBool::new(false),
             later: AtomicUsize::new(0),
-            cut_short: AtomicBool::new(false),
+            cut_short: AtomicU8::new(0),
             pace: hot::Pace::default(),
         });
         self.tasks.lock().insert(tid, Arc::clone(&task));

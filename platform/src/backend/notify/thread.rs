@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use super::{Inner, Phase, Task};
 use crate::stub::filter;
 use crate::stub::futex::Then;
-use crate::stub::slot::{ANSWERS, REGS, VALUE, answer, order};
-use crate::{AddressSpace, Answers, Call, Error, MemOp, Registers, Result, Thread, Token};
+use crate::stub::slot::{ANSWERS, REGS, VALUE, answer, order, woken};
+use crate::{
+    AddressSpace, Answers, Call, CutShort, Error, MemOp, Registers, Result, Thread, Token,
+};
 
 /// Whether only the result of a call has changed.
 fn returns(before: &Registers, after: &Registers) -> bool {
@@ -134,8 +136,15 @@ impl Thread for FreeThread {
         self.inner.inline
     }
 
-    fn cut_short(&self) -> bool {
-        self.task.cut_short.load(Relaxed)
+    fn cut_short(&self) -> Option<CutShort> {
+        match self.task.cut_short.load(Relaxed) {
+            0 => None,
+            cut => Some(match u64::from(cut) - 1 {
+                woken::OWN => CutShort::Own,
+                woken::ORDERED => CutShort::Ordered,
+                _ => CutShort::Before,
+            }),
+        }
     }
 
     fn asleep(&self) -> bool {

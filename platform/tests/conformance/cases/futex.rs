@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use cofferdam_platform::{Answers, Error, Event, Platform, Registers, Thread, Token, Trap};
+use cofferdam_platform::{
+    Answers, CutShort, Error, Event, Platform, Registers, Thread, Token, Trap,
+};
 
 use super::attacks::{next_interrupting, region, system_calls};
 use crate::code;
@@ -141,7 +143,7 @@ pub fn futex_results(p: Box<dyn Platform>) {
             let (trap, at) = g.run(&*p, &regs);
             if round % 4 == 3 {
                 assert_eq!((trap, at.syscall_number()), (Trap::Syscall, FUTEX));
-                assert!(!g.thread.cut_short());
+                assert_eq!(g.thread.cut_short(), None);
                 continue;
             }
             assert_eq!(
@@ -169,7 +171,7 @@ pub fn futex_results(p: Box<dyn Platform>) {
                 (trap, at.syscall_number(), at.syscall_args()),
                 (Trap::Syscall, FUTEX, args)
             );
-            assert!(!g.thread.cut_short());
+            assert_eq!(g.thread.cut_short(), None);
         }
     }
     // Each of the 150 rounds in which the stub made them.
@@ -229,7 +231,7 @@ pub fn futex_sleepers(p: Box<dyn Platform>) {
         }
         let at = sibling.registers().unwrap();
         assert_eq!((at.syscall_number(), at.r13), (500, 0));
-        assert!(!sibling.asleep() && !sibling.cut_short());
+        assert!(!sibling.asleep() && sibling.cut_short().is_none());
     }
     // By order, of a call that trapped; vector registers survive.
     let regs = call(gate, [DATA, WAIT, 0, 0, 0, 0]);
@@ -278,10 +280,14 @@ pub fn futex_interrupted(p: Box<dyn Platform>) {
     let args = [DATA, WAIT_BITSET, 0, 0, 7, 0xf0];
     for round in 0..50 {
         fall_asleep(&*sibling, &call(gate, args));
-        for _ in 0..3 {
+        for nth in 0..3 {
             sibling.interrupt();
             assert_eq!(next(&*p, Token(2)), Trap::Syscall);
-            assert!(sibling.cut_short() && !sibling.asleep());
+            let expected = match nth {
+                0 => [Some(CutShort::Own); 2],
+                _ => [Some(CutShort::Ordered), Some(CutShort::Before)],
+            };
+            assert!(expected.contains(&sibling.cut_short()) && !sibling.asleep());
             let at = sibling.registers().unwrap();
             assert_eq!((at.syscall_number(), at.syscall_args()), (FUTEX, args));
             assert_eq!((at.rcx, at.r11), (at.rip, at.eflags));
@@ -351,7 +357,7 @@ pub fn futex_interrupts_arrive(p: Box<dyn Platform>) {
             }
             Trap::Syscall => {
                 sleeps += 1;
-                assert!(g.thread.cut_short());
+                assert!(g.thread.cut_short().is_some());
                 assert_eq!(
                     (at.syscall_number(), at.syscall_args()),
                     (FUTEX, wait.syscall_args())
@@ -389,7 +395,7 @@ pub fn futex_signals_from_outside(p: Box<dyn Platform>) {
     for _ in 0..20 {
         send(&[libc::SIGSEGV]);
         assert_eq!(next(&*p, g.token), Trap::Syscall);
-        assert!(g.thread.cut_short());
+        assert!(g.thread.cut_short().is_some());
         let at = g.thread.registers().unwrap();
         let until = Some(nix_now() + 100_000_000);
         g.thread

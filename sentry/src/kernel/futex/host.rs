@@ -8,12 +8,13 @@
 
 use super::FutexTable;
 use crate::abi::{Errno, Result};
-use crate::kernel::Cx;
-use crate::kernel::worker;
+use crate::kernel::{Cx, signal, worker};
 use crate::mm::MemoryManager;
 use crate::sync::before_exchange;
 use crate::syscalls::{OnSignal, SysErr, SysResult};
 use crate::time::Instant;
+use crate::usermem::UserPtr;
+use cofferdam_platform::CutShort;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Part of an address space once its futexes came home.
@@ -82,9 +83,16 @@ fn reach(cx: &Cx<'_>, addr: u64) -> Result<()> {
     Ok(())
 }
 
-/// A call that waits.
-pub fn wait(cx: &Cx<'_>, addr: u64, wait: HostWait) -> SysResult {
+/// A call that waits while the word at `addr` is `expected`.
+pub fn wait(cx: &Cx<'_>, addr: u64, expected: u32, wait: HostWait) -> SysResult {
     reach(cx, addr)?;
+    // Linux looks at the word first, then at signals.
+    if signal::interrupts(cx.task)
+        && matches!(cx.thread()?.cut_short(), None | Some(CutShort::Before))
+        && cx.mem().get(UserPtr::<u32>::new(addr))? != expected
+    {
+        return Err(Errno::EAGAIN.into());
+    }
     Err(SysErr::Host(wait))
 }
 
