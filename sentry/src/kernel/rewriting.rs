@@ -11,12 +11,17 @@ use crate::mm::RewriteWanted;
 use crate::sync::{Mutex, Rank};
 use cofferdam_platform::Thread;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// How many traps of a process pass at most while threads of it sleep in futexes of the host.
+const PATIENCE: u32 = 1000;
 
 /// Part of a thread group.
 pub struct Rewriting {
     /// Quick look at whether `inner.what` is something.
     wanted: AtomicBool,
+    /// How often it was not the time because threads slept on the host.
+    put_off: AtomicU32,
     inner: Mutex<Inner>,
 }
 
@@ -30,6 +35,7 @@ impl Default for Rewriting {
     fn default() -> Self {
         Rewriting {
             wanted: AtomicBool::new(false),
+            put_off: AtomicU32::new(0),
             inner: Mutex::new(Rank::LEAF, Inner::default()),
         }
     }
@@ -66,6 +72,13 @@ pub(super) fn note_trap(cx: &Cx<'_>) {
         .collect();
     if others.is_empty() {
         cx.mm.rewrite_now(&*thread, &what);
+        return;
+    }
+    // A sleeper that is interrupted is not among those that a wake finds, for a moment: programs bear that, but better is a time when nobody sleeps.
+    let sleeps = |t: &&Arc<Task>| t.thread().is_some_and(|host| host.asleep());
+    if others.iter().any(sleeps)
+        && group.rewriting.put_off.fetch_add(1, Ordering::Relaxed) < PATIENCE
+    {
         return;
     }
     group.rewriting.inner.lock().what = Some(what);

@@ -29,8 +29,14 @@ int main(void)
         /* A group of its own: in an orphaned one only SIGSTOP would stop it. */
         setpgid(0, 0);
         signal(SIGCONT, on_cont);
+        /* Its handler runs while the child waits for it, never before. */
+        sigset_t cont, none;
+        sigemptyset(&none);
+        sigemptyset(&cont);
+        sigaddset(&cont, SIGCONT);
+        sigprocmask(SIG_BLOCK, &cont, NULL);
         for (;;) {
-            pause();
+            sigsuspend(&none);
             char n = '0' + continued;
             MUST(write(p[1], &n, 1));
         }
