@@ -20,6 +20,8 @@ use std::sync::Arc;
 /// Most keys of the sandbox and most bytes in them.
 const MAX_KEYS: usize = 4096;
 const MAX_BYTES: usize = 16 << 20;
+/// Most links of all keyrings together: all of them are followed when a key goes.
+const MAX_LINKS: usize = 16384;
 /// Most keys and bytes of one user that is not root (`kernel.keys.maxkeys`, `maxbytes`).
 const USER_KEYS: usize = 200;
 const USER_BYTES: usize = 20_000;
@@ -223,6 +225,7 @@ impl Store {
             (key.kind, key.description.clone())
         };
         let replaced = self.linked(ring, kind, &description);
+        let full = self.keys.values().map(|k| k.links().len()).sum::<usize>() >= MAX_LINKS;
         let Content::Links(links) = &mut self.key_mut(ring)?.content else {
             return Err(Errno::ENOTDIR);
         };
@@ -231,7 +234,7 @@ impl Store {
         }
         if let Some(slot) = replaced.and_then(|old| links.iter_mut().find(|l| **l == old)) {
             *slot = id;
-        } else if links.len() >= MAX_KEYS {
+        } else if full {
             return Err(Errno::EDQUOT);
         } else {
             links.push(id);
