@@ -27,7 +27,7 @@ const DESCRIPTION_MAX: usize = 4096;
 const PAYLOAD_MAX: usize = (1 << 20) - 1;
 
 fn with<R>(cx: &Cx<'_>, f: impl FnOnce(&mut Store, Actor<'_>) -> R) -> R {
-    let keys = keys::of(&cx.kernel());
+    let keys = keys::of(cx.kernel());
     let who = Actor {
         tid: cx.task.tid(),
         pid: cx.group().pid(),

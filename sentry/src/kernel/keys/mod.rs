@@ -302,7 +302,7 @@ impl Store {
         let key = self.key_mut(id)?;
         let may_uid = uid == u32::MAX || uid == key.uid;
         let may_gid = gid == u32::MAX || gid == key.gid || who.creds.in_group(gid);
-        if !admin && !(may_uid && may_gid) {
+        if !(admin || may_uid && may_gid) {
             return Err(Errno::EACCES);
         }
         if uid != u32::MAX {
