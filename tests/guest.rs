@@ -8,7 +8,7 @@
 mod common;
 
 use common::directives::Directives;
-use common::{COFFERDAM, Scratch, again, build_dir, command, compare, platforms, repository, run};
+use common::{COFFERDAM, Scratch, build_dir, command, compare, platforms, repository, run};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
                     eprintln!("skip: {name}: only root can run it");
                 }
                 let source = source.clone();
-                let test = move || again(|| differential(&source, linkage, platform));
+                let test = move || differential(&source, linkage, platform);
                 trials.push(Trial::test(name, test).with_ignored_flag(root_only));
             }
         }

@@ -116,6 +116,36 @@ fn processes() {
     }
 }
 
+/// Not compared with the host: natively they would be the machine's.
+#[test]
+fn sysctls_can_be_set_lower() {
+    let script = "cd /proc/sys; cat kernel/shmmax kernel/msgmni vm/max_map_count
+        echo 4096 > kernel/shmmax && ipcmk -M 4096 >/dev/null && ! ipcmk -M 4097 2>/dev/null || echo no limit
+        echo 1 > kernel/msgmni && ipcmk -Q >/dev/null && ! ipcmk -Q 2>/dev/null || echo no limit
+        (echo 99999999 > vm/max_map_count) 2>/dev/null && echo higher than the host can bear
+        (echo many > kernel/msgmni) 2>/dev/null && echo no number
+        cat kernel/shmmax kernel/msgmni vm/max_map_count";
+    for platform in platforms() {
+        let set = inside(platform, &["--user", "0"], &["sh", "-c", script]);
+        let all = "18446744073692774399\n32000\n65530\n4096\n1\n65530\n";
+        assert_eq!(
+            (set.stdout.as_str(), set.stderr.as_str()),
+            (all, ""),
+            "{platform}"
+        );
+        let other = inside(
+            platform,
+            &["--user", "1234"],
+            &[
+                "sh",
+                "-c",
+                "(echo 1 > /proc/sys/kernel/msgmni) 2>/dev/null || echo refused",
+            ],
+        );
+        assert_eq!(other.stdout, "refused\n", "{platform}");
+    }
+}
+
 #[test]
 fn cpu_time() {
     // Two at a time, and children that nobody has waited for, count together.

@@ -10,7 +10,7 @@
 mod common;
 
 use common::directives::Directives;
-use common::{COFFERDAM, Outcome, Scratch, again, command, compare, platforms, repository, run};
+use common::{COFFERDAM, Outcome, Scratch, command, compare, platforms, repository, run};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
                 eprintln!("skip: {name}: not installed: {}", missing.join(" "));
             }
             let script = script.clone();
-            let test = move || again(|| differential(&script, platform));
+            let test = move || differential(&script, platform);
             trials.push(
                 Trial::test(name, test).with_ignored_flag(!missing.is_empty() && !require_all),
             );

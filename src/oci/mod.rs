@@ -303,7 +303,7 @@ pub fn sysctls(spec: &Spec, notes: &mut Notes) -> Result<Sysctls> {
             }
             dotted => {
                 let own = cofferdam_sentry::procfs::sysctl(&dotted.replace('.', "/"));
-                if own.is_none_or(|own| words(own) != words(value)) {
+                if own.is_none_or(|own| words(&own) != words(value)) {
                     notes.add(format!(
                         "the sysctl {key} is not modelled; the sandbox has its own value"
                     ));

@@ -173,15 +173,6 @@ pub fn have(program: &str) -> bool {
         .any(|dir: PathBuf| dir.join(program).is_file())
 }
 
-/// Runs a differential test, and once more if it fails: native and inside are two runs at different times of one machine, and a
-/// program's timeouts may tell of its load. The first failure is printed, so that what fails now and then is seen.
-pub fn again<E: std::fmt::Debug>(attempt: impl Fn() -> Result<(), E>) -> Result<(), E> {
-    attempt().or_else(|first| {
-        eprintln!("failed once, tried again: {first:?}");
-        attempt()
-    })
-}
-
 /// Complains unless both runs printed and returned the same. The reader gets the first line that differs.
 pub fn compare(what: &str, native: &Outcome, inside: &Outcome) -> Result<(), String> {
     if native.status == inside.status && native.stdout == inside.stdout {

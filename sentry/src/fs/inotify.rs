@@ -5,7 +5,7 @@
 
 use crate::abi::{Errno, Result};
 use crate::fs::anon::{AnonKind, anon_file};
-use crate::sync::{Charge, Events, Mutex, Quota, Rank, WaitQueue};
+use crate::sync::{Charge, Events, Knob, Mutex, Quota, Rank, WaitQueue};
 use crate::usermem::{Sink, UserPtr, put_all};
 use crate::vfs::notify::{Event, Mask, Watch, Watcher, Watches};
 use crate::vfs::{Caller, File, FileOps, InodeRef, OpenFlags};
@@ -15,6 +15,8 @@ use std::sync::{Arc, Weak};
 
 /// `fs.inotify.max_user_instances`.
 static INSTANCES: Quota = Quota::new(128);
+/// `fs.inotify.max_user_instances`.
+pub static MAX_INSTANCES: Knob = Knob::new(0, 128);
 /// `fs.inotify.max_user_watches`.
 static WATCHES: Quota = Quota::new(65536);
 /// `fs.inotify.max_queued_events`.
@@ -94,6 +96,9 @@ impl Inotify {
     /// EMFILE if there are too many instances.
     pub fn create(cx: &dyn Caller, flags: OpenFlags) -> Result<Arc<File>> {
         let charge = INSTANCES.charge(1).ok_or(Errno::EMFILE)?;
+        if !MAX_INSTANCES.allows(INSTANCES.used()) {
+            return Err(Errno::EMFILE);
+        }
         let instance = Arc::new_cyclic(|me| Inotify {
             me: me.clone(),
             state: Mutex::new(Rank::LEAF, State::default()),

@@ -14,6 +14,7 @@ pub mod futex;
 pub mod identity;
 pub mod ipc;
 pub mod jobs;
+pub mod keys;
 pub mod limits;
 pub mod machine;
 mod memory_events;

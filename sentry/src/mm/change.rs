@@ -373,7 +373,7 @@ impl Change<'_> {
     /// ENOMEM if `more` mappings would be too many, for the process or the sandbox.
     pub(super) fn check_count(&self, more: usize) -> std::result::Result<(), Errno> {
         let count = self.mm.state.lock().map.count().saturating_add(more);
-        if count <= MAX_MAP_COUNT && MAPPINGS.has_room(more) {
+        if MAX_MAP_COUNT.allows(count) && MAPPINGS.has_room(more) {
             Ok(())
         } else {
             Err(Errno::ENOMEM)

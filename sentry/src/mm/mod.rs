@@ -52,7 +52,7 @@ pub use text::Texts;
 pub use vma::{Backing, PAGE, VmFlags, Vma, page_ceil, page_floor};
 
 use crate::abi::Errno;
-use crate::sync::{Charge, Mutex, Quota, Rank, WaitQueue};
+use crate::sync::{Charge, Knob, Mutex, Quota, Rank, WaitQueue};
 use crate::usermem::GuestMemory;
 use change::{Edit, Op};
 use cofferdam_platform::{AddressSpace, Thread};
@@ -62,7 +62,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Most mappings in one address space (`vm.max_map_count`).
-pub const MAX_MAP_COUNT: usize = 65530;
+pub static MAX_MAP_COUNT: Knob = Knob::new(0, 65530);
 
 /// Mappings of all address spaces of the sandbox: every fork copies the list.
 static MAPPINGS: Quota = Quota::new(1 << 20);

@@ -190,7 +190,7 @@ fn move_to(
     if req.addr + req.old_len > new_addr && new_addr + new_len > req.addr {
         return Err(Errno::EINVAL.into());
     }
-    if change.state().map.count() + 2 >= MAX_MAP_COUNT - 3 {
+    if !MAX_MAP_COUNT.allows(change.state().map.count() + 6) {
         return Err(Errno::ENOMEM.into());
     }
     let fixed = req.flags.contains(RemapFlags::FIXED);

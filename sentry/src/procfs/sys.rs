@@ -4,9 +4,12 @@ use super::Proc;
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::fs::pseudo::{Attr, Content, PseudoFile, Tree};
+use crate::fs::{inotify, pipe};
+use crate::kernel::ipc::{msg, shm};
 use crate::kernel::task_of;
-use crate::mm::random_u64;
+use crate::mm::{self, random_u64};
 use crate::net::inet;
+use crate::sync::Knob;
 use crate::vfs::{Caller, InodeRef, caller::require};
 
 /// Path below /proc/sys and value.
@@ -15,7 +18,6 @@ const FIXED: &[(&str, &str)] = &[
     ("fs/file-max", "9223372036854775807"),
     ("fs/file-nr", "0\t0\t9223372036854775807"),
     ("fs/inotify/max_queued_events", "16384"),
-    ("fs/inotify/max_user_instances", "128"),
     ("fs/inotify/max_user_watches", "65536"),
     ("fs/lease-break-time", "45"),
     ("fs/mqueue/msg_default", "10"),
@@ -26,7 +28,6 @@ const FIXED: &[(&str, &str)] = &[
     ("fs/nr_open", "1048576"),
     ("fs/overflowgid", "65534"),
     ("fs/overflowuid", "65534"),
-    ("fs/pipe-max-size", "1048576"),
     ("fs/pipe-user-pages-soft", "16384"),
     ("fs/protected_hardlinks", "1"),
     ("fs/protected_symlinks", "1"),
@@ -35,10 +36,14 @@ const FIXED: &[(&str, &str)] = &[
     ("kernel/core_pattern", "core"),
     ("kernel/core_uses_pid", "0"),
     ("kernel/dmesg_restrict", "1"),
+    ("kernel/keys/gc_delay", "0"),
+    ("kernel/keys/maxbytes", "20000"),
+    ("kernel/keys/maxkeys", "200"),
+    ("kernel/keys/root_maxbytes", "16777216"),
+    ("kernel/keys/root_maxkeys", "4096"),
     ("kernel/kptr_restrict", "2"),
     ("kernel/msgmax", "8192"),
     ("kernel/msgmnb", "16384"),
-    ("kernel/msgmni", "32000"),
     ("kernel/ngroups_max", "65536"),
     ("kernel/osrelease", crate::kernel::RELEASE),
     ("kernel/ostype", "Linux"),
@@ -59,8 +64,6 @@ const FIXED: &[(&str, &str)] = &[
     ),
     ("kernel/sem", "32000\t1024000000\t500\t32000"),
     ("kernel/shmall", "18446744073692774399"),
-    ("kernel/shmmax", "18446744073692774399"),
-    ("kernel/shmmni", "4096"),
     ("kernel/tainted", "0"),
     ("kernel/threads-max", "32768"),
     ("kernel/unprivileged_userns_clone", "0"),
@@ -90,12 +93,37 @@ const FIXED: &[(&str, &str)] = &[
     ("net/ipv6/conf/default/disable_ipv6", "0"),
     ("net/ipv6/conf/lo/disable_ipv6", "0"),
     ("net/unix/max_dgram_qlen", "512"),
-    ("vm/max_map_count", "65530"),
     ("vm/mmap_min_addr", "65536"),
     ("vm/overcommit_memory", "0"),
     ("vm/overcommit_ratio", "50"),
     ("vm/swappiness", "60"),
 ];
+
+/// What may be set lower.
+const KNOBS: &[(&str, &Knob)] = &[
+    ("fs/inotify/max_user_instances", &inotify::MAX_INSTANCES),
+    ("fs/pipe-max-size", &pipe::MAX_SIZE),
+    ("kernel/msgmni", &msg::MAX_QUEUES),
+    ("kernel/shmmax", &shm::MAX_SIZE),
+    ("kernel/shmmni", &shm::MAX_SEGMENTS),
+    ("vm/max_map_count", &mm::MAX_MAP_COUNT),
+];
+
+/// One of them.
+struct Limit(&'static Knob);
+
+impl Content for Limit {
+    fn read(&self, _: &dyn Caller) -> Result<Vec<u8>> {
+        Ok(format!("{}\n", self.0.get()).into_bytes())
+    }
+    fn write(&self, _: &dyn Caller, data: &[u8]) -> Result<usize> {
+        let number = std::str::from_utf8(data)
+            .ok()
+            .and_then(|t| t.trim().parse().ok());
+        self.0.set(number.ok_or(Errno::EINVAL)?)?;
+        Ok(data.len())
+    }
+}
 
 /// What may be written but changes nothing: there are no caches of ours to drop, and no huge pages to be had (Linux, too,
 /// takes the number and gives as many as it can).
@@ -118,9 +146,12 @@ impl Content for NoEffect {
 }
 
 /// The value of a sysctl (a path below /proc/sys) that nothing changes.
-pub fn fixed(path: &str) -> Option<&'static str> {
+pub fn fixed(path: &str) -> Option<String> {
     let found = FIXED.iter().find(|(p, _)| *p == path);
-    found.map(|(_, value)| *value)
+    found.map(|(_, value)| (*value).to_owned()).or_else(|| {
+        let knob = KNOBS.iter().find(|(p, _)| *p == path);
+        knob.map(|(_, k)| k.get().to_string())
+    })
 }
 
 pub(super) fn make(proc: &Proc) -> InodeRef {
@@ -129,6 +160,12 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
         b.put(
             path,
             PseudoFile::fixed(Attr::new(proc.fs, 0o444), format!("{value}\n")),
+        );
+    }
+    for (path, knob) in KNOBS {
+        b.put(
+            path,
+            PseudoFile::new(Attr::new(proc.fs, 0o644), Limit(knob)),
         );
     }
     for path in WRITES_WITHOUT_EFFECT {

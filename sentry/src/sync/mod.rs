@@ -10,11 +10,13 @@
 //! directory, a rename. [`before_exchange`] checks that in debug builds.
 
 mod changes;
+mod knob;
 mod mutex;
 mod quota;
 mod wait_queue;
 
 pub use changes::Changes;
+pub use knob::Knob;
 pub use mutex::{Mutex, MutexGuard, Rank, before_exchange};
 pub use quota::{Charge, Quota};
 pub use wait_queue::{Events, Notify, WaitKey, WaitQueue};

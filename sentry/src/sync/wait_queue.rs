@@ -47,6 +47,15 @@ impl Events {
 pub trait Notify: Send + Sync {
     /// Called without the queue's lock held; must be quick and must not block. Spurious calls are allowed.
     fn notify(&self, events: Events);
+    /// Whether it always stands for somebody who waits. Otherwise [`Notify::is_awaited`] tells.
+    fn always_awaited(&self) -> bool {
+        true
+    }
+    /// Whether somebody waits for it now: if not, an exclusive waiter is told but does not keep the others from being woken
+    /// (`ep_poll_callback`). Called without the queue's lock held.
+    fn is_awaited(&self) -> bool {
+        true
+    }
 }
 
 /// Names one registration in a queue.
@@ -158,19 +167,23 @@ impl WaitQueue {
         if self.len.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let mut targets: SmallVec<[Arc<dyn Notify>; 8]> = SmallVec::new();
+        let mut targets: SmallVec<[(Arc<dyn Notify>, bool); 8]> = SmallVec::new();
         {
             let q = self.inner.lock();
             for w in q.waiters.iter().filter(|w| w.events.intersects(events)) {
                 let Some(target) = &w.target else { continue };
-                targets.push(target.clone());
-                if w.exclusive {
+                targets.push((target.clone(), w.exclusive));
+                if w.exclusive && target.always_awaited() {
                     break;
                 }
             }
         }
-        for t in targets {
+        for (t, exclusive) in targets {
+            let enough = exclusive && t.is_awaited();
             t.notify(events);
+            if enough {
+                break;
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod args;
 pub mod credentials;
 pub mod file;
 pub mod futex;
+pub mod keys;
 pub mod memory;
 pub mod path;
 pub mod poll;

@@ -119,6 +119,7 @@ static FAMILIES: &[&[Syscall]] = &[
     super::poll::TABLE,
     super::futex::TABLE,
     super::system::TABLE,
+    super::keys::TABLE,
     super::sysv::TABLE,
     super::aio::TABLE,
 ];

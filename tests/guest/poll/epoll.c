@@ -15,6 +15,25 @@ static void waited(const char *what)
     say("%s", "");
 }
 
+/* An event for one of several (EPOLLEXCLUSIVE) goes to one that waits, not to one that is busy. */
+static void exclusive(void)
+{
+    int p[2], busy = MUST(epoll_create1(0)), waiting = MUST(epoll_create1(0));
+    MUST(pipe(p));
+    struct epoll_event e = {EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, {0}};
+    MUST(epoll_ctl(busy, EPOLL_CTL_ADD, p[0], &e));
+    MUST(epoll_ctl(waiting, EPOLL_CTL_ADD, p[0], &e));
+    fflush(stdout);
+    pid_t child = MUST(fork());
+    if (child == 0) {
+        SHOW(epoll_wait(waiting, &e, 1, 5000));
+        _exit(0);
+    }
+    pause_ms(200);
+    MUST(write(p[1], "x", 1));
+    MUST(waitpid(child, NULL, 0));
+}
+
 int main(void)
 {
     int p[2];
@@ -123,5 +142,6 @@ int main(void)
     SHOW(poll(NULL, 0, 50));
     SHOW(now_ms() - start >= 50);
     SHOW(ppoll(f, 1, &(struct timespec){0, -1}, NULL));
+    exclusive();
     return 0;
 }

@@ -141,4 +141,10 @@ impl Notify for Item {
             epoll.became_ready(&me);
         }
     }
+    fn always_awaited(&self) -> bool {
+        false
+    }
+    fn is_awaited(&self) -> bool {
+        self.epoll.upgrade().is_some_and(|e| e.is_awaited())
+    }
 }

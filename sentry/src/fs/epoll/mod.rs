@@ -270,6 +270,11 @@ impl Epoll {
         Some(item)
     }
 
+    /// Whether anybody waits for events now.
+    fn is_awaited(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Called by an item whose file may be ready.
     fn became_ready(&self, item: &Arc<Item>) {
         let new = item.list(&mut self.ready.lock());

@@ -14,7 +14,7 @@ pub use file::{PipeFile, create, open_fifo, pipe_of};
 
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
-use crate::sync::{Charge, Events, Mutex, Quota, Rank, WaitQueue};
+use crate::sync::{Charge, Events, Knob, Mutex, Quota, Rank, WaitQueue};
 use crate::usermem::{Segment, Sink, Source, put_all};
 use crate::vfs::Caller;
 use buffer::Slots;
@@ -27,7 +27,7 @@ const DEFAULT_SLOTS: usize = 16;
 /// Slots of a new pipe when the sandbox already has many (PIPE_MIN_DEF_BUFFERS).
 const MIN_SLOTS: usize = 2;
 /// Largest pipe without CAP_SYS_RESOURCE: `fs.pipe-max-size`.
-pub const MAX_SIZE: usize = 1 << 20;
+pub static MAX_SIZE: Knob = Knob::new(4096, 1 << 20);
 /// Pages above which new pipes are small (`fs.pipe-user-pages-soft`).
 const SOFT_PAGES: usize = 16384;
 /// Pages that all pipes together may have. Linux has no such limit by default; a sandbox needs one.
@@ -113,7 +113,7 @@ impl Pipe {
         let grown = {
             let mut s = self.state.lock();
             if pages > s.slots.max()
-                && bytes > MAX_SIZE
+                && !MAX_SIZE.allows(bytes)
                 && !cx.credentials().has(Caps::SYS_RESOURCE)
             {
                 return Err(Errno::EPERM);

@@ -13,7 +13,7 @@ pub use perm::Perm;
 
 use crate::abi::{Errno, Result};
 use crate::auth::Credentials;
-use crate::sync::{Events, Mutex, Rank, WaitQueue};
+use crate::sync::{Events, Knob, Mutex, Rank, WaitQueue};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ pub struct State<S> {
 /// All objects of one kind.
 pub struct Table<S> {
     inner: Mutex<Inner<S>>,
-    max: usize,
+    max: &'static Knob,
 }
 
 struct Inner<S> {
@@ -63,7 +63,7 @@ struct Inner<S> {
 }
 
 impl<S> Table<S> {
-    fn new(max: usize) -> Self {
+    fn new(max: &'static Knob) -> Self {
         Table {
             inner: Mutex::new(
                 Rank::IPC_TABLE,
@@ -109,7 +109,7 @@ impl<S> Table<S> {
         if key != IPC_PRIVATE && flags & IPC_CREAT == 0 {
             return Err(Errno::ENOENT);
         }
-        if inner.objects.len() >= self.max {
+        if !self.max.allows(inner.objects.len() + 1) {
             return Err(Errno::ENOSPC);
         }
         let data = make()?;
@@ -239,9 +239,9 @@ pub struct IpcNamespace {
 impl Default for IpcNamespace {
     fn default() -> Self {
         IpcNamespace {
-            shm: Table::new(shm::SHMMNI),
-            sem: Table::new(sem::SEMMNI),
-            msg: Table::new(msg::MSGMNI),
+            shm: Table::new(&shm::MAX_SEGMENTS),
+            sem: Table::new(&sem::MAX_SETS),
+            msg: Table::new(&msg::MAX_QUEUES),
             undo_users: Mutex::new(Rank::LEAF, Default::default()),
         }
     }

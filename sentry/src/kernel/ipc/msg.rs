@@ -2,10 +2,13 @@
 
 use super::{IpcNamespace, now};
 use crate::abi::{Errno, Result};
+use crate::sync::Knob;
 use std::collections::VecDeque;
 
 /// Most queues.
 pub const MSGMNI: usize = 32000;
+/// `kernel.msgmni`.
+pub static MAX_QUEUES: Knob = Knob::new(0, MSGMNI as u64);
 /// Longest message in bytes.
 pub const MSGMAX: usize = 8192;
 /// Default size of a queue in bytes.

@@ -2,7 +2,7 @@
 
 use super::{IPC_NOWAIT, IpcNamespace, Object, now};
 use crate::abi::{Errno, Result};
-use crate::sync::{Charge, Events, Quota};
+use crate::sync::{Charge, Events, Knob, Quota};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub const SEMMSL: i32 = 32000;
 /// Most sets.
 pub const SEMMNI: usize = 32000;
+/// There is no sysctl for it alone.
+pub(super) static MAX_SETS: Knob = Knob::new(0, SEMMNI as u64);
 /// Most semaphores in all sets (fewer than Linux's default: they cost the sentry memory).
 pub const SEMMNS: i32 = 512_000;
 /// Most operations in one call.

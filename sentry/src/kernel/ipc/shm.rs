@@ -3,12 +3,17 @@
 use super::{IpcNamespace, Object, now};
 use crate::abi::{Errno, Result};
 use crate::mm::{SharedAnon, page_ceil};
+use crate::sync::Knob;
 use std::sync::{Arc, Weak};
 
 /// Most segments.
 pub const SHMMNI: usize = 4096;
 /// Longest segment in bytes, as Linux reports it.
 pub const SHMMAX: u64 = u64::MAX - (1 << 24);
+/// `kernel.shmmax`, in bytes.
+pub static MAX_SIZE: Knob = Knob::new(0, SHMMAX);
+/// `kernel.shmmni`.
+pub static MAX_SEGMENTS: Knob = Knob::new(0, SHMMNI as u64);
 /// Most bytes in all segments together (storage is taken as it is touched).
 const TOTAL_MAX: u64 = 1 << 40;
 /// SHM_DEST: removed, but still attached.
@@ -84,7 +89,7 @@ impl IpcNamespace {
             },
             || {
                 let len = page_ceil(size)
-                    .filter(|l| *l > 0 && size <= SHMMAX)
+                    .filter(|l| *l > 0 && size <= MAX_SIZE.get())
                     .ok_or(Errno::EINVAL)?;
                 if used.saturating_add(len) > TOTAL_MAX {
                     return Err(Errno::ENOSPC);

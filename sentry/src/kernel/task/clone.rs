@@ -270,6 +270,7 @@ fn make(
     );
     task.seccomp.inherit(&cx.task.seccomp);
     task.set_uts(uts);
+    crate::kernel::keys::inherit(&kernel, cx.task.tid(), pid);
     tree.tasks.insert(pid, Arc::downgrade(&task));
     if has(THREAD) {
         if let Some(n) = tree.nodes.get_mut(&group.pid()) {

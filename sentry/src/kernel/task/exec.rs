@@ -289,6 +289,7 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     if let Some(done) = cx.local.vfork_done.take() {
         done.finish();
     }
+    crate::kernel::keys::exec(cx.kernel(), task.tid(), cx.group().pid());
     become_leader(cx);
     close_on_exec(cx);
     signal::exec(cx);

@@ -109,7 +109,9 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
             process_ended(&mut tree, group, status, &mut news);
         }
     }
-    if group.signals.lock().tasks().next().is_none() {
+    let last = group.signals.lock().tasks().next().is_none();
+    crate::kernel::keys::exit(kernel, task.tid(), last.then(|| group.pid()));
+    if last {
         let ipc = kernel
             .extensions
             .extension::<crate::kernel::ipc::IpcNamespace>();

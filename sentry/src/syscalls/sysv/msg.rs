@@ -4,7 +4,7 @@ use super::words::{Words, read_perm};
 use super::{IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, namespace};
 use crate::abi::Errno;
 use crate::auth::Caps;
-use crate::kernel::ipc::msg::{MSGMAX, MSGMNB, MSGMNI, Message, Queue, Wanted};
+use crate::kernel::ipc::msg::{MAX_QUEUES, MSGMAX, MSGMNB, Message, Queue, Wanted};
 use crate::kernel::ipc::{IPC_NOWAIT, Object, Perm, now};
 use crate::sync::Events;
 use crate::syscalls::{Args, Block, Cx, OnSignal, SysErr, SysResult};
@@ -220,7 +220,7 @@ fn stat(perm: &Perm, q: &Queue) -> Words {
 fn info(cx: &Cx<'_>, in_use: bool, at: u64) -> SysResult {
     let ns = namespace(cx);
     let int = |n: u64| i32::try_from(n).unwrap_or(i32::MAX);
-    let max = int(MSGMNI as u64);
+    let max = int(MAX_QUEUES.get());
     let (pool, map, tql) = if in_use {
         let all = ns.msg.all();
         let sum = |f: &dyn Fn(&Queue) -> u64| all.iter().map(|q| f(&q.state.lock().data)).sum();

@@ -4,7 +4,7 @@ use super::words::{Words, read_perm};
 use super::{IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, namespace};
 use crate::abi::Errno;
 use crate::auth::Caps;
-use crate::kernel::ipc::shm::{SHM_LOCKED, SHMMAX, SHMMNI, Segment};
+use crate::kernel::ipc::shm::{MAX_SEGMENTS, MAX_SIZE, SHM_LOCKED, Segment};
 use crate::kernel::ipc::{Object, now};
 use crate::mm::{MapFlags, MapRequest, MapWhat, PAGE};
 use crate::syscalls::{Args, Cx, SysErr, SysResult};
@@ -123,7 +123,8 @@ pub fn shmctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     match command {
         IPC_INFO => {
             let all = u64::MAX - (1 << 24);
-            let info = [SHMMAX, 1, SHMMNI as u64, SHMMNI as u64, all, 0, 0, 0, 0];
+            let most = MAX_SEGMENTS.get();
+            let info = [MAX_SIZE.get(), 1, most, most, all, 0, 0, 0, 0];
             let w = info.iter().fold(Words::default(), |w, v| w.u64(*v));
             w.put(cx.mem(), buf)?;
             Ok(ns.shm.highest_index().into())
