@@ -266,7 +266,7 @@ fn scheduling_is_as_asked() {
 #[test]
 fn a_writable_root_is_really_changed() {
     let script = "set -e; cd /tmp; echo x > a; mv a b; mkdir d; mv b d/c; ln d/c e; ln -s e f; mkfifo p; \
-        chmod 640 e; chown 0:0 e; touch -d '2001-02-03 04:05:06' e; truncate -s 3 e; sync; \
+        chmod 640 e; chown 0:0 e; truncate -s 3 e; touch -d '2001-02-03 04:05:06' e; sync; \
         echo y > g; mv g e2; mv -f e2 h; mkdir r; mv r s; rmdir s; rm p; stat -c %a:%u:%g:%s:%Y e; readlink f";
     let Some(mut b) = bundle(script) else { return };
     b.config["process"]["env"] = json!(["PATH=/bin", "TZ=UTC"]);
