@@ -5,9 +5,9 @@ use libc::{
     SYS_fcntl, SYS_fdatasync, SYS_fgetxattr, SYS_flistxattr, SYS_fremovexattr, SYS_fsetxattr,
     SYS_fstatfs, SYS_fsync, SYS_ftruncate, SYS_futex, SYS_getdents64, SYS_getrandom, SYS_linkat,
     SYS_lseek, SYS_madvise, SYS_mkdirat, SYS_mknodat, SYS_mmap, SYS_mremap, SYS_munmap, SYS_openat,
-    SYS_openat2, SYS_prlimit64, SYS_readlinkat, SYS_recvmsg, SYS_renameat2, SYS_restart_syscall,
-    SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sendmsg, SYS_shutdown, SYS_sigaltstack, SYS_statx,
-    SYS_symlinkat, SYS_unlinkat, SYS_utimensat, SYS_write,
+    SYS_openat2, SYS_prlimit64, SYS_readlinkat, SYS_recvmsg, SYS_renameat, SYS_renameat2,
+    SYS_restart_syscall, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sendmsg, SYS_shutdown,
+    SYS_sigaltstack, SYS_statx, SYS_symlinkat, SYS_unlinkat, SYS_utimensat, SYS_write,
 };
 
 /// Every system call of a serving gofer, from [`crate::server::run`] to its exit, with its reason.
@@ -44,6 +44,10 @@ pub const GOFER_SYSCALLS: &[(i64, &str)] = &[
     (SYS_linkat, "link"),
     (SYS_unlinkat, "unlink and rmdir"),
     (SYS_renameat2, "rename"),
+    (
+        SYS_renameat,
+        "rename without flags, as the C library's renameat2 makes it",
+    ),
     (SYS_fchmodat, "chmod"),
     (SYS_fchownat, "chown"),
     (SYS_utimensat, "utimens"),

@@ -44,8 +44,8 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
         .as_ref()
         .and_then(|h| h.poststop().as_ref());
     container.forget()?;
-    // The specification: a failing poststop hook is logged, and the container is deleted all the same.
-    if let Err(e) = hooks::run("poststop", poststop, &state, &saved.bundle) {
+    // The specification: a failing poststop hook is logged, and everything goes on.
+    for e in hooks::run_all("poststop", poststop, &state, &saved.bundle) {
         log::warn!("{e}");
     }
     Ok(())
@@ -59,6 +59,11 @@ fn end(container: &Container) {
     {
         log::warn!("{e}");
     }
+    await_end(container);
+}
+
+/// Waits until a killed monitor is gone, and the sandbox with it.
+pub fn await_end(container: &Container) {
     let deadline = Instant::now() + PATIENCE;
     while is_alive(container.saved.pid, container.saved.start_time) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));

@@ -51,6 +51,7 @@ fn or_end(container: &Container, outcome: Result<()>) -> Result<()> {
     if outcome.is_err() {
         // It may have ended by itself.
         let _ = kill(container, libc::SIGKILL, false);
+        super::delete::await_end(container);
     }
     outcome
 }
@@ -61,6 +62,8 @@ fn or_end(container: &Container, outcome: Result<()>) -> Result<()> {
 /// [`Error::NotRunning`].
 pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
     match container.status() {
+        // Nobody of all is left.
+        Status::Stopped if all => Ok(()),
         Status::Stopped => Err(Error::NotRunning),
         Status::Paused => {
             // The monitor cannot answer; what it gets it passes on when it thaws. SIGKILL ends it even now.

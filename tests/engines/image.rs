@@ -33,7 +33,7 @@ pub fn scratch(name: &str) -> PathBuf {
     std::fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
     for applet in [
         "sh", "cat", "echo", "id", "ls", "sleep", "true", "mount", "rm", "hostname", "env", "tty",
-        "mkdir", "chown", "awk", "stty",
+        "mkdir", "chown", "awk", "stty", "uname",
     ] {
         std::os::unix::fs::symlink("busybox", tree.join("bin").join(applet)).unwrap();
     }
@@ -130,6 +130,60 @@ impl Drop for Daemon {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// An archive of Debian as debootstrap makes it from this machine's own mirror, kept from one run to the next; `None`, with a
+/// word, where that does not work.
+pub fn debootstrap() -> Option<String> {
+    const PATIENCE: Duration = Duration::from_secs(600);
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let archive = dir.join("debootstrap.tar");
+    if archive.exists() {
+        return Some(archive.display().to_string());
+    }
+    let word = |what: &str| {
+        eprintln!("skipped: no debootstrap ({what})");
+        None
+    };
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let codename = release
+        .lines()
+        .find_map(|l| l.strip_prefix("VERSION_CODENAME="));
+    let mut targets = Command::new("apt-get");
+    targets.args(["indextargets", "--format", "$(RELEASE) $(SITE)"]);
+    targets.arg("Created-By: Packages");
+    let Ok(targets) = targets.output() else {
+        return word("no apt");
+    };
+    let targets = String::from_utf8_lossy(&targets.stdout).into_owned();
+    let mut sites = targets.lines().filter_map(|l| l.split_once(' '));
+    let site = sites.find(|(release, _)| Some(*release) == codename);
+    let (Some(codename), Some((_, mirror))) = (codename, site) else {
+        return word("no mirror of this release");
+    };
+    let tree = dir.join("debootstrap");
+    // What an interrupted run has left.
+    let _ = std::fs::remove_dir_all(&tree);
+    let mut c = Command::new("timeout");
+    c.args(["500", "debootstrap", "--variant=minbase", codename])
+        .arg(&tree)
+        .arg(mirror);
+    let o = run(c, b"", PATIENCE);
+    if o.status != 0 {
+        return word(&(o.stdout + &o.stderr));
+    }
+    let unfinished = dir.join("debootstrap.new");
+    let packed = Command::new("tar")
+        .arg("-C")
+        .arg(&tree)
+        .arg("-cf")
+        .arg(&unfinished)
+        .arg(".")
+        .status();
+    assert!(packed.unwrap().success());
+    std::fs::remove_dir_all(&tree).unwrap();
+    std::fs::rename(unfinished, &archive).unwrap();
+    Some(archive.display().to_string())
 }
 
 /// What a small Debian needs, by package.

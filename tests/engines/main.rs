@@ -7,6 +7,7 @@
 mod common;
 
 mod containerd;
+mod cri;
 mod docker;
 mod image;
 mod podman;

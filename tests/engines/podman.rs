@@ -41,6 +41,10 @@ fn session(c: &Client, pause: bool) {
     c.fails(127, &run(&["--rm"], &["nope"]));
     c.fails(126, &run(&["--rm"], &["/etc"]));
     assert_eq!(c.ok(&run(&["--rm", "-t"], &["tty"])), "/dev/pts/0");
+    // What engines bind of the host's kernel then is the sandbox's own.
+    let shared = ["run", "--rm", "--network", "host", "bb"];
+    let said = c.ok(&[&shared[..], &["ls", "/sys/class/net"]].concat());
+    assert_eq!(said, "lo");
     let script = "trap 'echo got term; exit 3' TERM; echo up; while :; do sleep 0.05; done";
     c.ok(&run(&["-d", "--name", "web"], &["sh", "-c", script]));
     c.await_log("web", "up");

@@ -262,6 +262,33 @@ fn scheduling_is_as_asked() {
     assert!(o.status == 1 && o.stderr.contains("nice 50"), "{o:?}");
 }
 
+/// Every way to change names and files of the host, in the gofer's jail.
+#[test]
+fn a_writable_root_is_really_changed() {
+    let script = "set -e; cd /tmp; echo x > a; mv a b; mkdir d; mv b d/c; ln d/c e; ln -s e f; mkfifo p; \
+        chmod 640 e; chown 0:0 e; truncate -s 3 e; touch -d '2001-02-03 04:05:06' e; sync; \
+        echo y > g; mv g e2; mv -f e2 h; mkdir r; mv r s; rmdir s; rm p; stat -c %a:%u:%g:%s:%Y e; readlink f";
+    let Some(mut b) = bundle(script) else { return };
+    b.config["process"]["env"] = json!(["PATH=/bin", "TZ=UTC"]);
+    for applet in [
+        "mv", "ln", "mkfifo", "truncate", "sync", "rmdir", "readlink",
+    ] {
+        let at = b.dir.join("rootfs/bin").join(applet);
+        if at.symlink_metadata().is_err() {
+            std::os::unix::fs::symlink("busybox", at).unwrap();
+        }
+    }
+    assert_eq!(out(&b), "640:0:0:3:981173106\ne\n");
+    let mut names: Vec<String> = std::fs::read_dir(b.dir.join("rootfs/tmp"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["d", "e", "f", "h"]);
+    let text = std::fs::read_to_string(b.dir.join("rootfs/tmp/d/c")).unwrap();
+    assert_eq!(text, "x\n\0");
+}
+
 /// What cannot be given is said before anything is made.
 #[test]
 fn what_cannot_be_is_refused() {

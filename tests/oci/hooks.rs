@@ -4,6 +4,20 @@ use super::bundle::{bundle, reap};
 use serde_json::{Value, json};
 
 #[test]
+fn a_failing_poststop_hook_hinders_nobody() {
+    let Some(mut b) = bundle("exit 0") else {
+        return;
+    };
+    let file = b.dir.join("hooks");
+    let sh = |script: String| json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+    let told = sh(format!("echo told >> {}", file.display()));
+    b.config["hooks"] = json!({"poststop": [sh("exit 1".into()), told]});
+    let o = b.run();
+    assert_eq!(o.status, 0, "{o:?}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "told\n");
+}
+
+#[test]
 fn hooks_inside_have_the_environment_of_the_process_or_their_own() {
     let Some(mut b) = bundle("exit 0") else {
         return;
@@ -94,6 +108,7 @@ fn a_failing_hook_stops_the_container() {
         assert!(o.status == 1 && o.stderr.contains(&words), "{kind}: {o:?}");
         match pid {
             Some(pid) => {
+                assert_eq!(b.status(), "stopped", "{kind}");
                 assert_eq!(reap(pid), 128 + 9, "{kind}");
                 b.ok(&["delete"], &[]);
             }

@@ -50,6 +50,7 @@ fn a_container_is_created_started_and_deleted() {
         o.status == 1 && o.stderr.contains("container not running"),
         "{o:?}"
     );
+    b.ok(&["kill", "--all"], &[]);
     b.ok(&["delete"], &[]);
     for verb in ["state", "start", "kill", "delete"] {
         let o = b.call(&[verb, &b.id]);

@@ -28,6 +28,21 @@ pub fn run(
     Ok(())
 }
 
+/// Runs them all; what failed.
+pub fn run_all(
+    kind: &str,
+    hooks: Option<&Vec<Hook>>,
+    state: &Value,
+    dir: &std::path::Path,
+) -> Vec<Error> {
+    let all = hooks.into_iter().flatten().enumerate();
+    all.filter_map(|(i, hook)| {
+        let why = run_one(hook, state, dir).err()?;
+        Some(failed(kind, i, hook, &why))
+    })
+    .collect()
+}
+
 fn failed(kind: &str, number: usize, hook: &Hook, why: &str) -> Error {
     let path = hook.path().display();
     Error::Other(format!(
