@@ -52,6 +52,8 @@ impl Thread for FreeThread {
             let (order, by_slot) = if later == 0 {
                 order::returning(regs.rax, inner.leave_bounce_to_stub(task))
             } else {
+                // What was written comes before, and nothing of it is left for when the guest runs again.
+                inner.close_bounce();
                 task.later.store(0, Relaxed);
                 (order::EXECUTE_RETURN | (later as u64) << 8, true)
             };
