@@ -16,7 +16,7 @@ pub(crate) const THREAD_FLAGS: u64 = (libc::CLONE_VM
     | libc::CLONE_SYSVSEM) as u64;
 /// clone flags by which the zygote makes a stub process.
 pub(crate) const STUB_FLAGS: u64 = libc::SIGCHLD as u64;
-/// clone flags of a guest's fork: a sibling, so that the zygote, which ignores SIGCHLD, is the parent of all.
+/// clone flags of a guest's fork: a sibling, so that the zygote, which reaps or has the kernel reap, is the parent of all.
 pub(crate) const FORK_FLAGS: u64 = (libc::CLONE_PARENT | libc::SIGCHLD) as u64;
 
 /// What an argument must look like.

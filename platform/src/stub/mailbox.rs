@@ -305,8 +305,7 @@ unsafe fn racy_copy(from: *const u8, to: *mut u8, len: usize) {
 impl Drop for Mailboxes {
     fn drop(&mut self) {
         if let (Some(memory), Some(depot)) = (self.memory.take(), self.depot.get()) {
-            let used = self.slots.lock().next * self.shape.0;
-            depot.store(memory, used);
+            depot.store(memory);
         }
     }
 }
@@ -326,12 +325,12 @@ impl Depot {
         Ok(Mailboxes::over(memory, (slot, slots)))
     }
 
-    /// Takes memory that nobody else has mapped, of which the first `used` bytes may have been written to.
-    fn store(&self, memory: Memory, used: usize) {
+    /// Takes memory that nobody else has mapped. All of it is emptied: a process can write to slots that it never had.
+    fn store(&self, memory: Memory) {
         let emptied = memory
             .fd
             .as_ref()
-            .is_some_and(|fd| sys::punch_hole(fd.as_fd(), used as u64).is_ok());
+            .is_some_and(|fd| sys::punch_hole(fd.as_fd(), memory.len as u64).is_ok());
         let mut stored = self.0.lock();
         if emptied && stored.len() < STORED {
             stored.push(memory);
@@ -369,5 +368,40 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: the mapping made in `new`; no reference into it exists.
         unsafe { libc::munmap(self.map.cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stub::slot;
+
+    fn used_again(depot: &Depot, before: *mut u8) -> Mailboxes {
+        let again = depot.mailboxes(slot::SLOT, slot::SLOTS).unwrap();
+        assert_eq!(again.map, before);
+        again
+    }
+
+    /// Whoever had the memory before can have written anywhere, also to slots that were nobody's.
+    #[test]
+    fn memory_that_is_used_again_is_empty() {
+        let depot = Arc::new(Depot::default());
+        let first = depot.mailboxes(slot::SLOT, slot::SLOTS).unwrap();
+        let map = first.map;
+        first.take_first(0);
+        let places = [(0, slot::HOT), (1, slot::HOT), (slot::SLOTS - 1, 0)];
+        for (slot, offset) in places {
+            first.set_words(slot, offset, &[!0]);
+        }
+        first.store_in(&depot);
+        drop(first);
+        let again = used_again(&depot, map);
+        for (slot, offset) in places {
+            assert_eq!(again.words(slot, offset), [0], "{slot} {offset:#x}");
+        }
+        assert_eq!(again.take(), Some(0));
+        again.store_in(&depot);
+        drop(again);
+        used_again(&depot, map);
     }
 }

@@ -152,6 +152,14 @@ impl Context {
             *request.key.lock() = Some((queue, key));
         }
         request.look(file.poll() & events);
+        if !self.is_pending(&request) {
+            // It may have been finished, by another thread, before there was a key: the queue would keep it, and it the file.
+            request.unregister();
+        }
+    }
+    fn is_pending(&self, request: &Arc<Poll>) -> bool {
+        let s = self.state.lock();
+        s.waiting.iter().any(|p| Arc::ptr_eq(p, request))
     }
     fn take(&self, wanted: impl Fn(&Poll) -> bool) -> Option<Arc<Poll>> {
         let mut s = self.state.lock();

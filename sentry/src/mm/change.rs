@@ -34,6 +34,9 @@ impl std::fmt::Debug for MmError {
     }
 }
 
+/// With fewer mappings than this, no change of them fails because there are too many.
+const SURE_COUNT: usize = MAX_MAP_COUNT / 2;
+
 /// Result of a memory operation.
 pub(super) type Result<T> = std::result::Result<T, MmError>;
 
@@ -282,7 +285,7 @@ impl Change<'_> {
         before_exchange();
         let outcome = {
             let ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();
-            if thread.execute_later(&ops) {
+            if self.is_sure() && thread.execute_later(&ops) {
                 Ok(())
             } else {
                 thread.execute(&ops)
@@ -310,6 +313,11 @@ impl Change<'_> {
             self.sink_islands(thread);
         }
         outcome.map_err(|e| host_error(&e))
+    }
+
+    /// Whether the host has mappings to spare: it counts more of them than the list has, since it joins fewer.
+    fn is_sure(&self) -> bool {
+        self.mm.state.lock().map.count() < SURE_COUNT
     }
 
     /// Has the stub map all these, in order and in one exchange.

@@ -191,10 +191,15 @@ impl Table {
     /// Rewrites a file, and remembers the result.
     fn fill(&self, file: &Arc<File>, id: Identity) {
         let start = Instant::now();
-        let text = self.make(file, id);
-        let end = Instant::now();
-        self.pace.lock().took(end - start, end);
-        let known = text.map_or(Known::Nothing, Known::Ready);
+        let known = if self.pace.lock().rested(start) {
+            let text = self.make(file, id);
+            let end = Instant::now();
+            self.pace.lock().took(end - start, end);
+            text.map_or(Known::Nothing, Known::Ready)
+        } else {
+            // It came while another one took long: its next trap asks again.
+            Known::Traps(THRESHOLD)
+        };
         self.files.lock().insert(id, known);
     }
 
@@ -367,5 +372,26 @@ mod tests {
         p.took(Duration::from_secs(1), now);
         assert!(!p.rested(now + Duration::from_secs(9)));
         assert!(p.rested(now + Duration::from_secs(10)));
+    }
+
+    /// What was asked for while another one took long does not end its rest.
+    #[test]
+    fn what_is_wanted_during_a_rest_waits() {
+        let file =
+            crate::fs::tmpfs::memfd_create(&KernelCaller, b"program", 0).expect("a file in memory");
+        let id = Identity::of(&file).expect("its identity");
+        let table = Table {
+            gate: 0,
+            files: Mutex::new(Rank::LEAF, HashMap::from([(id, Known::Wanted)])),
+            pace: Mutex::new(Rank::LEAF, Pace::default()),
+        };
+        table
+            .pace
+            .lock()
+            .took(Duration::from_secs(60), Instant::now());
+        table.fill(&file, id);
+        let again = |k: Option<&Known>| matches!(k, Some(Known::Traps(THRESHOLD)));
+        assert!(again(table.files.lock().get(&id)));
+        assert!(!table.pace.lock().rested(Instant::now()));
     }
 }

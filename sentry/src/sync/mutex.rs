@@ -11,10 +11,10 @@ impl Rank {
     pub const TASK_LOCAL: Rank = Rank(10);
     /// Position of an open file (serialises read/write/lseek on it).
     pub const FILE_POS: Rank = Rank(20);
-    /// Which epoll instance watches which: one change at a time.
-    pub const EPOLL_TREE: Rank = Rank(24);
     /// Writers of one regular file (serialises whole writes; guest memory is read while it is held).
     pub const FILE_WRITE: Rank = Rank(22);
+    /// Which epoll instance watches which: one change at a time.
+    pub const EPOLL_TREE: Rank = Rank(24);
     /// An epoll instance's interest list.
     pub const EPOLL: Rank = Rank(25);
     /// Memory map of a guest process.
@@ -39,10 +39,10 @@ impl Rank {
     pub const INODE: Rank = Rank(44);
     /// A socket namespace table (bound addresses, ports).
     pub const NET_TABLE: Rank = Rank(46);
-    /// Bytes on their way between a guest terminal and the host's.
-    pub const BRIDGE: Rank = Rank(48);
     /// A table of System V IPC objects.
     pub const IPC_TABLE: Rank = Rank(47);
+    /// Bytes on their way between a guest terminal and the host's.
+    pub const BRIDGE: Rank = Rank(48);
     /// A socket, pipe, tty, eventfd … : one open object's buffers.
     pub const OBJECT: Rank = Rank(50);
     /// The table of tasks, groups and sessions.

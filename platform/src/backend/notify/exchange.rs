@@ -43,6 +43,11 @@ pub(super) struct Child {
     pub ring: u64,
 }
 
+/// Whether it is what a task rings first.
+fn is_first(ring: &Ring) -> bool {
+    ring.number == DOORBELL && matches!(ring.args.first(), Some(&(kind::HELLO | kind::READY)))
+}
+
 /// Id of what was not rung but said in the slot.
 pub(super) const IN_SLOT: u64 = 0;
 
@@ -128,7 +133,7 @@ impl Inner {
                     }
                     return Ok(ring);
                 }
-                if strangers && self.is_newborn(&ring) {
+                if strangers && is_first(&ring) && !self.knows(ring.tid) {
                     return Ok(ring);
                 }
                 self.rang(ring);
@@ -155,9 +160,14 @@ impl Inner {
         }
     }
 
-    /// What a task rings first; ids of threads of dead processes may be in the table still.
-    fn is_newborn(&self, ring: &Ring) -> bool {
-        ring.number == DOORBELL && matches!(ring.args.first(), Some(&(kind::HELLO | kind::READY)))
+    /// Whether there is such a task already: it is no new one, even if it knows the nonce. (A signal can leave that on the stack of the thread that
+    /// clones, where the others of its process can read it.) Ids of threads of dead processes may be in the table still.
+    fn knows(&self, tid: pid_t) -> bool {
+        let known = || tid == self.zygote.tid || self.tasks.lock().contains_key(&tid);
+        known() && {
+            self.bury();
+            known()
+        }
     }
 
     fn give_up<T>(&self, task: &Task, what: &str) -> Result<T> {

@@ -28,6 +28,10 @@ const FD_OFFSET: usize = 8 + 8 * FD;
 /// How many operations are carried out in one exchange: each may bring another one, which closes a kept descriptor.
 const CHUNK: usize = MAX_OPS / 2;
 
+/// How much memory may change on the way back to the guest, in bytes: what is there goes, which takes the host some 0.1 µs for each page, and a thread
+/// that runs but does not heed an interrupt in the meantime would be taken for one that ignores it.
+const LATER: u64 = 64 << 20;
+
 /// In the place of a descriptor's number until the stub has it.
 const NOT_YET: u64 = u64::MAX;
 
@@ -95,8 +99,8 @@ impl Inner {
 }
 
 impl Inner {
-    /// Posts operations that the stub is to carry out on the way back from the call in hand; false if one of them could fail, needs a descriptor, or
-    /// other threads of the process would have to wait for it.
+    /// Posts operations that the stub is to carry out on the way back from the call in hand; false if one of them could fail, takes long, needs a
+    /// descriptor, or other threads of the process would have to wait for it.
     pub(super) fn put_off(&self, task: &Task, ops: &[MemOp<'_>]) -> bool {
         let first = task.later.load(Relaxed);
         if self.strict
@@ -109,9 +113,11 @@ impl Inner {
         for (i, op) in ops.iter().enumerate() {
             // The host may forbid what is to be executed: a file system mounted noexec.
             let certain = match op {
-                MemOp::MapAnon { .. } | MemOp::Unmap { .. } => true,
-                MemOp::MapFile { prot, shared, .. } => !shared && !prot.contains(Prot::EXEC),
-                MemOp::Protect { prot, .. } => !prot.contains(Prot::EXEC),
+                MemOp::MapAnon { len, .. } | MemOp::Unmap { len, .. } => *len <= LATER,
+                MemOp::MapFile {
+                    prot, shared, len, ..
+                } => !shared && !prot.contains(Prot::EXEC) && *len <= LATER,
+                MemOp::Protect { prot, len, .. } => !prot.contains(Prot::EXEC) && *len <= LATER,
                 _ => false,
             };
             let Some((mut encoded, fd)) = encode(op).filter(|_| certain) else {

@@ -9,8 +9,8 @@
 //!
 //! A thread whose call waits is told so, and goes to sleep: it would keep those that it waits for from its processor.
 //!
-//! What may happen between the two is in [`crate::stub::slot`]. No wake-up is lost: a stub that looks for its answer in vain rings, which also happens if its
-//! message was on the way when the worker ceased to watch.
+//! What may happen between the two is in [`crate::stub::slot`]. No wake-up is lost: a stub rings for whatever nobody has answered when it has looked long
+//! enough. That the worker looks once more when it has ceased to watch only saves the ring. (The stub posts by a plain store, so the two may miss each other.)
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::*, fence};
 

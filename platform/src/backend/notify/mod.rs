@@ -11,7 +11,8 @@
 //! exchange (`hot`): while a guest thread makes one call after the other, the worker watches its slot instead of
 //! waiting for a ring. `bounce` is the guest memory that the stub copies along.
 //!
-//! Lock order: a task's `state`, then its process's `dead`; the tables of [`Inner`] are never held with another lock.
+//! Lock order: the list of watched tasks (`hot`), a task's `state`, the windows of its bounce buffer, its process's `dead`. The other tables of
+//! [`Inner`] come last, one at a time.
 mod backlog;
 mod bounce;
 mod events;
@@ -642,7 +643,10 @@ impl Inner {
         let host = |e: std::io::Error| Error::Host(format!("cannot watch a guest process: {e}"));
         let pidfd = bell::pidfd(child.tid).map_err(|e| match e.raw_os_error() {
             Some(libc::ESRCH) => Error::Gone,
-            _ => host(e),
+            _ => {
+                self.abandon(&child);
+                host(e)
+            }
         })?;
         let process = Arc::new(Process {
             pid: child.tid,
@@ -659,11 +663,18 @@ impl Inner {
             final_time: Mutex::default(),
         });
         if let Err(e) = bell::watch(self.deaths.as_fd(), process.pidfd.as_fd(), key) {
-            process.kill();
+            self.abandon(&child);
             return Err(host(e));
         }
         self.processes.lock().insert(key, Arc::clone(&process));
         Ok(self.register(child.tid, process, parent.slot, child.ring, regs, token))
+    }
+
+    /// Ends a new process that nobody can watch: else it would wait for orders for ever.
+    fn abandon(&self, child: &exchange::Child) {
+        // Nobody has reaped it, so the id is its own.
+        let _ = sys::tgkill(child.tid, child.tid, libc::SIGKILL);
+        self.zombies.lock().push(child.inner_pid);
     }
 
     /// A new thread in the process of `task`, stopped.

@@ -83,6 +83,8 @@ impl FreeThread {
         let (order, by_slot) = if later == 0 {
             order::returning(result, self.inner.leave_bounce_to_stub(task))
         } else {
+            // What was written comes before, and nothing of it is left for when the guest runs again.
+            self.inner.close_bounce();
             task.later.store(0, Relaxed);
             (order::EXECUTE_RETURN | (later as u64) << 8, true)
         };

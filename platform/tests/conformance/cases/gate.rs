@@ -171,7 +171,12 @@ pub fn gate_changes_memory_later(p: Box<dyn Platform>) {
     let (trap, at) = g.run(&*p, &elsewhere);
     assert_eq!((trap, at.rbx), (Trap::Syscall, 9));
     assert!(mapped());
-    // What may fail for other reasons, or while others run, is not put off.
+    // What may fail for other reasons, takes long, or while others run, is not put off.
+    let long = MemOp::Unmap {
+        addr: 0x1000_0000,
+        len: 1 << 30,
+    };
+    assert!(!g.thread.execute_later(&[long]));
     let executable = MemOp::Protect {
         addr: NEW,
         len: PAGE,
