@@ -305,8 +305,7 @@ unsafe fn racy_copy(from: *const u8, to: *mut u8, len: usize) {
 impl Drop for Mailboxes {
     fn drop(&mut self) {
         if let (Some(memory), Some(depot)) = (self.memory.take(), self.depot.get()) {
-            let used = self.slots.lock().next * self.shape.0;
-            depot.store(memory, used);
+            depot.store(memory);
         }
     }
 }
@@ -326,12 +325,12 @@ impl Depot {
         Ok(Mailboxes::over(memory, (slot, slots)))
     }
 
-    /// Takes memory that nobody else has mapped, of which the first `used` bytes may have been written to.
-    fn store(&self, memory: Memory, used: usize) {
+    /// Takes memory that nobody else has mapped, and empties it: all of it, since a guest can write to slots that no thread of it ever had.
+    fn store(&self, memory: Memory) {
         let emptied = memory
             .fd
             .as_ref()
-            .is_some_and(|fd| sys::punch_hole(fd.as_fd(), used as u64).is_ok());
+            .is_some_and(|fd| sys::punch_hole(fd.as_fd(), memory.len as u64).is_ok());
         let mut stored = self.0.lock();
         if emptied && stored.len() < STORED {
             stored.push(memory);
