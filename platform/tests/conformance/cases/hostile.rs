@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use cofferdam_platform::{Error, Event, GUEST_END, MemOp, Platform, Registers, Token, Trap};
 
+use super::host::living;
+use super::tasks::eventually;
 use crate::code;
 use crate::guest::*;
 
@@ -254,6 +256,47 @@ pub fn scribbled_mailboxes(p: Box<dyn Platform>) {
         assert_eq!(g.run(&*p, &start()).0, Trap::Syscall);
         let (_, child) = g.thread.fork(Token(20)).unwrap();
         assert_eq!(run(&*p, &*child, Token(20), &start()).0, Trap::Syscall);
+    }
+}
+
+/// What a process wrote into its mailboxes, also into slots that no thread of it had, no later process finds.
+pub fn mailboxes_of_the_dead(p: Box<dyn Platform>) {
+    let Some(vdso) = p.vdso() else { return };
+    let (slot, slots) = match p.name() {
+        "ptrace" => (0x2000, 4096),
+        _ => (0x1_0000, 2048),
+    };
+    let window = vdso.vvar.0 - (1 << 20) + (128 << 20);
+    // The control words of every slot but the first: all that is there is gathered in rbx, and replaced by rdx.
+    let visitor = code!(
+        "mov ecx, 64",
+        "mov rax, rdi",
+        "4: or rbx, [rax]",
+        "mov [rax], rdx",
+        "add rax, 8",
+        "dec ecx",
+        "jnz 4b",
+        "add rdi, r8",
+        "dec r9d",
+        "jnz 2b",
+        "syscall"
+    );
+    let before = living();
+    for round in 0..12 {
+        let g = load(&*p, 1, visitor);
+        let (trap, at) = g.run(
+            &*p,
+            &Registers {
+                rdi: window + slot + 0xe00,
+                rdx: u64::MAX,
+                r8: slot,
+                r9: slots - 1,
+                ..start()
+            },
+        );
+        assert_eq!((trap, at.rbx), (Trap::Syscall, 0), "process {round}");
+        drop(g);
+        eventually(&*p, || living() <= before + 4);
     }
 }
 
