@@ -34,8 +34,8 @@ impl std::fmt::Debug for MmError {
     }
 }
 
-/// With fewer mappings than this, no change of them fails because there are too many.
-const SURE_COUNT: usize = MAX_MAP_COUNT / 2;
+/// With fewer mappings than this (half of what Linux allows by default), no change of them fails because the host counts too many.
+const SURE_COUNT: usize = 32_000;
 
 /// Result of a memory operation.
 pub(super) type Result<T> = std::result::Result<T, MmError>;
