@@ -4,6 +4,9 @@
 //! rewritten once ([`cofferdam_platform::rewrite`]), by a thread of its own, since that takes milliseconds. [`Text`] is the result in
 //! a sealed memfd. A file is known by inode, size and times: one that was written to is another file.
 
+#[cfg(test)]
+mod tests;
+
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::usermem::KernelSink;
@@ -357,41 +360,5 @@ impl Source for Contents<'_> {
             to.copy_from_slice(from);
         }
         n
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_rewritings_are_followed_by_a_rest() {
-        let (mut p, now) = (Pace::default(), Instant::now());
-        p.took(QUICK, now);
-        assert!(p.rested(now));
-        p.took(Duration::from_secs(1), now);
-        assert!(!p.rested(now + Duration::from_secs(9)));
-        assert!(p.rested(now + Duration::from_secs(10)));
-    }
-
-    /// What was asked for while another one took long does not end its rest.
-    #[test]
-    fn what_is_wanted_during_a_rest_waits() {
-        let file =
-            crate::fs::tmpfs::memfd_create(&KernelCaller, b"program", 0).expect("a file in memory");
-        let id = Identity::of(&file).expect("its identity");
-        let table = Table {
-            gate: 0,
-            files: Mutex::new(Rank::LEAF, HashMap::from([(id, Known::Wanted)])),
-            pace: Mutex::new(Rank::LEAF, Pace::default()),
-        };
-        table
-            .pace
-            .lock()
-            .took(Duration::from_secs(60), Instant::now());
-        table.fill(&file, id);
-        let again = |k: Option<&Known>| matches!(k, Some(Known::Traps(THRESHOLD)));
-        assert!(again(table.files.lock().get(&id)));
-        assert!(!table.pace.lock().rested(Instant::now()));
     }
 }
