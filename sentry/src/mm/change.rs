@@ -280,9 +280,11 @@ impl Change<'_> {
         steps: Vec<(Op, Edit)>,
     ) -> std::result::Result<(), Errno> {
         before_exchange();
+        // The host counts mappings otherwise than this table: where they may become too many, it must be asked.
+        let certain = self.mm.state.lock().map.count() < MAX_MAP_COUNT / 2;
         let outcome = {
             let ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();
-            if thread.execute_later(&ops) {
+            if certain && thread.execute_later(&ops) {
                 Ok(())
             } else {
                 thread.execute(&ops)
