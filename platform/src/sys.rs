@@ -244,10 +244,30 @@ pub(crate) fn thread_mark() -> usize {
     MARK.with(|mark| std::ptr::from_ref(mark).addr())
 }
 
-/// Whether the host refuses mappings for which it has no memory (vm.overcommit_memory 2), or does not say.
+/// How many mappings a process may have, unless the host's administrator changed it (vm.max_map_count).
+const MAPPINGS: u64 = 65530;
+
+/// Whether the host may refuse a mapping that is in order: it promises no memory that it lacks (vm.overcommit_memory 2), this process has limits on memory, which stubs
+/// inherit (ulimit -v, -d), or the host allows fewer mappings than usual; or it does not say.
 pub(crate) fn commits_strictly() -> bool {
-    std::fs::read_to_string("/proc/sys/vm/overcommit_memory")
-        .map_or(true, |mode| !matches!(mode.trim(), "0" | "1"))
+    let setting = |name: &str| std::fs::read_to_string(format!("/proc/sys/vm/{name}"));
+    let limited = |resource| {
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: the output outlives the call.
+        let r = unsafe { libc::getrlimit(resource, &raw mut limit) };
+        r != 0 || limit.rlim_cur != libc::RLIM_INFINITY
+    };
+    let overcommits = setting("overcommit_memory").is_ok_and(|m| matches!(m.trim(), "0" | "1"));
+    let mappings = setting("max_map_count")
+        .ok()
+        .and_then(|n| n.trim().parse::<u64>().ok());
+    !overcommits
+        || limited(libc::RLIMIT_AS)
+        || limited(libc::RLIMIT_DATA)
+        || mappings.is_none_or(|n| n < MAPPINGS)
 }
 
 /// gettid(2).

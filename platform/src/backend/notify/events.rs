@@ -197,11 +197,13 @@ impl Inner {
     /// The next ring, if one comes in time. Buries the dead on the way.
     pub(super) fn next_ring(&self, timeout: Option<i32>) -> Result<Option<Ring>> {
         let host = |e: std::io::Error| Error::Host(format!("cannot wait for the doorbell: {e}"));
+        // Whoever waits for something in particular has no ear for the flags below.
+        let listens = timeout.is_none();
         self.waiting.store(true, SeqCst);
         // Whoever adds to them after this look raises the bell.
         let timeout = timeout.unwrap_or(if self.kicks.is_empty() { -1 } else { TICK });
         // Whoever sets a flag after this look raises the bell.
-        let pending = timeout != 0 && (self.woken.load(SeqCst) || !self.dropped.is_empty());
+        let pending = listens && (self.woken.load(SeqCst) || !self.dropped.is_empty());
         let fds = [
             self.listener.as_fd(),
             self.deaths.as_fd(),

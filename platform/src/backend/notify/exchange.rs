@@ -22,8 +22,13 @@ use crate::{Error, GUEST_END, GUEST_START, Result, sys, wake};
 const TICK: i32 = 50;
 /// After which silence in an exchange the stub is interrupted.
 const SILENCE: Duration = Duration::from_millis(50);
-/// User CPU time that an exchange may cost the process, per host thread of it, in nanoseconds.
+/// User CPU time that an exchange may cost the process, per host thread of it, in nanoseconds: the others run meanwhile.
 const PATIENCE: u64 = 500_000_000;
+/// For so many threads at most: everybody else waits meanwhile.
+const PATIENCE_THREADS: u64 = 16;
+/// What of the time in the host's kernel counts, one part in so many. It takes its time to unmap much memory; but a guest that runs the stub's
+/// instructions can answer an exchange by calls of its own that take no other time.
+const SYSTEM_SHARE: u64 = 8;
 /// Time after which a new task that never said hello is given up.
 const BIRTH: Duration = Duration::from_secs(10);
 /// The same once a task has said hello that nobody ordered: most likely the one that is waited for, whose nonce a thread of the
@@ -62,7 +67,8 @@ pub(super) fn waits(ring: &Ring) -> Waits {
 /// Watches over one exchange.
 #[derive(Default)]
 struct Watch {
-    user: Option<u64>,
+    /// What the process had spent when the wait began.
+    spent: Option<u64>,
     /// When the wait for a new task ends.
     birth: Option<Instant>,
     /// When it began, or the stub was last interrupted.
@@ -147,13 +153,15 @@ impl Inner {
             if *dead {
                 return Err(Error::Gone);
             }
-            let user = sys::process_time(process.pid).map_or(0, |(user, _)| user);
+            let spent = sys::process_time(process.pid)
+                .map_or(0, |(user, system)| user + system / SYSTEM_SHARE);
             let hosts = process.hosts.load(std::sync::atomic::Ordering::SeqCst) as u64;
             if self.inline && watch.birth.is_none() && watch.is_time_to_prod() {
                 // A thread of the guest may have led it to where it sleeps. Else nothing comes of this but a spurious interrupt. (A clone would begin anew.)
                 let _ = sys::tgkill(process.pid, task.tid, wake::SIGNAL);
             }
-            if user.saturating_sub(*watch.user.get_or_insert(user)) > PATIENCE * (hosts + 1) {
+            let threads = (hosts + 1).min(PATIENCE_THREADS);
+            if spent.saturating_sub(*watch.spent.get_or_insert(spent)) > PATIENCE * threads {
                 drop(dead);
                 return self.give_up(task, "ran away");
             }

@@ -32,8 +32,8 @@ pub(super) fn next_interrupting(p: &dyn Platform, thread: &dyn Thread) -> Event 
     })
 }
 
-/// Where `syscall` stands in the stub's text, found by a guest that reads it.
-pub(super) fn system_calls(p: &dyn Platform, base: u64) -> Vec<u64> {
+/// The stub's text, read by a guest.
+pub(super) fn stub_text(p: &dyn Platform, base: u64) -> Vec<u8> {
     let g = load(
         p,
         1,
@@ -52,6 +52,12 @@ pub(super) fn system_calls(p: &dyn Platform, base: u64) -> Vec<u64> {
         assert_eq!(trap, Trap::Syscall);
         text.extend(g.word(DATA).to_le_bytes());
     }
+    text
+}
+
+/// Where `syscall` stands there.
+pub(super) fn system_calls(p: &dyn Platform, base: u64) -> Vec<u64> {
+    let text = stub_text(p, base);
     (0..text.len() - 1)
         .filter(|i| text[*i..*i + 2] == [0x0f, 0x05])
         .map(|i| base + i as u64)

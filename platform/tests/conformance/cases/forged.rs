@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cofferdam_platform::{Event, MemOp, Platform, Registers, Token, Trap};
 
-use super::attacks::{next_interrupting, region, system_calls};
+use super::attacks::{next_interrupting, region, stub_text, system_calls};
 use super::host::living;
 use super::tasks::eventually;
 use crate::code;
@@ -204,4 +204,76 @@ pub fn flood_of_rings(p: Box<dyn Platform>) {
     hostile.clear();
     // None of them stays.
     eventually(&*p, || living() <= before + 4);
+}
+
+/// A guest that traps by the stub's own instructions, in a loop of its own making: it takes the order that it gets for the result of a call and makes
+/// the next one, and all of them take time of the host alone. It dies, and nobody waits for long.
+pub fn exchange_answered_by_calls(p: Box<dyn Platform>) {
+    let Some((base, window)) = region(&*p) else {
+        return;
+    };
+    if p.name() == "ptrace" {
+        return println!("skipped: a traced stub does not ring");
+    }
+    const BIG: u64 = 0x1_0000_0000;
+    const LIST: u64 = 0x4000_0000;
+    const OPS: u64 = 4096;
+    let length = 2 << 30;
+    let text = stub_text(&*p, base);
+    let marks = code!("mov r13, -1");
+    let at = text.windows(marks.len()).position(|w| w == marks).unwrap();
+    let g = load(&*p, 1, code!("syscall"));
+    let map = |addr, len| MemOp::MapAnon {
+        addr,
+        len,
+        prot: RW,
+    };
+    let small = MemOp::Advise {
+        addr: BIG,
+        len: length,
+        advice: libc::MADV_NOHUGEPAGE,
+    };
+    g.thread
+        .execute(&[map(BIG, length), map(LIST, OPS * 64), small])
+        .unwrap();
+    let trap = [
+        0x3fd0,
+        1,
+        libc::SIGSYS as u64,
+        1,
+        CODE,
+        0xc000_003e << 32,
+        0,
+        0,
+    ];
+    let advise = |i: u64| {
+        let advice = match i % 2 {
+            0 => libc::MADV_DONTNEED,
+            _ => libc::MADV_POPULATE_READ,
+        };
+        [28, BIG, length, advice as u64, 0, 0, 0, 0]
+    };
+    let list: Vec<u8> = (0..OPS)
+        .flat_map(|i| if i == 0 { trap } else { advise(i) })
+        .flat_map(u64::to_le_bytes)
+        .collect();
+    assert_eq!(g.space.write(LIST, &list), list.len());
+    let (trap, _) = g.run(
+        &*p,
+        &Registers {
+            rip: base + at as u64,
+            rbx: LIST,
+            rbp: OPS,
+            r12: 0,
+            r15: window,
+            ..start()
+        },
+    );
+    assert_eq!(trap, Trap::Syscall);
+    let begin = Instant::now();
+    let result = g.thread.execute(&[map(0x30_0000, PAGE)]);
+    println!("{result:?} after {:?}", begin.elapsed());
+    assert!(result.is_err());
+    let fresh = load(&*p, 2, code!("syscall"));
+    assert_eq!(fresh.run(&*p, &start()).0, Trap::Syscall);
 }
