@@ -154,6 +154,14 @@ fn mistakes_are_one_sentence() {
         ),
         (&["--runtime", "runc"], &["--runtime", "NAME=PATH"]),
         (&["--wrapper", "=bwrap"], &["--wrapper", "NAME=PATH"]),
+        (
+            &["--runtime", "x=/nonexistent"],
+            &["--runtime x", "/nonexistent"],
+        ),
+        (
+            &["--wrapper", "x=not-a-program"],
+            &["--wrapper x", "not-a-program", "PATH"],
+        ),
         (&["--compare", "/nonexistent"], &["/nonexistent"]),
         (&["--json", "/nonexistent/x"], &["--json /nonexistent/x"]),
         (&["--plot", "/nonexistent/x"], &["--plot /nonexistent/x"]),

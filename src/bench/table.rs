@@ -23,7 +23,8 @@ pub fn render(report: &Report) -> String {
         }
         lines.push(line);
     }
-    let mut text = format!("{}, {} rounds\n\n", report.machine, report.rounds);
+    let plural = if report.rounds == 1 { "" } else { "s" };
+    let mut text = format!("{}, {} round{plural}\n\n", report.machine, report.rounds);
     text.push_str(&aligned(&lines));
     text.push_str(&splits(report));
     for row in &report.rows {

@@ -61,6 +61,25 @@ impl Prefix {
         })
     }
 
+    /// Whether there is such a program, before anything is measured.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn check(&self) -> Result<()> {
+        let program = Path::new(&self.program);
+        if self.program.contains('/') {
+            return match program.try_exists() {
+                Ok(true) => Ok(()),
+                _ => Err(format!("there is no program {}", self.program)),
+            };
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        if std::env::split_paths(&path).any(|dir| dir.join(program).is_file()) {
+            return Ok(());
+        }
+        Err(format!("{} is not in PATH", self.program))
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args);

@@ -122,6 +122,12 @@ impl Bench {
                 ));
             }
         }
+        for (option, prefixes) in [("--runtime", &self.runtime), ("--wrapper", &self.wrapper)] {
+            for prefix in prefixes {
+                let named = |e| format!("{option} {}: {e}", prefix.name);
+                prefix.check().map_err(named)?;
+            }
+        }
         targets.extend(self.runtime.iter().cloned().map(Target::runtime));
         targets.extend(self.wrapper.iter().cloned().map(Target::wrapper));
         let mut names: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();

@@ -47,7 +47,7 @@ pub struct Do {
     /// Refuse writes to the root and to the current directory instead of keeping them in memory
     #[arg(long)]
     read_only: bool,
-    /// Show a file or directory of the host inside, read-only unless 'rw' (repeatable)
+    /// Show a file or directory of the host inside, at DST or else at the same path, read-only unless 'rw' (repeatable)
     #[arg(long, value_name = "SRC[:DST][:ro|rw]", value_parser = bind)]
     bind: Vec<Bind>,
     /// Mount an empty in-memory directory (repeatable)

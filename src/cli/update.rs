@@ -1,5 +1,6 @@
 //! `cofferdam update`: new limits for a container.
 
+use super::options;
 use super::pause::group;
 use super::runtime::Global;
 use crate::container::store::Status;
@@ -15,14 +16,14 @@ pub struct Update {
     /// A resources object of the specification; '-': standard input
     #[arg(short, long, value_name = "FILE")]
     resources: Option<String>,
-    /// Bytes of memory
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    /// Bytes of memory, or with k, m, g; -1: no limit
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
     memory: Option<i64>,
     /// Bytes of memory that are aimed at
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
     memory_reservation: Option<i64>,
     /// Bytes of memory and swap space
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
     memory_swap: Option<i64>,
     /// Microseconds that quotas are counted in
     #[arg(long, value_name = "MICROSECONDS")]
@@ -110,5 +111,31 @@ impl Update {
             map.insert("pids".into(), json!({ "limit": limit }));
         }
         all
+    }
+}
+
+/// Bytes, also with k, m, g, t behind; -1 is no limit.
+fn size(text: &str) -> std::result::Result<i64, String> {
+    match text.parse() {
+        Ok(bytes) => Ok(bytes),
+        Err(_) => {
+            let bytes = options::bytes(text)?;
+            i64::try_from(bytes).map_err(|_| format!("'{text}' is too much"))
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test ends where it fails
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("-1"), Ok(-1));
+        assert_eq!(size("0"), Ok(0));
+        assert_eq!(size("67108864"), Ok(64 << 20));
+        assert_eq!(size("64m"), Ok(64 << 20));
+        assert!(size("64x").unwrap_err().contains("'64x'"));
     }
 }

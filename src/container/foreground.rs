@@ -56,6 +56,10 @@ pub fn attend(child: Pid, master: Option<OwnedFd>) -> Result<u8> {
             }
             if is(input_at) {
                 relay.input = pass(in_fd.as_fd(), master.as_fd());
+                if !relay.input && own.is_none() {
+                    // What is typed ends with a key: without it, a shell would wait for more for ever.
+                    let _ = write(master, &[END_OF_INPUT]);
+                }
             }
         }
         if is(Some(1)) {
@@ -125,6 +129,9 @@ pub fn status_of(child: Pid) -> Result<u8> {
         }
     }
 }
+
+/// Ctrl-D.
+const END_OF_INPUT: u8 = 4;
 
 /// Which directions are still open.
 struct Relay {

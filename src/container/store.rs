@@ -109,13 +109,25 @@ impl Store {
         builder
             .recursive(true)
             .create(&self.0)
-            .map_err(at(format!("cannot make {}", self.0.display())))?;
+            .map_err(self.refused(&self.0))?;
         let dir = self.0.join(id);
         match builder.recursive(false).create(&dir) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::Exists),
-            other => other
-                .map(|()| dir.clone())
-                .map_err(at(format!("cannot make {}", dir.display()))),
+            other => other.map(|()| dir.clone()).map_err(self.refused(&dir)),
+        }
+    }
+
+    /// What to say of a directory that cannot be made.
+    fn refused(&self, dir: &Path) -> impl FnOnce(std::io::Error) -> Error {
+        let dir = dir.display().to_string();
+        move |e| {
+            let hint = match e.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    "; name a directory of your own by --root, or set XDG_RUNTIME_DIR"
+                }
+                _ => "",
+            };
+            Error::Other(format!("cannot make {dir}: {e}{hint}"))
         }
     }
 

@@ -116,7 +116,8 @@ fn paths_are_hidden_and_write_protected() {
     std::fs::write(b.dir.join("rootfs/keep/f"), "kept\n").unwrap();
     b.config["linux"]["maskedPaths"] = json!(["/etc/passwd", "/tmp", "/no/such/path"]);
     b.config["linux"]["readonlyPaths"] = json!(["/keep", "/no/such/path"]);
-    b.config["linux"]["devices"] = json!([{"path": "/dev/extra", "type": "c", "major": 1, "minor": 3, "fileMode": 384, "uid": 3, "gid": 4}]);
+    b.config["linux"]["devices"] = json!([{"path": "/dev/extra", "type": "c", "major": 1, "minor": 3, "fileMode": 384, "uid": 3, "gid": 4},
+        {"path": "/dev/deep/down/zero", "type": "c", "major": 1, "minor": 5}]);
     let said = out(&b);
     assert!(said.starts_with("0\n0\n1\ncrw-------"), "{said}");
     assert!(said.ends_with("kept\n"), "{said}");

@@ -6,7 +6,7 @@ use crate::abi::Errno;
 use crate::fs::devices::makedev;
 use crate::vfs::{At, FileType, FsContext, KernelCaller, names};
 
-/// Makes a node unless something is there already.
+/// Makes a node unless something is there already, with the directories above it (`/dev/cpu/0/msr`).
 pub(super) fn make(fs: &FsContext, device: &DeviceConfig) -> Result<(), BootError> {
     let kind = match device.kind {
         'b' => FileType::BlockDevice,
@@ -14,15 +14,21 @@ pub(super) fn make(fs: &FsContext, device: &DeviceConfig) -> Result<(), BootErro
         _ => FileType::CharDevice,
     };
     let rdev = makedev(device.major, device.minor);
-    let made = names::mknod(
-        &KernelCaller,
-        fs,
-        &At::Cwd,
-        &device.path,
-        kind,
-        device.mode & 0o7777,
-        rdev,
-    );
+    let node = || {
+        names::mknod(
+            &KernelCaller,
+            fs,
+            &At::Cwd,
+            &device.path,
+            kind,
+            device.mode & 0o7777,
+            rdev,
+        )
+    };
+    let made = match node() {
+        Err(Errno::ENOENT) => make_parents(fs, &device.path).and_then(|()| node()),
+        made => made,
+    };
     match made {
         Ok(path) => {
             if device.uid != 0 || device.gid != 0 {
@@ -44,4 +50,18 @@ pub(super) fn make(fs: &FsContext, device: &DeviceConfig) -> Result<(), BootErro
             reason(e)
         ))),
     }
+}
+
+fn make_parents(fs: &FsContext, path: &[u8]) -> Result<(), Errno> {
+    let slashes = path.iter().enumerate().filter(|(_, b)| **b == b'/');
+    for (end, _) in slashes {
+        let Some(dir) = path.get(..end).filter(|d| !d.is_empty()) else {
+            continue;
+        };
+        match names::mkdir(&KernelCaller, fs, &At::Cwd, dir, 0o755) {
+            Ok(_) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
