@@ -1,4 +1,4 @@
-//! Private futexes that the host makes: on a platform that can ([`Thread::host_futexes`]), calls with FUTEX_PRIVATE_FLAG and without priority
+//! Private futexes that the host makes: on a platform that can ([`cofferdam_platform::Thread::host_futexes`]), calls with FUTEX_PRIVATE_FLAG and without priority
 //! inheritance are calls of the host threads, mostly without the sentry (`docs/platform.md`). Linux's keys of private and shared futexes
 //! never match, so the two kinds need not know of each other.
 //!
