@@ -242,20 +242,6 @@ fn a_terminal_goes_to_the_console_socket() {
 }
 
 #[test]
-fn a_terminal_without_a_keyboard_is_at_its_end() {
-    let Some(mut b) = bundle("cat; echo over") else {
-        return;
-    };
-    b.config["process"]["terminal"] = json!(true);
-    let o = b.run();
-    assert_eq!(
-        (o.status, o.stdout.contains("over\r\n")),
-        (0, true),
-        "{o:?}"
-    );
-}
-
-#[test]
 fn exec_has_a_terminal_too() {
     let Some(b) = running() else { return };
     let listener = UnixListener::bind(b.dir.join("console")).unwrap();
