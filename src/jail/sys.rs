@@ -292,3 +292,10 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: it is open, and by the caller's word nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
+
+/// Has all threads of this process allocate from one arena. glibc shrinks those of threads, and opens /proc/sys/vm/overcommit_memory to find out how
+/// (`check_may_shrink_heap`), which a confined process cannot. Before there are threads.
+pub fn use_one_arena() {
+    // SAFETY: sets a parameter of the allocator.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}

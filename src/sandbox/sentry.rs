@@ -61,6 +61,7 @@ impl Sentry {
         };
         violation::report_to(control.as_fd().as_raw_fd(), FAILED_PREFIX);
         report_panics(&control);
+        jail::sys::use_one_arena();
         let report = match self.boot() {
             Ok(ExitStatus::Exited(code)) => Report::Exited(code),
             Ok(ExitStatus::Signaled(signal, _)) => {
