@@ -298,9 +298,7 @@ impl Inner {
     /// The thread makes another one, or a process: work of the host, for which the worker had better be on the same processor, so nobody is watched
     /// meanwhile. Calls are counted anew.
     pub(super) fn pause_pace(&self, task: &Task) {
-        if self.hot.any.load(Relaxed) {
-            self.cool();
-        }
+        self.end_watch();
         task.pace.streak.store(0, Relaxed);
         self.hot.calls.store(0, Relaxed);
         self.hot.busy.store(false, Relaxed);
@@ -513,6 +511,13 @@ impl Inner {
             return Looked::Else;
         }
         Looked::Nothing
+    }
+
+    /// Ceases to watch, if slots are watched.
+    pub(super) fn end_watch(&self) {
+        if self.hot.any.load(Relaxed) {
+            self.cool();
+        }
     }
 
     /// Ceases to watch.
