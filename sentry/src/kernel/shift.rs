@@ -34,7 +34,6 @@ pub(super) struct Shift {
     failed: Mutex<Option<cofferdam_platform::Error>>,
 }
 
-#[derive(Default)]
 struct Turn {
     /// Somebody is at work.
     taken: bool,
@@ -43,6 +42,18 @@ struct Turn {
     standby: usize,
     /// Worker threads beside the first.
     threads: usize,
+}
+
+impl Default for Turn {
+    /// The first worker, which launched the platform, is at work: also while it boots the sandbox.
+    fn default() -> Turn {
+        Turn {
+            taken: true,
+            offer: false,
+            standby: 0,
+            threads: 0,
+        }
+    }
 }
 
 impl Shift {
@@ -119,11 +130,6 @@ impl Kernel {
         turn.offer = false;
         drop(turn);
         self.platform.take_over();
-    }
-
-    /// The first worker begins.
-    pub(super) fn begin_work(&self) {
-        self.shift.turn.lock().taken = true;
     }
 
     /// Lets somebody who comes back work, and stands by. False: the thread is to end.

@@ -133,7 +133,6 @@ impl Kernel {
     /// # Errors
     /// The platform failed; the sandbox must end.
     pub fn work(self: &Arc<Self>) -> cofferdam_platform::Result<()> {
-        self.begin_work();
         let worked = self.work_on(true);
         match self.failure() {
             Some(error) => Err(error),
