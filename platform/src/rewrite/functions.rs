@@ -1,7 +1,7 @@
-//! Where functions begin and end, from the file's own tables: unwind tables, symbols, Go's table, the entry point.
+//! Where functions begin and end, from the file's own tables: unwind tables, symbols, Go's table; and by following control from there.
 
 use super::elf::{Bytes, Image, MAX_TABLE, Section, read};
-use super::{Source, frames, golang};
+use super::{Source, flow, frames, golang};
 
 const SHT_SYMTAB: u32 = 2;
 const SHT_DYNSYM: u32 = 11;
@@ -28,8 +28,10 @@ pub(super) struct Functions {
     named: Vec<Function>,
     /// Every position that something in the file names, ascending.
     pub labels: Vec<usize>,
-    /// Where code certainly begins though its end is not known (Go, the entry point), ascending.
+    /// Where code certainly begins though its end is not known (Go), ascending.
     starts: Vec<usize>,
+    /// What no table names but control reaches, by start.
+    reached: Vec<Function>,
 }
 
 impl Functions {
@@ -39,6 +41,7 @@ impl Functions {
             named: Vec::new(),
             labels: Vec::new(),
             starts: golang::starts(file, image),
+            reached: Vec::new(),
         };
         // Of all tables together: section headers may name the same one a thousand times.
         let mut left = MAX_TABLE;
@@ -47,15 +50,33 @@ impl Functions {
                 left -= f.symbols(file, image, s, left);
             }
         }
-        f.starts.extend(image.position(image.entry));
         f.framed.sort_unstable_by_key(|f| f.start);
         f.named.sort_unstable_by_key(|f| f.start);
         f.starts.sort_unstable();
         f.labels.extend(f.framed.iter().map(|f| f.start));
         f.labels.extend(&f.starts);
         f.labels.sort_unstable();
+        let found = flow::find(file, image, &f);
+        f.reached = found.functions;
+        f.labels.extend(found.labels);
+        f.labels.sort_unstable();
         f.labels.dedup();
         f
+    }
+
+    /// All that tables tell, by start.
+    pub fn extents(&self) -> Vec<Function> {
+        let ends = self.starts.iter().skip(1);
+        let unframed = self.starts.iter().zip(ends).map(|(start, end)| Function {
+            start: *start,
+            end: *end,
+            opaque: false,
+            untouchable: false,
+        });
+        let mut all = [&self.framed[..], &self.named].concat();
+        all.extend(unframed);
+        all.sort_unstable_by_key(|f| f.start);
+        all
     }
 
     /// Takes in at most `most` bytes of a symbol table; how many.
@@ -108,6 +129,7 @@ impl Functions {
         };
         within(&self.framed)
             .or_else(|| within(&self.named))
+            .or_else(|| within(&self.reached))
             .or_else(|| {
                 let next = self.starts.partition_point(|s| *s <= at);
                 let start = *self.starts.get(next.checked_sub(1)?)?;

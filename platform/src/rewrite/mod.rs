@@ -11,7 +11,7 @@
 //!
 //! # What makes it safe
 //! A site is taken only if the instructions before it are certain: decoded without a gap from a function start that the file itself
-//! names ([`functions`]), and no known branch, symbol or function start leads between them ([`sites`]). Where branches cannot all be known
+//! names ([`functions`]) or that calls lead to ([`flow`]), and no known branch, symbol or function start leads between them ([`sites`]). Where branches cannot all be known
 //! (jump tables, landing pads), only a single instruction is moved, which nobody enters in the middle.
 //!
 //! # Coordinates
@@ -20,6 +20,7 @@
 
 mod elf;
 mod emit;
+mod flow;
 mod frames;
 mod functions;
 mod golang;

@@ -12,7 +12,7 @@ pub(super) const JUMP: usize = 5;
 /// Added to positions for the decoder, so that no target is negative.
 pub(super) const BIAS: u64 = 1 << 40;
 /// Most bytes of one function that are decoded; what follows is not known.
-const MAX_FUNCTION: usize = 256 << 10;
+pub(super) const MAX_FUNCTION: usize = 256 << 10;
 /// Most bytes that are decoded in one file.
 const MAX_DECODED: usize = 8 << 20;
 

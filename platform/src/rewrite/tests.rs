@@ -419,3 +419,55 @@ fn a_symbol_table_that_is_named_often_costs_no_more() {
     let read = counted.read.get();
     assert!(read < 2 * elf::MAX_TABLE, "{read} bytes read");
 }
+
+/// A `mov $39,%eax; syscall; ret` that nothing names.
+const HIDDEN: &[u8] = b"\xb8\x27\0\0\0\x0f\x05\xc3";
+
+#[test]
+fn what_known_functions_call_is_known() {
+    // call +1; ret; nop; the hidden function, which calls another one; data that looks like a call site.
+    let code = [
+        b"\xe8\x02\0\0\0\xc3\x90",
+        b"\xb8\x27\0\0\0\x0f\x05\xe8\x09\0\0\0\xc3".as_slice(),
+        HIDDEN,
+        HIDDEN,
+    ]
+    .concat();
+    let f = file(&code, &[(0, 7)]);
+    let r = rewrite(f.as_slice(), GATE).unwrap();
+    check(&f, &r);
+    let at: Vec<u64> = r.sites.iter().map(|s| s.start - 0x1000).collect();
+    // The last one is called; the one before it is not reached.
+    assert_eq!(at, [7, 28]);
+    // Without a name there is no beginning but the entry point.
+    assert!(rewrite(file(&code, &[]).as_slice(), GATE).is_none());
+}
+
+#[test]
+fn branches_of_what_is_not_named_count() {
+    // A conditional branch of the hidden function leads between the two instructions that would have to move.
+    let hidden = b"\x85\xff\x74\x03\x48\x31\xf6\x48\x31\xd2\x0f\x05\xc3";
+    let named = b"\xe8\x01\0\0\0\xc3";
+    let f = |hidden: &[u8]| file(&[named, hidden].concat(), &[(0, 6)]);
+    assert!(rewrite(f(hidden).as_slice(), GATE).is_none());
+    // Without it they move.
+    let mut straight = *hidden;
+    straight[2..4].copy_from_slice(b"\x90\x90");
+    let f = f(&straight);
+    let r = rewrite(f.as_slice(), GATE).unwrap();
+    check(&f, &r);
+    assert_eq!(r.sites[0].start, 0x1000 + 10);
+}
+
+#[test]
+fn most_of_musl() {
+    let path = "/usr/lib/x86_64-linux-musl/libc.so";
+    let Ok(f) = std::fs::read(path) else {
+        return println!("skipped: there is no {path} (Debian: musl)");
+    };
+    let r = rewrite(f.as_slice(), GATE).unwrap();
+    check(&f, &r);
+    let all = sites::candidates(&f).count();
+    println!("{} sites of {} known, {all} in all", r.sites.len(), r.found);
+    assert!(r.sites.len() * 10 > all * 8);
+}
