@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,11 +13,13 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -181,13 +184,51 @@ static void fat_messages(void)
     }
 }
 
+/* Pages without end that the host's kernel makes for one call. */
+static void many_pages(void)
+{
+    size_t len = 40UL << 30;
+    char *pages = mmap(0, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (pages == MAP_FAILED || madvise(pages, len, MADV_POPULATE_READ))
+        say("no pages");
+}
+
+static void *sleep_on(void *word)
+{
+    while (!*(volatile int *)word)
+        syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+    return NULL;
+}
+
+/* Thousands of threads that sleep in futexes are killed at once, when this process ends. */
+static void many_sleepers(void)
+{
+    static int word;
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 16384);
+    for (int i = 0; i < 8; i++) {
+        if (fork())
+            continue;
+        for (int k = 0; k < 250; k++) {
+            pthread_t thread;
+            if (pthread_create(&thread, &small, sleep_on, &word))
+                break;
+        }
+        sleep_on(&word);
+    }
+    sleep(3);
+    say("threads sleep");
+    kill(0, SIGKILL);
+}
+
 static const struct attack {
     const char *name;
     void (*run)(void);
 } attacks[] = {
     {"dead watches", dead_watches}, {"stacked mounts", stacked_mounts}, {"many flocks", many_flocks},
     {"many waiters", many_waiters}, {"unread events", unread_events},   {"much random", much_random},
-    {"fat messages", fat_messages},
+    {"fat messages", fat_messages},     {"many pages", many_pages},         {"many sleepers", many_sleepers},
 };
 
 int main(void)
@@ -209,6 +250,8 @@ int main(void)
         }
         waitpid(attacker, NULL, 0);
         kill(-attacker, SIGKILL);
+        /* Those that die keep nobody waiting either. */
+        usleep(100000);
         say(attacks[i].name);
     }
     say("done");

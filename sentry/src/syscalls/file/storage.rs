@@ -39,6 +39,8 @@ const KNOWN_MODES: u32 = 0x7b;
 
 /// Bytes that are allocated in one turn.
 const ALLOCATION_TURN: u64 = 16 << 20;
+/// The same, removes.
+const REMOVAL_TURN: u64 = 256 << 20;
 
 /// ENOSPC at once for what certainly does not fit: Linux gives back what it allocated in vain, several turns cannot.
 fn fits(file: &File, len: u64) -> Result<()> {
@@ -75,12 +77,13 @@ pub(super) fn fallocate(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (offset, len) = (offset.cast_unsigned(), len.cast_unsigned());
     let done = cx.progress().done as u64;
     let left = len.saturating_sub(done);
-    // To make pages takes time, to remove them does not.
+    // To make pages takes time; to remove them, a tenth of that.
     let part = match mode & !KEEP_SIZE {
-        0 if left > ALLOCATION_TURN => ALLOCATION_TURN,
+        0 => left.min(ALLOCATION_TURN),
+        PUNCH_HOLE => left.min(REMOVAL_TURN),
         _ => left,
     };
-    if done == 0 && part < left {
+    if done == 0 && part < left && mode & !KEEP_SIZE == 0 {
         fits(&file, len)?;
     }
     let at = offset.saturating_add(done);

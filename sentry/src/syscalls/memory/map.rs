@@ -5,6 +5,9 @@ use crate::mm::{MapFlags, MapRequest, MapWhat, PAGE, RemapFlags, RemapRequest, p
 use crate::syscalls::{Args, Cx, Fd, SysErr, SysResult, TURN};
 use cofferdam_platform::{GUEST_END, Prot};
 
+/// Bytes of memory that one turn of a call fills.
+const POPULATE_TURN: u64 = 32 << 20;
+
 /// An address as a system call returns it; guest addresses are below 2^47.
 fn address(addr: u64) -> i64 {
     addr.cast_signed()
@@ -119,7 +122,29 @@ pub fn madvise(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     if matches!(advice, HWPOISON | SOFT_OFFLINE) {
         return Err(Errno::EPERM.into());
     }
-    cx.mm.madvise(cx.thread()?, a.get(0), a.get(1), advice)?;
+    let (addr, len): (u64, u64) = (a.get(0), a.get(1));
+    if matches!(advice, libc::MADV_POPULATE_READ | libc::MADV_POPULATE_WRITE)
+        && addr.is_multiple_of(PAGE)
+    {
+        return populate(cx, addr, len, advice);
+    }
+    cx.mm.madvise(cx.thread()?, addr, len, advice)?;
+    Ok(0)
+}
+
+/// madvise(2) that makes pages: in turns, since the host takes its time.
+fn populate(cx: &mut Cx<'_>, addr: u64, len: u64, advice: i32) -> SysResult {
+    let len = page_ceil(len).ok_or(Errno::EINVAL)?;
+    addr.checked_add(len).ok_or(Errno::EINVAL)?;
+    let done = cx.progress().done as u64;
+    let left = len.saturating_sub(done);
+    let part = left.min(POPULATE_TURN);
+    cx.mm
+        .madvise(cx.thread()?, addr.saturating_add(done), part, advice)?;
+    if part < left {
+        cx.progress().done = usize::try_from(done + part).unwrap_or(usize::MAX);
+        return Err(SysErr::Again);
+    }
     Ok(0)
 }
 
