@@ -79,17 +79,23 @@ pub(crate) fn launch(layout: Layout, moves: Vec<Move>) -> Result<Zygote> {
     fork(layout, moves, None)
 }
 
-/// Forks a zygote that nobody traces; it waits for orders at its doorbell, with slot 0 of the mailboxes that it maps.
-pub(crate) fn launch_free(
-    layout: Layout,
-    moves: Vec<Move>,
-    mailboxes: BorrowedFd<'_>,
-    gate: bool,
-) -> Result<Zygote> {
-    fork(layout, moves, Some((mailboxes, gate)))
+/// What a zygote that nobody traces has besides.
+#[derive(Clone, Copy)]
+pub(crate) struct Free<'a> {
+    /// It maps them.
+    pub mailboxes: BorrowedFd<'a>,
+    /// There is a gate.
+    pub gate: bool,
+    /// See [`free::MARK`].
+    pub mark: u64,
 }
 
-fn fork(layout: Layout, moves: Vec<Move>, free: Option<(BorrowedFd<'_>, bool)>) -> Result<Zygote> {
+/// Forks a zygote that nobody traces; it waits for orders at its doorbell, with slot 0 of its mailboxes.
+pub(crate) fn launch_free(layout: Layout, moves: Vec<Move>, free: Free<'_>) -> Result<Zygote> {
+    fork(layout, moves, Some(free))
+}
+
+fn fork(layout: Layout, moves: Vec<Move>, free: Option<Free<'_>>) -> Result<Zygote> {
     let host = |what: &str, e: io::Error| Error::Host(format!("cannot {what}: {e}"));
     // SAFETY: a fresh anonymous page, shared with the child; all access is atomic; zero is a valid Report.
     let report: &'static Report = unsafe {
@@ -108,8 +114,8 @@ fn fork(layout: Layout, moves: Vec<Move>, free: Option<(BorrowedFd<'_>, bool)>) 
     };
     let mut code: Vec<sock_filter> = match free {
         None => filter::program(filter::RULES),
-        Some((_, false)) => filter::program_at(&[filter::FREE_RULES], layout.base),
-        Some((_, true)) => {
+        Some(Free { gate: false, .. }) => filter::program_at(&[filter::FREE_RULES], layout.base),
+        Some(Free { gate: true, .. }) => {
             filter::program_at(&[filter::GATE_RULES, filter::FREE_RULES], layout.base)
         }
     };
@@ -118,9 +124,12 @@ fn fork(layout: Layout, moves: Vec<Move>, free: Option<(BorrowedFd<'_>, bool)>) 
         moves,
         image: match free {
             None => stub::text().to_vec(),
-            Some(_) => free::image(&layout),
+            Some(f) => free::image(&layout, f.mark),
         },
-        free: free.map(|(fd, _)| (fd.as_raw_fd(), layout.base + free::handler())),
+        free: free.map(|f| {
+            let handler = layout.base + free::handler();
+            (f.mailboxes.as_raw_fd(), handler)
+        }),
         header: filter::header(&mut code),
         rseq: rseq_area(),
         report,

@@ -122,20 +122,21 @@ fn offset(symbol: *const u8) -> u64 {
     (symbol.addr() - (&raw const cofferdam_free_start).addr()) as u64
 }
 
-/// What is to be copied to [`super::Layout::base`]: a page of instructions and behind it the table of eager copies. The gate knows where the
-/// mailboxes lie.
-pub(crate) fn image(layout: &super::Layout) -> Vec<u8> {
+/// Where in the page the mark is by which the sentry knows its own stubs: eight bytes that are random for each sandbox.
+pub(crate) const MARK: u64 = super::PAGE - 8;
+
+/// What is to be copied to [`super::Layout::base`]: a page of instructions with the mark and behind it the table of eager copies. The gate knows where
+/// the mailboxes lie.
+pub(crate) fn image(layout: &super::Layout, mark: u64) -> Vec<u8> {
     let start = &raw const cofferdam_free_start;
     // SAFETY: both symbols bound one read-only section that the assembly fills.
     let text = unsafe {
         std::slice::from_raw_parts(start, offset(&raw const cofferdam_free_end) as usize)
     };
     let mut image = text.to_vec();
-    assert!(
-        image.len() <= super::PAGE as usize,
-        "the stub does not fit its page"
-    );
-    image.resize(super::PAGE as usize, 0xcc);
+    assert!(image.len() as u64 <= MARK, "the stub does not fit its page");
+    image.resize(MARK as usize, 0xcc);
+    image.extend(mark.to_le_bytes());
     let window = (layout.mailboxes() >> slot::WINDOW_SHIFT) as u32;
     let at = offset(&raw const cofferdam_free_window) as usize;
     if let Some(displacement) = image.get_mut(at..at + 4) {

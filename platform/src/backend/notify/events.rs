@@ -1,7 +1,9 @@
 //! From rings and deaths to events.
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
 
 use super::exchange::{IN_SLOT, NO_MEMORY};
 use super::{Inner, Phase, Process, State, Task, Waits, ZOMBIES};
@@ -20,6 +22,8 @@ const ENOSYS: i64 = -(libc::ENOSYS as i64);
 const TICK: i32 = 20;
 /// CPU time after which a process is killed if a thread of it ignores an interrupt, in nanoseconds.
 const PATIENCE: u64 = 50_000_000;
+/// How many times as long as it took is waited before interrupted threads are looked at again: a process that is killed may have thousands.
+const MIND_SHARE: u32 = 10;
 /// CPU time after which an interrupt is sent again, in nanoseconds.
 const RESEND: u64 = 5_000_000;
 
@@ -486,7 +490,16 @@ impl Inner {
 
     /// Kills processes of which a thread computes on although it was interrupted.
     fn mind_kicks(&self) {
+        if self.kicks.is_empty() {
+            return;
+        }
+        let begin = Instant::now();
+        if self.minds_at.lock().is_some_and(|at| begin < at) {
+            return;
+        }
         let mut kicks = self.kicks.take();
+        // Those of one process have its time in common, which takes the longer to read the more threads it has.
+        let mut times = HashMap::new();
         kicks.retain_mut(|kick| {
             let state = kick.task.state.lock();
             if !matches!(state.phase, Phase::Running | Phase::Doomed)
@@ -497,8 +510,10 @@ impl Inner {
             drop(state);
             let process = &kick.task.process;
             let dead = process.dead.read();
-            let Some((user, system)) = (!*dead).then(|| sys::process_time(process.pid)).flatten()
-            else {
+            let time = *times
+                .entry(process.pid)
+                .or_insert_with(|| (!*dead).then(|| sys::process_time(process.pid)).flatten());
+            let Some((user, system)) = time else {
                 return false;
             };
             let hosts = process.hosts.load(SeqCst) as u64;
@@ -518,6 +533,8 @@ impl Inner {
         for kick in kicks {
             self.kicks.push(kick);
         }
+        let tick = Duration::from_millis(TICK.unsigned_abs().into());
+        *self.minds_at.lock() = begin.checked_add(tick.max(begin.elapsed() * MIND_SHARE));
     }
 
     /// Ends a guest thread.
@@ -588,22 +605,5 @@ impl Inner {
             resent: 0,
         });
         self.rouse();
-    }
-
-    /// Has the zygote reap dead processes; whether there were any.
-    pub(super) fn reap(&self) -> bool {
-        let mut any = false;
-        loop {
-            let batch: Vec<u64> = {
-                let mut zombies = self.zombies.lock();
-                let n = zombies.len().min(crate::stub::slot::MAX_OPS);
-                zombies.drain(..n).collect()
-            };
-            if batch.is_empty() || self.over.load(SeqCst) {
-                return any;
-            }
-            self.wait_for_children(&batch);
-            any = true;
-        }
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use libc::pid_t;
 
+use super::births::Stranger;
 use super::hot::Answered;
 use super::pause::Pause;
 use super::{Inner, Phase, Task, Waits};
@@ -34,6 +35,12 @@ const PATIENCE_THREADS: u64 = 16;
 const SYSTEM_SHARE: u64 = 8;
 /// Time after which a new task that never said hello is given up.
 const BIRTH: Duration = Duration::from_secs(10);
+/// The same if neither it nor its parent used the processor meanwhile; and how much longer for each guest thread that runs, behind which they may
+/// have to wait.
+const STILLBIRTH: Duration = Duration::from_secs(1);
+const QUEUE: Duration = Duration::from_millis(5);
+/// CPU time that it may use before, in nanoseconds: it has a few calls to make.
+const FIRST_CALLS: u64 = 50_000_000;
 /// The same once a task has said hello that nobody ordered: most likely the one that is waited for, whose nonce a thread of the
 /// guest rewrote. (While somebody else is the worker, that one kills the stranger.)
 const MISBIRTH: Duration = Duration::from_millis(100);
@@ -78,6 +85,10 @@ struct Watch<'a> {
     spent: Option<u64>,
     /// When the wait for a new task ends.
     birth: Option<Instant>,
+    /// What those who make it and are made had used of the processor, and since when.
+    labour: Option<(u64, Instant)>,
+    /// When the guest was last looked at. Rings of others, which come as often as guests like, do not put that off.
+    looked: Option<Instant>,
     /// When it began, or the stub was last interrupted.
     prodded: Option<Instant>,
 }
@@ -92,6 +103,28 @@ impl Watch<'_> {
     fn expect_birth(&mut self, within: Duration) {
         let at = Instant::now() + within;
         self.birth = Some(self.birth.map_or(at, |old| old.min(at)));
+    }
+
+    /// Whether it is time to look what the guest does.
+    fn is_time_to_look(&mut self) -> bool {
+        let now = Instant::now();
+        let due = now.duration_since(*self.looked.get_or_insert(now)) >= TICK;
+        if due {
+            self.looked = Some(now);
+        }
+        due
+    }
+
+    /// Whether nobody has used the processor for so long, who had used so much of it until now.
+    fn is_still(&mut self, spent: u64, patience: Duration) -> bool {
+        let now = Instant::now();
+        match self.labour {
+            Some((before, since)) if before == spent => now.duration_since(since) > patience,
+            _ => {
+                self.labour = Some((spent, now));
+                false
+            }
+        }
     }
 
     /// Whether the stub has been silent for long. (More often the handlers of the signal might fill its stack.)
@@ -158,20 +191,22 @@ impl Inner {
                 }
                 ring => ring,
             };
-            let Some(ring) = ring else {
-                self.mind(task, watch)?;
-                continue;
-            };
-            if ring.tid == task.tid {
-                if self.pay(task, &ring)? {
-                    continue;
+            let silent = ring.is_none();
+            if let Some(ring) = ring {
+                if ring.tid == task.tid {
+                    if self.pay(task, &ring)? {
+                        continue;
+                    }
+                    return Ok(ring);
                 }
-                return Ok(ring);
+                if newborn.is_some() && is_first(&ring) && !self.knows(ring.tid) {
+                    return Ok(ring);
+                }
+                self.rang(ring);
             }
-            if newborn.is_some() && is_first(&ring) && !self.knows(ring.tid) {
-                return Ok(ring);
+            if silent || watch.is_time_to_look() {
+                self.mind(task, watch)?;
             }
-            self.rang(ring);
         }
     }
 
@@ -219,12 +254,24 @@ impl Inner {
         if *dead {
             return Err(Error::Gone);
         }
-        let spent =
-            sys::process_time(process.pid).map_or(0, |(user, system)| user + system / SYSTEM_SHARE);
+        let (user, system) = sys::process_time(process.pid).unwrap_or_default();
+        let spent = user + system / SYSTEM_SHARE;
         let hosts = process.hosts.load(std::sync::atomic::Ordering::SeqCst) as u64;
         if self.inline && watch.birth.is_none() && watch.is_time_to_prod() {
             // A thread of the guest may have led it to where it sleeps. Else nothing comes of this but a spurious interrupt. (A clone would begin anew.)
             let _ = sys::tgkill(process.pid, task.tid, wake::SIGNAL);
+        }
+        if watch.birth.is_some() {
+            let children: Vec<u64> = self.strangers().iter().map(Stranger::spent).collect();
+            let sum = children
+                .iter()
+                .fold(user + system, |a, b| a.saturating_add(*b));
+            let running = u32::try_from(self.running.load(Relaxed)).unwrap_or(u32::MAX);
+            let patience = STILLBIRTH.saturating_add(QUEUE.saturating_mul(running));
+            if children.iter().any(|spent| *spent > FIRST_CALLS) || watch.is_still(sum, patience) {
+                drop(dead);
+                return self.give_up(task, "has a child that went astray");
+            }
         }
         let threads = (hosts + 1).min(PATIENCE_THREADS);
         if spent.saturating_sub(*watch.spent.get_or_insert(spent)) > PATIENCE * threads {
@@ -347,8 +394,11 @@ impl Inner {
         if !zygote {
             self.unbind(parent, parent.tid);
         }
-        if let Ok(child) = &child {
-            self.unbind(parent, child.tid);
+        match &child {
+            Ok(child) => self.unbind(parent, child.tid),
+            // A clone may have passed all the same, whatever the parent says.
+            Err(_) if !zygote => self.kill_strangers(),
+            Err(_) => {}
         }
         child
     }
@@ -443,23 +493,6 @@ impl Inner {
         match self.carry_out(task, length, &[]) {
             Err(Error::Op { .. }) => self.give_up(task, NO_MEMORY),
             other => other,
-        }
-    }
-
-    /// Has the zygote reap these of its children, which are dead.
-    pub(super) fn wait_for_children(&self, pids: &[u64]) {
-        let ops: Vec<Op> = pids
-            .iter()
-            .map(|pid| Op {
-                number: libc::SYS_wait4.cast_unsigned(),
-                args: [*pid, 0, u64::from(libc::WNOHANG.cast_unsigned()), 0, 0, 0],
-                with_fd: 0,
-            })
-            .collect();
-        let mut rest = &ops[..];
-        // An operation that fails ends a list: its process was reaped by the kernel already.
-        while let Err(Error::Op { index, .. }) = self.execute_list(&self.zygote, rest, &[]) {
-            rest = rest.get(index + 1..).unwrap_or(&[]);
         }
     }
 

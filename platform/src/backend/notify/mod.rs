@@ -14,6 +14,7 @@
 //! Lock order: the list of watched tasks (`hot`), a task's `state`, the windows of its bounce buffer, its process's `dead`. The other tables of
 //! [`Inner`] come last, one at a time.
 mod backlog;
+mod births;
 mod bounce;
 mod events;
 mod exchange;
@@ -31,8 +32,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+    AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
 };
+use std::time::Instant;
 
 use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
@@ -52,8 +54,6 @@ use thread::FreeThread;
 
 /// How many stub processes are kept ready.
 const POOL: usize = 3;
-/// So many processes keep the descriptor of their mailboxes, so that their memory can be used again.
-const REUSED: usize = 32;
 /// How many dead processes wait to be reaped by the zygote while others run.
 const ZOMBIES: usize = 8;
 
@@ -99,8 +99,16 @@ struct Inner {
     dropped: backlog::Backlog<Arc<Task>>,
     /// Dead processes that the zygote has not reaped, by their ids there.
     zombies: Mutex<Vec<u64>>,
+    /// How many more there are whose ids are not known.
+    nameless: AtomicUsize,
+    /// See [`free::MARK`].
+    mark: u64,
+    /// The task that was registered last: who nobody ordered has one of the ids after it.
+    newest: AtomicI32,
     /// Threads that were interrupted and have not stopped.
     kicks: backlog::Backlog<Kick>,
+    /// When they are looked at next.
+    minds_at: Mutex<Option<Instant>>,
     /// Guest threads that run.
     running: AtomicUsize,
     /// How many of them slept in a futex of the host when last counted; until when that counts, in processor cycles.
@@ -117,6 +125,8 @@ struct Inner {
     aside: pause::Way,
     paused: AtomicUsize,
     births: Mutex<HashMap<u64, pid_t>>,
+    /// Held from the order to clone until the new task is known: who is not known meanwhile is its child, or a stranger.
+    birth: Mutex<()>,
     /// The zygote died or the platform was dropped.
     over: AtomicBool,
 }
@@ -327,7 +337,14 @@ impl NotifyPlatform {
         mailboxes.take_first(0);
         let deaths = bell::epoll().map_err(|e| host("make an epoll", e))?;
         let bell = bell::eventfd().map_err(|e| host("make an eventfd", e))?;
-        let started = zygote::launch_free(layout, moves, fd.as_fd(), inline)?;
+        let random = RandomState::new();
+        let mark = random.hash_one(0);
+        let free = zygote::Free {
+            mailboxes: fd.as_fd(),
+            gate: inline,
+            mark,
+        };
+        let started = zygote::launch_free(layout, moves, free)?;
         let guard = ZygoteGuard(Some(started.pid));
         let pidfd = bell::pidfd(started.pid).map_err(|e| host("watch the zygote", e))?;
         bell::watch(deaths.as_fd(), pidfd.as_fd(), 0).map_err(|e| host("watch the zygote", e))?;
@@ -382,7 +399,11 @@ impl NotifyPlatform {
             common: Mutex::default(),
             dropped: backlog::Backlog::default(),
             zombies: Mutex::default(),
+            nameless: AtomicUsize::new(0),
+            mark,
+            newest: AtomicI32::new(started.pid),
             kicks: backlog::Backlog::default(),
+            minds_at: Mutex::default(),
             running: AtomicUsize::new(0),
             nappers: AtomicUsize::new(0),
             nappers_until: AtomicU64::new(0),
@@ -390,10 +411,11 @@ impl NotifyPlatform {
             sync: AtomicBool::new(sync),
             handoff: handoff::Handoff::default(),
             next: AtomicU64::new(1),
-            random: RandomState::new(),
+            random,
             aside: pause::Way::default(),
             paused: AtomicUsize::new(0),
             births: Mutex::default(),
+            birth: Mutex::default(),
             over: AtomicBool::new(false),
         };
         guard.disarm();
@@ -609,68 +631,6 @@ impl Inner {
         })
     }
 
-    /// A copy of the process of `parent`, with one stopped thread that has these registers.
-    fn new_process(
-        &self,
-        parent: &Task,
-        flags: u64,
-        regs: Registers,
-        token: Token,
-        vector: Option<&[u8]>,
-    ) -> Result<Arc<Task>> {
-        let mut mailboxes = self.depot.mailboxes(SLOT, SLOTS)?;
-        // The child inherits the address of its alternate stack, hence the slot's number.
-        mailboxes.take_first(parent.slot);
-        self.prepare_slot(&mailboxes, parent.slot, vector);
-        let child = match self.clone_task(parent, flags, parent.slot, mailboxes.fd()) {
-            // Dead processes count against the host's limits until they are reaped.
-            Err(Error::Op { errno, .. }) if errno == libc::EAGAIN && self.reap() => {
-                self.clone_task(parent, flags, parent.slot, mailboxes.fd())?
-            }
-            other => other?,
-        };
-        if self.processes.lock().len() >= REUSED {
-            mailboxes.close_fd();
-        }
-        let key = self.next.fetch_add(1, SeqCst);
-        let host = |e: std::io::Error| Error::Host(format!("cannot watch a guest process: {e}"));
-        let pidfd = bell::pidfd(child.tid).map_err(|e| match e.raw_os_error() {
-            Some(libc::ESRCH) => Error::Gone,
-            _ => {
-                self.abandon(&child);
-                host(e)
-            }
-        })?;
-        let process = Arc::new(Process {
-            pid: child.tid,
-            inner_pid: child.inner_pid,
-            pidfd,
-            dead: RwLock::new(false),
-            killed: AtomicBool::new(false),
-            mailboxes,
-            bounce: bounce::Bounce::default(),
-            // Descriptors are inherited.
-            files: Mutex::new(parent.process.files.lock().clone()),
-            threads: AtomicUsize::new(1),
-            hosts: AtomicUsize::new(1),
-            final_time: Mutex::default(),
-            exchange: Mutex::default(),
-        });
-        if let Err(e) = bell::watch(self.deaths.as_fd(), process.pidfd.as_fd(), key) {
-            self.abandon(&child);
-            return Err(host(e));
-        }
-        self.processes.lock().insert(key, Arc::clone(&process));
-        Ok(self.register(child.tid, process, parent.slot, child.ring, regs, token))
-    }
-
-    /// Ends a new process that nobody can watch: else it would wait for orders for ever.
-    fn abandon(&self, child: &exchange::Child) {
-        // Nobody has reaped it, so the id is its own.
-        let _ = sys::tgkill(child.tid, child.tid, libc::SIGKILL);
-        self.zombies.lock().push(child.inner_pid);
-    }
-
     /// A new thread in the process of `task`, stopped.
     fn spawn(&self, task: &Task, regs: Registers, token: Token) -> Result<Arc<Task>> {
         let vector = self.stored_vector_registers(task);
@@ -682,6 +642,7 @@ impl Inner {
             });
         };
         self.prepare_slot(&process.mailboxes, slot, vector.as_deref());
+        let _one = self.begin_birth();
         match self.clone_task(task, filter::THREAD_FLAGS, slot, None) {
             Ok(child) => {
                 process.threads.fetch_add(1, SeqCst);
@@ -735,6 +696,7 @@ impl Inner {
             letters: pause::Letters::default(),
         });
         self.tasks.lock().insert(tid, Arc::clone(&task));
+        self.newest.store(tid, SeqCst);
         task
     }
 
@@ -745,7 +707,8 @@ impl Inner {
 
     /// Adds a stub to the pool; false if it is full or none can be made, which shows when a process is really needed.
     fn refill(&self) -> bool {
-        if self.over.load(SeqCst) || !self.needs_stubs() {
+        // It need not wait for the birth of another one.
+        if self.over.load(SeqCst) || !self.needs_stubs() || self.birth.is_locked() {
             return false;
         }
         match self.new_stub() {

@@ -4,7 +4,8 @@
 //! long: by much memory, by hundreds of threads that run meanwhile, or by rewriting what the stub works from. Then the worker leaves its work
 //! ([`crate::Platform::wait_by`]), and whoever takes over puts the rings of that exchange into the task's [`Letters`].
 //!
-//! Exchanges of one process come one after the other (`Process::exchange`): what they know of the stub's descriptors is common to its threads.
+//! Exchanges of one process come one after the other (`Process::exchange`): what they know of the stub's descriptors is common to its threads. So do
+//! births of the whole sandbox (`Inner::birth`, taken inside).
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
@@ -126,12 +127,21 @@ impl Inner {
 
     /// An exchange with a thread of this process begins, once no other one is under way.
     pub(super) fn begin_exchange<'a>(&self, process: &'a Process) -> MutexGuard<'a, ()> {
-        let mut guard = process.exchange.try_lock();
+        self.lock_aside(&process.exchange)
+    }
+
+    /// A task is to be born, once no other one is.
+    pub(super) fn begin_birth(&self) -> MutexGuard<'_, ()> {
+        self.lock_aside(&self.birth)
+    }
+
+    fn lock_aside<'a>(&self, lock: &'a Mutex<()>) -> MutexGuard<'a, ()> {
+        let mut guard = lock.try_lock();
         if guard.is_none()
             && let Some(aside) = self.aside.get()
         {
-            aside(&mut || guard = Some(process.exchange.lock()));
+            aside(&mut || guard = Some(lock.lock()));
         }
-        guard.unwrap_or_else(|| process.exchange.lock())
+        guard.unwrap_or_else(|| lock.lock())
     }
 }

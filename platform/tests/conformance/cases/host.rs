@@ -48,6 +48,11 @@ pub fn living() -> usize {
         .count()
 }
 
+/// Those that wait to be reaped.
+pub fn dead() -> usize {
+    descendants().len().saturating_sub(living())
+}
+
 /// The zygote: the one whose parent is this process.
 fn zygote() -> i32 {
     let own = std::process::id().to_string();
