@@ -18,6 +18,7 @@ mod brk;
 mod change;
 #[cfg(test)]
 pub(crate) mod fake;
+mod force;
 mod layout;
 mod listing;
 mod lock;
@@ -59,7 +60,7 @@ use cofferdam_platform::{AddressSpace, Thread};
 pub(crate) use map::VmaMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// Most mappings in one address space (`vm.max_map_count`).
 pub static MAX_MAP_COUNT: Knob = Knob::new(0, 65530);
@@ -80,6 +81,8 @@ pub struct MemoryManager {
     barriers: AtomicU8,
     /// Rewritten programs, if the platform takes them.
     texts: Option<Arc<Texts>>,
+    /// Somebody looks at the program's text: it is not rewritten any more.
+    own_text: AtomicBool,
     /// What other parts of the kernel keep for as long as the address space lives; not inherited by fork.
     pub extensions: crate::vfs::InodeMeta,
 }
@@ -130,6 +133,7 @@ impl MemoryManager {
             observed: resident::Observed::default(),
             barriers: AtomicU8::new(0),
             texts: None,
+            own_text: AtomicBool::new(false),
             extensions: Default::default(),
         }
     }

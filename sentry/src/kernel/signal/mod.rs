@@ -39,11 +39,13 @@ pub use own::{
     pending, remove_timer_signals, set_action, set_blocked, stop_waiting, take, take_or_wait,
 };
 pub use queue::{OnDequeue, Pending, Queued, QuotaGuard, SignalQuota};
+pub(in crate::kernel) use send::trap_again;
 pub use send::{
     Origin, Sent, check_permission, group_creds, may_signal, send, send_group, send_pgrp, send_task,
 };
 pub use set::{DefaultAction, SigSet, Signal};
 pub use signalfd::SignalFd;
-pub(in crate::kernel) use state::Report;
 pub use state::{GroupSignals, TaskSignals, TaskState};
+pub(in crate::kernel) use state::{Report, Stop, TaskStop, recalculate};
 pub use stop::ticks;
+pub(in crate::kernel) use stop::{one_less, tell_parent};
