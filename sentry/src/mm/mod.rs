@@ -35,6 +35,7 @@ mod stack;
 #[cfg(test)]
 mod tests;
 mod text;
+mod vdso;
 mod vma;
 
 pub use change::MmError;
@@ -50,6 +51,7 @@ pub use resident::{Resident, set_descriptors};
 pub use rewrite::{RewriteWanted, Rewritten};
 pub use shared::SharedAnon;
 pub use text::Texts;
+pub use vdso::set_vdso;
 pub use vma::{Backing, PAGE, VmFlags, Vma, page_ceil, page_floor};
 
 use crate::abi::Errno;
@@ -272,7 +274,10 @@ impl State {
 
 impl GuestMemory for MemoryManager {
     fn read_partial(&self, addr: u64, buf: &mut [u8]) -> usize {
-        self.space.read(addr, buf)
+        match self.space.read(addr, buf) {
+            0 => vdso::read(addr, buf),
+            n => n,
+        }
     }
     fn write_partial(&self, addr: u64, buf: &[u8]) -> usize {
         self.space.write(addr, buf)

@@ -33,7 +33,8 @@ pub use info::{AUDIT_ARCH_X86_64, SigInfo, code};
 pub(crate) use lifecycle::send_child_exit;
 pub use lifecycle::{
     attach, child_exit_policy, clone_group, clone_task, detach, end_siblings, end_task, exec,
-    interrupts, is_ignored, is_stopped, must_die, parent_died, send_kernel, start_group_exit,
+    interrupts, is_ignored, is_stopped, must_die, parent_died, send_kernel, stands,
+    start_group_exit,
 };
 pub use own::{
     pending, remove_timer_signals, set_action, set_blocked, stop_waiting, take, take_or_wait,

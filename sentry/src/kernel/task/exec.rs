@@ -128,6 +128,7 @@ fn prepare(
         limits: cx.mm_limits(),
         fs_shared: !cx.creds().has(Caps::SETUID) && fs_shared(cx),
         watched: !cx.creds().has(Caps::SETUID) && ptrace::is_watched(cx.task),
+        fixed: cx.local.personality & ADDR_NO_RANDOMIZE != 0,
         traced: cx.task.tracing.is_traced(),
     };
     let p = loader.load(cx.creds(), file, shown, inaccessible, argv, envp)?;
@@ -143,6 +144,9 @@ fn prepare(
     })
 }
 
+/// Flag of personality(2).
+const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
+
 /// Who loads a program: the identity and surroundings it is looked up with.
 pub(super) struct Loader<'a> {
     pub kernel: &'a Arc<crate::kernel::Kernel>,
@@ -153,6 +157,8 @@ pub(super) struct Loader<'a> {
     pub fs_shared: bool,
     /// A tracer without rights watches: it gains none.
     pub watched: bool,
+    /// ADDR_NO_RANDOMIZE: addresses are the same each time.
+    pub fixed: bool,
     /// It is traced: its text is not rewritten.
     pub traced: bool,
 }
@@ -207,6 +213,7 @@ impl Loader<'_> {
             argv,
             envp,
             limits: self.limits,
+            random_addresses: !self.fixed,
             vdso: self.kernel.platform.vdso(),
             identify: &mut |program| {
                 let stat = program.inode().stat()?;

@@ -49,6 +49,7 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
         limits: r.limits.memory(&r.creds),
         fs_shared: false,
         watched: false,
+        fixed: false,
         traced: false,
     };
     let p = loader.load(&r.creds, r.file, r.path, false, r.argv, r.envp)?;

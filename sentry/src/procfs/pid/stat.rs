@@ -13,7 +13,7 @@ pub(super) fn state(l: &Live) -> char {
     match &l.task {
         None => 'Z',
         Some(t) if ptrace::shown(t).0 => 't',
-        Some(_) if crate::kernel::signal::is_stopped(&l.group) => 'T',
+        Some(t) if crate::kernel::signal::stands(t) => 'T',
         // The leader speaks for the process, even when it has exited before its threads.
         Some(t) if l.whole_process && t.tid() != l.group.pid() => 'Z',
         Some(_) => letter(l.task.as_ref()),

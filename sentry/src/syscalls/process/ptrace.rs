@@ -77,7 +77,12 @@ pub fn ptrace(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             return Ok(0);
         }
         ATTACH | SEIZE => {
-            let task = cx.kernel().task(pid).ok_or(Errno::ESRCH)?;
+            let task = match cx.kernel().task(pid) {
+                Some(task) => task,
+                // A zombie.
+                None if cx.kernel().process(pid).is_some() => return Err(Errno::EPERM.into()),
+                None => return Err(Errno::ESRCH.into()),
+            };
             let seize = if request == SEIZE {
                 if addr != 0 {
                     return Err(Errno::EIO.into());

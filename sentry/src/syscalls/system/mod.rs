@@ -21,7 +21,7 @@ pub static TABLE: &[Syscall] = {
         Syscall::new(libc::SYS_sethostname, "sethostname", names::sethostname, &[Str, Uint]),
         Syscall::new(libc::SYS_setdomainname, "setdomainname", names::setdomainname, &[Str, Uint]),
         Syscall::new(libc::SYS_personality, "personality", names::personality, &[Hex])
-            .partial("recorded; only PER_LINUX32 has an effect, on uname"),
+            .partial("PER_LINUX32 (on uname), STICKY_TIMEOUTS and ADDR_NO_RANDOMIZE have an effect"),
         Syscall::new(libc::SYS_sysinfo, "sysinfo", machine::sysinfo, &[Ptr]),
         Syscall::new(libc::SYS_sysfs, "sysfs", filesystems::sysfs, &[Int, Hex, Ptr]),
         Syscall::new(libc::SYS_ustat, "ustat", filesystems::ustat, &[Hex, Ptr]),
