@@ -38,6 +38,8 @@ pub(super) mod state {
 }
 use state::*;
 
+/// `si_code` of SIGSEGV where nothing is mapped.
+const SEGV_MAPERR: i32 = 1;
 /// `si_code` of SIGTRAP by the trap flag.
 const TRAP_TRACE: i32 = 2;
 
@@ -429,7 +431,8 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
         Trap::Fault { signo, code, addr } => {
             // That of an instruction which was moved.
             let addr = cx.mm.shown_address(addr);
-            let grown = matches!(signo, libc::SIGSEGV)
+            // What is mapped and forbidden (executing the stack) does not become allowed by trying again.
+            let grown = (signo, code) == (libc::SIGSEGV, SEGV_MAPERR)
                 && cx
                     .thread()
                     .is_ok_and(|t| cx.mm.handle_fault(t, addr, &cx.mm_limits()));
