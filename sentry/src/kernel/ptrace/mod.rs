@@ -20,7 +20,7 @@ pub(in crate::kernel) use link::{
 };
 pub use link::{attach, detach, traceme};
 pub use regs::{RegSet, USER_SIZE};
-pub use request::{Resume, Stopped, SyscallInfo, interrupt, kill, thread_in};
+pub use request::{Resume, Stopped, SyscallInfo, interrupt, kill, with_thread_in};
 pub use stop::event;
 pub(in crate::kernel) use stop::{
     Step, TRAP_FLAG, dying, enter_call, go_on, handler_starts, left_call, next_due, ready,

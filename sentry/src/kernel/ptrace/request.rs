@@ -110,8 +110,11 @@ impl Stopped {
         let mut t = self.task.signals.lock();
         t.trace.as_mut().map(|t| f(t)).ok_or(Errno::ESRCH)
     }
-    fn thread(&self) -> Result<Arc<dyn Thread>> {
-        self.task.thread().ok_or(Errno::ESRCH)
+    /// Works with its host thread; should it be killed meanwhile, it waits.
+    fn with_thread<T>(&self, f: impl FnOnce(&dyn Thread) -> T) -> Result<T> {
+        let _stays = self.task.lock_local_of_another();
+        let thread = self.task.thread().ok_or(Errno::ESRCH)?;
+        Ok(f(&*thread))
     }
 
     /// Lets it go on, with this signal or 0.
@@ -248,7 +251,8 @@ impl Stopped {
             return self.stop(|s| Ok(regs::to_bytes(&s.regs)));
         }
         before_exchange();
-        let state = self.thread()?.fpstate().map_err(|_| Errno::ESRCH)?;
+        let state = self.with_thread(|t| t.fpstate())?;
+        let state = state.map_err(|_| Errno::ESRCH)?;
         Ok(if set == RegSet::Float {
             regs::legacy(&state)
         } else {
@@ -264,8 +268,8 @@ impl Stopped {
             return self.stop(|s| regs::set_bytes(&mut s.regs, bytes));
         }
         before_exchange();
-        let thread = self.thread()?;
-        let mut state = thread.fpstate().map_err(|_| Errno::ESRCH)?;
+        let state = self.with_thread(|t| t.fpstate())?;
+        let mut state = state.map_err(|_| Errno::ESRCH)?;
         if set == RegSet::Float {
             regs::set_legacy(&mut state, bytes);
         } else {
@@ -275,7 +279,8 @@ impl Stopped {
             }
             state = bytes.to_vec();
         }
-        thread.set_fpstate(&state).map_err(|_| Errno::EINVAL)
+        self.with_thread(|t| t.set_fpstate(&state))?
+            .map_err(|_| Errno::EINVAL)
     }
 
     /// Its memory, if the tracer may see it (`ptracer_access_allowed`).
@@ -293,7 +298,7 @@ impl Stopped {
     pub fn peek(&self, addr: u64) -> Result<u64> {
         let mm = self.memory()?;
         let mut word = [0; 8];
-        if mm.read_forced(&*self.thread()?, addr, &mut word) == 8 {
+        if self.with_thread(|t| mm.read_forced(t, addr, &mut word))? == 8 {
             Ok(u64::from_ne_bytes(word))
         } else {
             Err(Errno::EIO)
@@ -305,7 +310,7 @@ impl Stopped {
     /// EIO.
     pub fn poke(&self, addr: u64, word: u64) -> Result<()> {
         let mm = self.memory()?;
-        if mm.write_forced(&*self.thread()?, addr, &word.to_ne_bytes()) == 8 {
+        if self.with_thread(|t| mm.write_forced(t, addr, &word.to_ne_bytes()))? == 8 {
             Ok(())
         } else {
             Err(Errno::EIO)
@@ -313,12 +318,16 @@ impl Stopped {
     }
 }
 
-/// A host thread that stands and lives in this memory: the caller's own, or that of a task in a stop.
-pub fn thread_in(caller: &Task, mm: &Arc<MemoryManager>) -> Option<Arc<dyn Thread>> {
+/// Works with a host thread that stands and lives in this memory: the caller's own, or that of a task in a stop.
+pub fn with_thread_in<T>(
+    caller: &Task,
+    mm: &Arc<MemoryManager>,
+    f: impl FnOnce(&dyn Thread) -> T,
+) -> Option<T> {
     if Arc::ptr_eq(&caller.mm(), mm) {
-        return caller.thread();
+        return Some(f(&*caller.thread()?));
     }
     let tasks = caller.kernel().tasks_of(mm);
-    let stands = |t: &Arc<Task>| t.signals.lock().is_trace_stopped();
-    tasks.into_iter().find(|t| stands(t))?.thread()
+    let task = tasks.into_iter().find(|t| !super::ready(t))?;
+    Stopped { task }.with_thread(f).ok()
 }

@@ -69,9 +69,13 @@ struct Memory {
     mm: Option<Arc<MemoryManager>>,
 }
 
-/// A thread that carries out what protections forbid: the caller's, of its own memory, or one that a tracer has stopped.
-fn stopped(cx: &dyn Caller, mm: &Arc<MemoryManager>) -> Option<Arc<dyn Thread>> {
-    ptrace::thread_in(task_of(cx)?, mm)
+/// With a thread that carries out what protections forbid: the caller's, of its own memory, or one that a tracer has stopped.
+fn stopped(
+    cx: &dyn Caller,
+    mm: &Arc<MemoryManager>,
+    f: impl FnOnce(&dyn Thread) -> usize,
+) -> Option<usize> {
+    ptrace::with_thread_in(task_of(cx)?, mm, f)
 }
 
 impl FileOps for Memory {
@@ -88,9 +92,9 @@ impl FileOps for Memory {
             let part = buf.get_mut(..want).unwrap_or_default();
             let mut got = mm.read_partial(*pos, part).min(want);
             if got == 0
-                && let Some(thread) = stopped(cx, mm)
+                && let Some(n) = stopped(cx, mm, |t| mm.read_forced(t, *pos, part))
             {
-                got = mm.read_forced(&*thread, *pos, part).min(want);
+                got = n.min(want);
             }
             if got == 0 {
                 return if total > 0 {
@@ -133,10 +137,9 @@ impl FileOps for Memory {
                 Err(e) => return Err(e),
             };
             let data = buf.get(..got).unwrap_or_default();
-            let put = match stopped(cx, mm) {
-                Some(thread) => mm.write_forced(&*thread, *pos, data).min(got),
-                None => mm.write_partial(*pos, data).min(got),
-            };
+            let put = stopped(cx, mm, |t| mm.write_forced(t, *pos, data))
+                .unwrap_or_else(|| mm.write_partial(*pos, data))
+                .min(got);
             src.unread(got - put);
             *pos = pos.wrapping_add(put as u64);
             total += put;
