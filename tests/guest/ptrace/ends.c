@@ -57,7 +57,6 @@ static void round_of(const char *name, unsigned long o, int h)
     pid_t t = forked(tracer, fd[1]);
     MUST(read(fd[0], &c, 1));
     if (h == 3) {
-        kill(victim, SIGUSR1);
         kill(victim, SIGKILL);
         MUST(read(fd[0], &c, 1));
         say("after the tracer's %c", c);

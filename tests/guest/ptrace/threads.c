@@ -107,6 +107,7 @@ static char *self[] = {"threads", "again", NULL};
 
 static void *executes(void *p)
 {
+    pause_ms(100); /* the others have stopped for being attached */
     execv("/proc/self/exe", self);
     return NULL;
 }

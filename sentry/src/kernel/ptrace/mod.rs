@@ -155,6 +155,15 @@ pub(in crate::kernel) struct TracedStop {
     pub dying: bool,
     /// It may go on, with this signal or 0.
     pub go: Option<i32>,
+    /// How many work with its host thread: until they are done it does not go on, whatever happens.
+    pub held: u32,
+}
+
+impl TracedStop {
+    /// `fatal`: the task is being killed.
+    fn may_end(&self, fatal: bool) -> bool {
+        self.go.is_some() || (fatal && !self.dying)
+    }
 }
 
 /// Where a tracee goes on.

@@ -39,6 +39,32 @@ pub struct Stopped {
     task: Arc<Task>,
 }
 
+/// Keeps a task in its stop.
+struct Hold<'a>(&'a Arc<Task>);
+
+impl Hold<'_> {
+    /// `None`: it does not stand any more.
+    fn of(task: &Arc<Task>) -> Option<Hold<'_>> {
+        let g = task.group().signals.lock();
+        let mut t = task.signals.lock();
+        let fatal = g.exiting.is_some() || t.exit.is_some();
+        let stop = t.traced_stop.as_mut().filter(|s| !s.may_end(fatal))?;
+        stop.held = stop.held.checked_add(1)?;
+        Some(Hold(task))
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if let Some(stop) = self.0.signals.lock().traced_stop.as_mut() {
+            stop.held = stop.held.saturating_sub(1);
+        }
+        if super::ready(self.0) {
+            worker::kick(self.0);
+        }
+    }
+}
+
 /// The tracee with this id.
 ///
 /// # Errors
@@ -112,7 +138,7 @@ impl Stopped {
     }
     /// Works with its host thread; should it be killed meanwhile, it waits.
     fn with_thread<T>(&self, f: impl FnOnce(&dyn Thread) -> T) -> Result<T> {
-        let _stays = self.task.lock_local_of_another();
+        let _stays = Hold::of(&self.task).ok_or(Errno::ESRCH)?;
         let thread = self.task.thread().ok_or(Errno::ESRCH)?;
         Ok(f(&*thread))
     }

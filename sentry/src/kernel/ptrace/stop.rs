@@ -85,6 +85,7 @@ fn stop(cx: &mut Cx<'_>, at: At, what: What, even_dying: bool) -> bool {
             listening: false,
             dying,
             go: None,
+            held: 0,
         }));
         if what.why == code::CLD_STOPPED && t.stop == TaskStop::Wanted {
             t.stop = TaskStop::None;
@@ -138,7 +139,7 @@ pub(in crate::kernel) fn ready(task: &Arc<Task>) -> bool {
     let fatal = g.exiting.is_some() || t.exit.is_some();
     t.traced_stop
         .as_ref()
-        .is_none_or(|s| s.go.is_some() || (fatal && !s.dying))
+        .is_none_or(|s| s.held == 0 && s.may_end(fatal))
 }
 
 /// Ends the stop that the task is in, once it is [`ready`].

@@ -268,10 +268,6 @@ impl Task {
     pub(super) fn lock_local(&self) -> crate::sync::MutexGuard<'_, TaskLocal> {
         self.local.lock()
     }
-    /// For a task that keeps another one from going on while it works with its host thread.
-    pub(super) fn lock_local_of_another(&self) -> crate::sync::MutexGuard<'_, TaskLocal> {
-        self.local.lock_nested()
-    }
     pub(super) fn waker(&self) -> Arc<dyn crate::sync::Notify> {
         Arc::new(super::worker::TaskWaker(self.me.clone()))
     }
