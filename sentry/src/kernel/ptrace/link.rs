@@ -7,6 +7,7 @@ use crate::kernel::futex::host;
 use crate::kernel::signal::{Origin, SigInfo, Signal, Stop, TaskStop, recalculate, send_task};
 use crate::kernel::tree::TaskTree;
 use crate::kernel::{Cx, ExitStatus, Kernel, Task, ThreadGroup, identity, worker};
+use crate::sync::Events;
 use std::sync::{Arc, Weak};
 
 /// In the tree: a task that is traced, alive or not yet waited for. By its tid.
@@ -298,7 +299,10 @@ pub(in crate::kernel) fn detach_all(kernel: &Kernel, tracer: &Arc<Task>) -> Vec<
                     freed.push((task, kill));
                 }
                 None => {
-                    tree.traced.remove(&tid);
+                    if let Some(link) = tree.traced.remove(&tid) {
+                        // An execve may wait for that.
+                        link.group.exit_events.wake(Events::IN);
+                    }
                     zombies.push(tid);
                 }
             }

@@ -26,7 +26,7 @@ pub(in crate::kernel) use stop::{
     Step, TRAP_FLAG, dying, enter_call, go_on, handler_starts, left_call, next_due, ready,
     seccomp_stop, signal_stop, trap, wants,
 };
-pub(in crate::kernel) use wait::{News, candidates};
+pub(in crate::kernel) use wait::{News, candidates, untold};
 
 use super::Task;
 use super::signal::{SigInfo, Signal};

@@ -4,6 +4,7 @@ use super::Link;
 use crate::kernel::signal::Report;
 use crate::kernel::tree::{Life, TaskTree};
 use crate::kernel::{ExitStatus, Task, ThreadGroup};
+use crate::sync::Events;
 use std::sync::Arc;
 
 /// A tracee that may be waited for.
@@ -60,7 +61,11 @@ impl Candidate {
     pub(in crate::kernel) fn take(&self, tree: &mut TaskTree) {
         match self.news {
             None => {}
-            Some(News::Ended(_)) => drop(tree.traced.remove(&self.tid)),
+            Some(News::Ended(_)) => {
+                tree.traced.remove(&self.tid);
+                // An execve may wait for that.
+                self.group.exit_events.wake(Events::IN);
+            }
             Some(News::Continued) => self.group.signals.lock().report = None,
             Some(News::Stopped(_)) => {
                 let link = tree.traced.get(&self.tid);
@@ -87,4 +92,12 @@ pub(in crate::kernel) fn candidates(
     };
     let links = tree.traced.iter().filter(|(_, l)| ours(l));
     links.map(|(tid, l)| Candidate::of(*tid, l, tree)).collect()
+}
+
+/// Threads of a process, but its leader, that have ended without their tracers knowing.
+pub(in crate::kernel) fn untold(tree: &TaskTree, group: &Arc<ThreadGroup>) -> usize {
+    let untold = |(tid, l): &(&i32, &Link)| {
+        l.ended.is_some() && Arc::ptr_eq(&l.group, group) && **tid != group.pid()
+    };
+    tree.traced.iter().filter(untold).count()
 }

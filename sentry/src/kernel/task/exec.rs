@@ -272,11 +272,14 @@ pub(super) fn start_registers(loaded: &Loaded) -> Registers {
     }
 }
 
+/// Other threads that have not ended, or whose tracers have yet to hear of it: as on Linux, it is not over before (`de_thread`).
 fn others(cx: &Cx<'_>) -> usize {
     let tree = cx.kernel().tree.lock();
-    tree.nodes
+    let alive = tree
+        .nodes
         .get(&cx.group().pid())
-        .map_or(0, |n| n.threads.len().saturating_sub(1))
+        .map_or(0, |n| n.threads.len().saturating_sub(1));
+    alive.saturating_add(ptrace::untold(&tree, cx.group()))
 }
 
 /// Whether a task of another process has the running one's root and working directory.
