@@ -8,7 +8,7 @@
  *  t timespec        w quick timeout A sockaddr + L   M msghdr         V iovec + v     P process       S signal
  *  a page address    l page length   B flag bits      m mode           W words         U futex word
  *  N netlink + L     K BPF program   Z null mostly    u user id        o offset        g 8 (a sigset's size) mostly
- *  E epoll event     Q poll array    x exit-safe zero */
+ *  E epoll event     Q poll array    x exit-safe zero R ptrace request */
 struct call {
     short number;
     short weight;
@@ -60,7 +60,7 @@ static const struct call calls[] = {
     CALL(sched_setparam, 1, "PW"), CALL(sched_getparam, 1, "Pb"), CALL(sched_setattr, 1, "PWn"), CALL(sched_getattr, 1, "Pbsn"),
     CALL(sched_yield, 1, ""), CALL(sched_rr_get_interval, 1, "Pb"), CALL(setpriority, 1, "iPn"), CALL(getpriority, 1, "iP"),
     CALL(ioprio_set, 1, "iPn"), CALL(ioprio_get, 1, "iP"), CALL(personality, 1, "n"), CALL(unshare, 1, "B"), CALL(setns, 1, "fB"),
-    CALL(ptrace, 1, "iPWW"), CALL(kcmp, 1, "PPinn"), CALL(getcpu, 1, "bbZ"), CALL(setuid, 1, "u"), CALL(setgid, 1, "u"),
+    CALL(ptrace, 3, "RPaS"), CALL(ptrace, 2, "RPBW"), CALL(ptrace, 2, "RPiB"), CALL(kcmp, 1, "PPinn"), CALL(getcpu, 1, "bbZ"), CALL(setuid, 1, "u"), CALL(setgid, 1, "u"),
     CALL(setresuid, 1, "uuu"), CALL(setresgid, 1, "uuu"), CALL(setreuid, 1, "uu"), CALL(setgroups, 1, "sW"), CALL(getgroups, 1, "sb"),
     CALL(setfsuid, 1, "u"), CALL(capget, 1, "WW"), CALL(capset, 1, "WW"), CALL(getresuid, 1, "bbb"), CALL(seccomp, 1, "iiK"),
     CALL(set_tid_address, 1, "W"), CALL(rseq, 1, "Wnin"), CALL(pidfd_open, 3, "PB"), CALL(pidfd_getfd, 2, "ffZ"),
@@ -166,6 +166,12 @@ static inline u64 argument(struct rng *r, char kind, u64 *length, u64 *count)
         return chance(r, 90) ? ARENA + (chance(r, 70) ? 0 : 58 * PAGE) + below(r, 6) * 4 : address(r);
     case 'K':
         return program(r);
+    case 'R': {
+        static const unsigned short requests[] = {0, 0, 1, 3, 4, 5, 6, 7, 7, 9, 12, 13, 14, 15, 16, 16, 17, 24, 24, 31, 32,
+                                                  0x4200, 0x4201, 0x4202, 0x4203, 0x4204, 0x4205, 0x4206, 0x4206, 0x4207, 0x4207,
+                                                  0x4208, 0x4209, 0x420a, 0x420b, 0x420c, 0x420e, 0x420f};
+        return chance(r, 90) ? requests[below(r, sizeof requests / sizeof *requests)] : below(r, 48);
+    }
     case 'Z':
         return chance(r, 90) ? 0 : address(r);
     case 'u':

@@ -58,7 +58,7 @@ impl Registers {
         self.rax = value.cast_unsigned();
     }
     /// As words in the order of the fields.
-    pub(crate) fn to_words(self) -> [u64; 27] {
+    pub fn to_words(self) -> [u64; 27] {
         [
             self.r15,
             self.r14,
@@ -91,7 +91,7 @@ impl Registers {
     }
 
     /// From words in the order of the fields.
-    pub(crate) fn from_words(words: [u64; 27]) -> Registers {
+    pub fn from_words(words: [u64; 27]) -> Registers {
         let [
             r15,
             r14,

@@ -23,6 +23,7 @@ use crate::kernel::{ExitStatus, Kernel};
 use crate::sync::{aside, aside_locked};
 use crate::vfs::FsContext;
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use std::sync::Arc;
 
 /// Boots the sandbox and returns how its first process ended.
@@ -42,6 +43,7 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
         .map_err(|e| failed("cannot start the sentry's helper threads", &e))?;
     // Whatever is locked: who wants that waits aside, too.
     kernel.platform.wait_by(Box::new(|wait| aside_locked(wait)));
+    remember_vdso(&*kernel.platform);
     if let Some(name) = &guest.domainname {
         kernel.uts.names().lock().domainname.clone_from(name);
     }
@@ -126,4 +128,23 @@ fn reason(e: Errno) -> String {
         .next()
         .unwrap_or_default()
         .to_lowercase()
+}
+
+/// Guests have the host's vDSO, as this process has; debuggers inside want to read it.
+fn remember_vdso(platform: &dyn cofferdam_platform::Platform) {
+    let Some((start, len)) = platform.vdso().map(|v| v.vdso) else {
+        return;
+    };
+    let own = crate::loader::auxv::own_vdso();
+    let (Ok(base), Ok(len)) = (usize::try_from(own), usize::try_from(len)) else {
+        return;
+    };
+    let mut bytes = vec![0; len.min(64 << 10)];
+    let len = bytes.len();
+    let here = [RemoteIoVec { base, len }];
+    let local = &mut [std::io::IoSliceMut::new(&mut bytes)];
+    match process_vm_readv(nix::unistd::Pid::this(), local, &here) {
+        Ok(n) if own != 0 && n == len => crate::mm::set_vdso(start, bytes),
+        other => log::debug!("the vDSO cannot be shown: {other:?}"),
+    }
 }

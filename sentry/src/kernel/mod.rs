@@ -19,6 +19,7 @@ pub mod limits;
 pub mod machine;
 mod memory_events;
 pub mod pidfd;
+pub mod ptrace;
 pub mod rewriting;
 pub mod seccomp;
 mod shift;

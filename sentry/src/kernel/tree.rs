@@ -194,6 +194,8 @@ pub(super) struct Node {
     pub exit_signal: i32,
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: bool,
+    /// The thread that made it (`real_parent`): PTRACE_TRACEME's tracer.
+    pub forker: Weak<Task>,
     /// Has called execve since fork (setpgid's EACCES).
     pub execed: bool,
     /// Given to an init that need not wait for strangers ([`TaskTree::reap_orphans`]): nobody sees it end.
@@ -213,6 +215,8 @@ impl Node {
 pub(super) struct TaskTree {
     pub nodes: BTreeMap<i32, Node>,
     pub tasks: BTreeMap<i32, Weak<Task>>,
+    /// Who is traced by whom, by the tracee's tid.
+    pub traced: BTreeMap<i32, super::ptrace::Link>,
     pub last_pid: i32,
     /// Orphans that come to init end unseen, as if the machine's own init had them: the first process is an ordinary program.
     pub reap_orphans: bool,
@@ -231,6 +235,7 @@ impl TaskTree {
             self.last_pid = pid;
             let used = self.tasks.contains_key(&pid)
                 || self.nodes.contains_key(&pid)
+                || self.traced.contains_key(&pid)
                 || self
                     .nodes
                     .values()

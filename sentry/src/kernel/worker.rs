@@ -11,7 +11,7 @@ use super::shift::Work;
 use super::signal::{self, Delivery};
 use super::task::{GuestRegs, exit};
 use super::{Cx, ExitStatus, Kernel, Task};
-use super::{rewriting, seccomp};
+use super::{ptrace, rewriting, seccomp};
 use crate::abi::{Errno, sysno};
 use crate::sync::{Events, Notify, work_for};
 use crate::syscalls::{self, Args, Block, OnSignal, SysErr};
@@ -37,6 +37,11 @@ pub(super) mod state {
     pub const QUEUED: u8 = 5;
 }
 use state::*;
+
+/// `si_code` of SIGSEGV where nothing is mapped.
+const SEGV_MAPERR: i32 = 1;
+/// `si_code` of SIGTRAP by the trap flag.
+const TRAP_TRACE: i32 = 2;
 
 thread_local! {
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
@@ -297,7 +302,8 @@ fn step(task: &Arc<Task>, trap: Option<Trap>) {
 fn run(cx: &mut Cx<'_>, trap: Option<Trap>) -> bool {
     let task = cx.task;
     match trap {
-        None => cx.local.call.is_none() || cx.local.interrupted.is_some() || run_call(cx),
+        None if cx.local.trace.is_stopped() => traced(cx),
+        None => go_on_with_call(cx),
         Some(Trap::Gone) => {
             exit::group_exit(task.group(), ExitStatus::Signaled(libc::SIGKILL, false));
             true
@@ -305,6 +311,13 @@ fn run(cx: &mut Cx<'_>, trap: Option<Trap>) -> bool {
         Some(t) => match cx.thread().map(|thread| registers(thread, t)) {
             Ok(Ok(regs)) => {
                 cx.local.regs = regs;
+                if t != Trap::Syscall {
+                    // No call is in flight.
+                    cx.regs().orig_rax = u64::MAX;
+                }
+                if cx.local.trace.step {
+                    cx.regs().eflags &= !ptrace::TRAP_FLAG;
+                }
                 if task.away.swap(false, Ordering::Relaxed) {
                     let table: Arc<FutexTable> = cx.kernel().extensions.extension();
                     table.look_again(cx.mm);
@@ -320,6 +333,37 @@ fn run(cx: &mut Cx<'_>, trap: Option<Trap>) -> bool {
                 true
             }
         },
+    }
+}
+
+fn go_on_with_call(cx: &mut Cx<'_>) -> bool {
+    cx.local.call.is_none() || cx.local.interrupted.is_some() || run_call(cx)
+}
+
+/// A task that stopped for its tracer stays so, or goes on if it may. False: it is parked or gone.
+fn traced(cx: &mut Cx<'_>) -> bool {
+    loop {
+        // State first, as ever: who lets it go wakes it afterwards.
+        cx.task.run_state.store(PARKING, Ordering::SeqCst);
+        if ptrace::ready(cx.task) {
+            break;
+        }
+        if swap_if(&cx.task.run_state, PARKING, PARKED) {
+            return false;
+        }
+    }
+    match ptrace::go_on(cx) {
+        ptrace::Step::Resume => true,
+        ptrace::Step::Call => go_on_with_call(cx),
+        ptrace::Step::Begin => begin_call(cx, true),
+        ptrace::Step::Again => begin_call(cx, false),
+        ptrace::Step::Skip => {
+            if let Some((nr, args)) = cx.local.call {
+                let shown = cx.local.regs.result();
+                finish(cx, nr, &args, shown);
+            }
+            true
+        }
     }
 }
 
@@ -363,21 +407,11 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
             cx.local.regs.set_return(-i64::from(Errno::ENOSYS.raw()));
             cx.local.progress = Default::default();
             cx.local.call = Some((nr, args));
-            if let Some(t) = &cx.task.kernel().tracer {
-                t.enter(cx.task, nr, &args);
+            if ptrace::enter_call(cx) {
+                traced(cx)
+            } else {
+                begin_call(cx, true)
             }
-            if cx.task.seccomp.active() {
-                let verdict = seccomp::check(cx, nr, &args);
-                if verdict != seccomp::Verdict::Go {
-                    if let seccomp::Verdict::Return(v) = verdict {
-                        cx.local.regs.set_return(v);
-                    }
-                    let shown = cx.local.regs.result();
-                    finish(cx, nr, &args, shown);
-                    return true;
-                }
-            }
-            run_call(cx)
         }
         Trap::Syscall32 => {
             cx.kernel()
@@ -385,10 +419,20 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
             cx.local.regs.set_return(-i64::from(Errno::ENOSYS.raw()));
             true
         }
+        // The step that a tracer wanted who is gone.
+        Trap::Fault {
+            signo: libc::SIGTRAP,
+            code: TRAP_TRACE,
+            ..
+        } if cx.local.trace.step && !cx.task.tracing.is_traced() => {
+            cx.local.trace.step = false;
+            true
+        }
         Trap::Fault { signo, code, addr } => {
             // That of an instruction which was moved.
             let addr = cx.mm.shown_address(addr);
-            let grown = matches!(signo, libc::SIGSEGV)
+            // What is mapped and forbidden (executing the stack) does not become allowed by trying again.
+            let grown = (signo, code) == (libc::SIGSEGV, SEGV_MAPERR)
                 && cx
                     .thread()
                     .is_ok_and(|t| cx.mm.handle_fault(t, addr, &cx.mm_limits()));
@@ -399,6 +443,42 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
         }
         Trap::Interrupted | Trap::Gone => true,
     }
+}
+
+/// A call begins. `first`: no tracer has been asked about it by a seccomp filter. False: the task is parked or gone.
+fn begin_call(cx: &mut Cx<'_>, first: bool) -> bool {
+    let Some((nr, args)) = cx.local.call else {
+        return true;
+    };
+    if first && let Some(t) = &cx.task.kernel().tracer {
+        t.enter(cx.task, nr, &args);
+    }
+    if cx.task.seccomp.active() {
+        match seccomp::check(cx, nr, &args) {
+            seccomp::Verdict::Go => {}
+            seccomp::Verdict::Ask(data) => {
+                if first {
+                    if ptrace::seccomp_stop(cx, data) {
+                        return traced(cx);
+                    }
+                    // Nobody traces: the call is not there.
+                    let missing = -i64::from(Errno::ENOSYS.raw());
+                    cx.local.regs.set_return(missing);
+                    finish(cx, nr, &args, missing);
+                    return true;
+                }
+            }
+            verdict => {
+                if let seccomp::Verdict::Return(v) = verdict {
+                    cx.local.regs.set_return(v);
+                }
+                let shown = cx.local.regs.result();
+                finish(cx, nr, &args, shown);
+                return true;
+            }
+        }
+    }
+    run_call(cx)
 }
 
 /// Runs the handler of the call in flight. False: the task is parked or gone.
@@ -435,6 +515,10 @@ fn run_call(cx: &mut Cx<'_>) -> bool {
                 return true;
             }
             Err(SysErr::Exited) => return false,
+            Err(SysErr::Traced) => {
+                unregister(cx);
+                return traced(cx);
+            }
             Err(SysErr::Again) => {
                 if must_stop_waiting(cx, OnSignal::Killable) {
                     interrupt(cx, nr, &args, OnSignal::Killable);
@@ -491,6 +575,9 @@ fn finish(cx: &mut Cx<'_>, nr: u64, args: &[u64; 6], value: i64) {
     if let Some(t) = &cx.task.kernel().tracer {
         t.exit(cx.task, nr, args, value);
     }
+    if cx.task.tracing.is_traced() {
+        ptrace::left_call(cx);
+    }
 }
 
 /// The call was ended by a signal: `signal::deliver` makes of it what the handler found says.
@@ -504,6 +591,9 @@ fn interrupt(cx: &mut Cx<'_>, nr: u64, args: &[u64; 6], how: OnSignal) {
         t.exit(cx.task, nr, args, shown);
     }
     cx.local.interrupted = Some(how);
+    if cx.task.tracing.is_traced() {
+        ptrace::left_call(cx);
+    }
 }
 
 fn unregister(cx: &mut Cx<'_>) {
@@ -585,11 +675,17 @@ fn resume(cx: &mut Cx<'_>) {
                 continue;
             }
             Delivery::ExitTask(status) => {
+                if ptrace::dying(cx, status) {
+                    continue;
+                }
                 exit::exit_task(cx, status);
                 return;
             }
             Delivery::Exit(status) => {
                 exit::group_exit(task.group(), status);
+                if ptrace::dying(cx, status) {
+                    continue;
+                }
                 exit::exit_task(cx, status);
                 return;
             }
@@ -628,6 +724,9 @@ fn enter_guest(cx: &mut Cx<'_>) -> bool {
     let called = signal::interrupts(task) || cx.group().rewriting.wanted();
     if called && swap_if(&task.run_state, GUEST, RUNNING) {
         return false;
+    }
+    if cx.local.trace.step {
+        cx.regs().eflags |= ptrace::TRAP_FLAG;
     }
     let resumed = match (cx.local.host_wait.take(), cx.local.call) {
         (Some(wait), Some((_, args))) => {

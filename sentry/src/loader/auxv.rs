@@ -22,6 +22,11 @@ impl HostValues {
     }
 }
 
+/// Where this process has the host's vDSO; 0 for none.
+pub(crate) fn own_vdso() -> u64 {
+    host(libc::AT_SYSINFO_EHDR)
+}
+
 fn host(kind: libc::c_ulong) -> u64 {
     // SAFETY: getauxval takes any number, reads only the process's own auxiliary vector, and returns 0 for unknown ones.
     unsafe { libc::getauxval(kind) }

@@ -43,7 +43,7 @@ impl Image {
         let mut map = VmaMap::default();
         let mut out = Vec::new();
         map.insert(stack.vma(), &mut out);
-        let mmap_base = mm::random_mmap_base(req.limits.stack);
+        let mmap_base = mm::random_mmap_base(req.random_addresses, req.limits.stack);
         let mut image = Image {
             map,
             zeros: Vec::new(),
@@ -60,7 +60,7 @@ impl Image {
         let bias = match (program.relocatable, interpreter) {
             (false, _) => 0,
             (true, Some(_)) => {
-                let base = ELF_DYN_BASE + mm::random_dyn_shift();
+                let base = ELF_DYN_BASE + mm::random_dyn_shift(req.random_addresses);
                 image.bias_at(program, base & !(program.align - 1))?
             }
             (true, None) => image.bias_below(program, mmap_base)?,
@@ -69,7 +69,7 @@ impl Image {
         image.program_entry = program.entry.wrapping_add(bias);
         image.phdr = program.phdr.wrapping_add(bias);
         image.entry = image.program_entry;
-        image.lay_out(program, bias, interpreter.is_some());
+        image.lay_out(program, bias, interpreter.is_some(), req.random_addresses);
         if let Some((file, header)) = interpreter {
             let bias = if header.relocatable {
                 image.bias_below(header, mmap_base)?
@@ -176,7 +176,7 @@ impl Image {
     }
 
     /// Code, data and heap addresses (`load_elf_binary`).
-    fn lay_out(&mut self, program: &Program, bias: u64, has_interpreter: bool) {
+    fn lay_out(&mut self, program: &Program, bias: u64, has_interpreter: bool, random: bool) {
         let l = &mut self.layout;
         l.start_code = u64::MAX;
         let mut end = 0;
@@ -203,7 +203,7 @@ impl Image {
         // Linux keeps one page between program and heap in any case.
         l.start_brk = base
             .saturating_add(PAGE)
-            .saturating_add(mm::random_brk_shift());
+            .saturating_add(mm::random_brk_shift(random));
         l.brk = l.start_brk;
     }
 

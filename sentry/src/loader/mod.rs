@@ -4,7 +4,7 @@
 //! stub, and fills the stack. Files are hostile input. The caller drops the new address space on failure.
 
 mod args;
-mod auxv;
+pub(crate) mod auxv;
 mod elf;
 mod image;
 mod script;
@@ -57,6 +57,8 @@ pub struct LoadRequest<'a> {
     pub envp: Vec<Vec<u8>>,
     /// Limits of the process.
     pub limits: MmLimits,
+    /// Where things lie is not to be known ahead (not so with ADDR_NO_RANDOMIZE).
+    pub random_addresses: bool,
     /// The vDSO, if the platform has one.
     pub vdso: Option<Vdso>,
     /// Decides, given the program that really runs (the last interpreter of a script), who it runs as (set-id bits).

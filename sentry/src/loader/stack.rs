@@ -47,7 +47,7 @@ const AUX_PAIRS: u64 = 22;
 impl Stack {
     /// Decides addresses; sizes are those of the request.
     pub fn plan(req: &LoadRequest<'_>, executable: bool) -> Stack {
-        let top = page_floor(mm::random_stack_top());
+        let top = page_floor(mm::random_stack_top(req.random_addresses));
         let strings_len: u64 = req
             .argv
             .iter()
@@ -56,7 +56,12 @@ impl Stack {
             .sum();
         let strings = top - 8 - (req.path.len() as u64 + 1) - strings_len;
         // A random distance, so that the low bits cannot be known (`arch_align_stack`).
-        let tables_top = (strings - mm::random_u64() % 8192) & !0xf;
+        let distance = if req.random_addresses {
+            mm::random_u64() % 8192
+        } else {
+            0
+        };
+        let tables_top = (strings - distance) & !0xf;
         let below = tables_top - PLATFORM.len() as u64 - 16;
         let words = 1 + req.argv.len() as u64 + 1 + req.envp.len() as u64 + 1 + 2 * AUX_PAIRS;
         let pointer = (below - words * 8) & !0xf;

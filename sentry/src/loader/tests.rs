@@ -48,6 +48,7 @@ impl World {
             argv: self.argv.clone(),
             envp: self.envp.clone(),
             limits: self.limits,
+            random_addresses: true,
             vdso: None,
             identify: &mut |_| Ok(Identity::default()),
             open: &mut |p| self.files.get(p).map(|c| file(c)).ok_or(Errno::ENOENT),

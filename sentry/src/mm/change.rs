@@ -360,7 +360,7 @@ impl Change<'_> {
 
     /// The rewritten programs of the sandbox.
     pub(super) fn texts(&self) -> Option<&Arc<Texts>> {
-        self.mm.texts.as_ref()
+        self.mm.texts()
     }
 
     /// Enters a change that needs nothing of the stub.

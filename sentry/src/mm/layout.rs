@@ -98,32 +98,35 @@ pub fn random_u64() -> u64 {
     })
 }
 
-/// A random multiple of the page size below `pages` pages.
-fn random_pages(pages: u64) -> u64 {
+/// A random multiple of the page size below `pages` pages; 0 unless `random` (ADDR_NO_RANDOMIZE of personality(2)), as below.
+fn random_pages(random: bool, pages: u64) -> u64 {
+    if !random {
+        return 0;
+    }
     // `pages` is a power of two or close to one; the bias does not matter here.
     random_u64() % pages * PAGE
 }
 
 /// Top of a new stack.
-pub fn random_stack_top() -> u64 {
-    GUEST_END - PAGE - random_pages(STACK_SHIFT_PAGES)
+pub fn random_stack_top(random: bool) -> u64 {
+    GUEST_END - PAGE - random_pages(random, STACK_SHIFT_PAGES)
 }
 
 /// Top of the mmap area for a stack limit in bytes (`mmap_base`).
-pub fn random_mmap_base(stack_limit: u64) -> u64 {
+pub fn random_mmap_base(random: bool, stack_limit: u64) -> u64 {
     let pad = STACK_SHIFT_PAGES * PAGE + super::GUARD_GAP;
     let gap = stack_limit
         .saturating_add(pad)
         .clamp(128 << 20, GUEST_END / 6 * 5);
-    page_floor(GUEST_END - gap - random_pages(MMAP_SHIFT_PAGES))
+    page_floor(GUEST_END - gap - random_pages(random, MMAP_SHIFT_PAGES))
 }
 
 /// Random shift of a position-independent program.
-pub fn random_dyn_shift() -> u64 {
-    random_pages(MMAP_SHIFT_PAGES)
+pub fn random_dyn_shift(random: bool) -> u64 {
+    random_pages(random, MMAP_SHIFT_PAGES)
 }
 
 /// Random distance of the heap from the end of the program (32 MiB, `arch_randomize_brk`).
-pub fn random_brk_shift() -> u64 {
-    random_pages(0x0200_0000 / PAGE)
+pub fn random_brk_shift(random: bool) -> u64 {
+    random_pages(random, 0x0200_0000 / PAGE)
 }

@@ -18,6 +18,7 @@ mod brk;
 mod change;
 #[cfg(test)]
 pub(crate) mod fake;
+mod force;
 mod layout;
 mod listing;
 mod lock;
@@ -34,6 +35,7 @@ mod stack;
 #[cfg(test)]
 mod tests;
 mod text;
+mod vdso;
 mod vma;
 
 pub use change::MmError;
@@ -49,6 +51,7 @@ pub use resident::{Resident, set_descriptors};
 pub use rewrite::{RewriteWanted, Rewritten};
 pub use shared::SharedAnon;
 pub use text::Texts;
+pub use vdso::set_vdso;
 pub use vma::{Backing, PAGE, VmFlags, Vma, page_ceil, page_floor};
 
 use crate::abi::Errno;
@@ -59,7 +62,7 @@ use cofferdam_platform::{AddressSpace, Thread};
 pub(crate) use map::VmaMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// Most mappings in one address space (`vm.max_map_count`).
 pub static MAX_MAP_COUNT: Knob = Knob::new(0, 65530);
@@ -80,6 +83,8 @@ pub struct MemoryManager {
     barriers: AtomicU8,
     /// Rewritten programs, if the platform takes them.
     texts: Option<Arc<Texts>>,
+    /// Somebody looks at the program's text: it is not rewritten any more.
+    own_text: AtomicBool,
     /// What other parts of the kernel keep for as long as the address space lives; not inherited by fork.
     pub extensions: crate::vfs::InodeMeta,
 }
@@ -130,6 +135,7 @@ impl MemoryManager {
             observed: resident::Observed::default(),
             barriers: AtomicU8::new(0),
             texts: None,
+            own_text: AtomicBool::new(false),
             extensions: Default::default(),
         }
     }
@@ -268,7 +274,10 @@ impl State {
 
 impl GuestMemory for MemoryManager {
     fn read_partial(&self, addr: u64, buf: &mut [u8]) -> usize {
-        self.space.read(addr, buf)
+        match self.space.read(addr, buf) {
+            0 => vdso::read(addr, buf),
+            n => n,
+        }
     }
     fn write_partial(&self, addr: u64, buf: &[u8]) -> usize {
         self.space.write(addr, buf)

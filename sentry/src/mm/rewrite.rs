@@ -16,6 +16,7 @@ use crate::abi::Errno;
 use crate::vfs::MapSource;
 use cofferdam_platform::{GUEST_END, GUEST_START, Prot, Thread};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Trampolines that are mapped.
 #[derive(Clone)]
@@ -303,10 +304,41 @@ impl MemoryManager {
         self
     }
 
+    /// Nothing is rewritten from the start.
+    pub fn with_own_text(self, own: bool) -> MemoryManager {
+        self.own_text.store(own, Ordering::Relaxed);
+        self
+    }
+
+    /// Rewritten programs, if they are for this address space.
+    pub(super) fn texts(&self) -> Option<&Arc<Texts>> {
+        let own = self.own_text.load(Ordering::Relaxed);
+        self.texts.as_ref().filter(|_| !own)
+    }
+
+    /// From now on the process runs its own text, for somebody who looks at it or changes it (ptrace(2)): what was rewritten gets its
+    /// original pages back. Threads may be in the trampolines, which stay.
+    pub fn keep_own_text(&self, thread: &dyn Thread) {
+        if self.texts().is_none() {
+            return;
+        }
+        let Ok(mut change) = self.begin() else {
+            return;
+        };
+        self.own_text.store(true, Ordering::Relaxed);
+        let mut steps = Vec::new();
+        change.state().restore(0, u64::MAX, &mut steps);
+        if !steps.is_empty()
+            && let Err(e) = change.carry_out(thread, steps)
+        {
+            log::debug!("a program's own text did not come back: {e:?}");
+        }
+    }
+
     /// A system call trapped whose instruction ends at `rip`. Counts it; `Some` if its file has had enough of them and the
     /// mapping is to be rewritten.
     pub fn trapped(&self, rip: u64) -> Option<RewriteWanted> {
-        let texts = self.texts.as_ref()?;
+        let texts = self.texts()?;
         let at = rip.checked_sub(2)?;
         let found = {
             let s = self.state.lock();
@@ -329,6 +361,9 @@ impl MemoryManager {
         let Ok(mut change) = self.begin() else {
             return Ok(());
         };
+        if self.texts().is_none() {
+            return Ok(());
+        }
         let v = {
             let s = change.state();
             s.map

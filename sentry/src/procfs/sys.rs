@@ -68,7 +68,7 @@ const FIXED: &[(&str, &str)] = &[
     ("kernel/threads-max", "32768"),
     ("kernel/unprivileged_userns_clone", "0"),
     ("kernel/version", "#1 SMP"),
-    ("kernel/yama/ptrace_scope", "1"),
+    ("kernel/yama/ptrace_scope", "0"),
     ("net/core/rmem_default", "212992"),
     ("net/core/rmem_max", "212992"),
     ("net/core/somaxconn", "4096"),

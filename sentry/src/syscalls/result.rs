@@ -32,6 +32,8 @@ pub enum SysErr {
     Host(HostWait),
     /// Registers were set by the handler itself (rt_sigreturn, execve).
     NoReturn,
+    /// The task stops for its tracer; the handler is run again afterwards.
+    Traced,
     /// The task has exited.
     Exited,
 }

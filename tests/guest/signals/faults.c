@@ -86,6 +86,11 @@ int main(void)
     FAULTS("read of nothing", (void)*(volatile char *)(page + 4100));
     FAULTS("read of PROT_NONE", (void)*(volatile char *)(page + 8200));
     FAULTS("read of readable", (void)*(volatile char *)page);
+    volatile char stack[16] = {(char)0xc3};
+    char *anonymous_page = page;
+    page = (char *)stack;
+    FAULTS("execute the stack", ((void (*)(void))(uintptr_t)stack)());
+    page = anonymous_page;
     put_file("short", "x");
     int fd = MUST(open("short", O_RDWR));
     char *file = MUST(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));

@@ -3,18 +3,19 @@
 //! never match, so the two kinds need not know of each other.
 //!
 //! Within one address space all private futexes are in one place. They *come home*, to [`FutexTable`], as soon as a call needs
-//! what the host is not given: when a thread has a seccomp filter, for futex_waitv(2), for a requeue to a priority-inheriting lock. Who sleeps on the host then is
+//! what the host is not given: when a thread has a seccomp filter or a tracer, for futex_waitv(2), for a requeue to a priority-inheriting lock. Who sleeps on the host then is
 //! interrupted and waits on here. They never go back, but fork and execve make new address spaces.
 
 use super::FutexTable;
 use crate::abi::{Errno, Result};
-use crate::kernel::{Cx, signal, worker};
+use crate::kernel::{Cx, Kernel, signal, worker};
 use crate::mm::MemoryManager;
 use crate::sync::before_exchange;
 use crate::syscalls::{OnSignal, SysErr, SysResult};
 use crate::time::Instant;
 use crate::usermem::UserPtr;
 use cofferdam_platform::CutShort;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Part of an address space once its futexes came home.
@@ -46,7 +47,7 @@ pub fn serves(cx: &Cx<'_>) -> Result<bool> {
     if !cx.thread()?.host_futexes() || seen || are_home(cx.mm) {
         return Ok(false);
     }
-    if cx.task.seccomp.active() {
+    if cx.task.seccomp.active() || cx.task.tracing.is_traced() {
         come_home(cx);
         return Ok(false);
     }
@@ -55,12 +56,19 @@ pub fn serves(cx: &Cx<'_>) -> Result<bool> {
 
 /// From now on the private futexes of the caller's address space are the sentry's.
 pub fn come_home(cx: &Cx<'_>) {
-    if !cx.thread().is_ok_and(|t| t.host_futexes()) || are_home(cx.mm) {
+    if cx.thread().is_ok_and(|t| t.host_futexes()) {
+        bring_home(cx.kernel(), cx.mm);
+    }
+}
+
+/// The same for any address space: also where the host makes none, it does no harm.
+pub fn bring_home(kernel: &Kernel, mm: &Arc<MemoryManager>) {
+    if are_home(mm) {
         return;
     }
-    let home = cx.mm.extensions.extension::<Home>();
+    let home = mm.extensions.extension::<Home>();
     home.0.store(true, Ordering::SeqCst);
-    for task in cx.kernel().tasks_of(cx.mm) {
+    for task in kernel.tasks_of(mm) {
         task.unpublish();
         worker::call_back(&task);
     }

@@ -77,6 +77,10 @@ fn jump(code: u16) -> Option<u16> {
 pub struct Program(Box<[Insn]>);
 
 impl Program {
+    /// As they were given.
+    pub fn insns(&self) -> &[Insn] {
+        &self.0
+    }
     /// Checks a program.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Seccomp filters of guests (seccomp(2)): the sentry runs them before it dispatches a call.
 //!
-//! Filters form a tree: a task's newest one points to those before it, children share their parent's. User notification and
-//! tracing are not there: such filters cannot be installed, respectively give ENOSYS as without a tracer.
+//! Filters form a tree: a task's newest one points to those before it, children share their parent's. User notification is
+//! not there: such filters cannot be installed.
 
 mod bpf;
 
@@ -12,7 +12,8 @@ use crate::auth::Caps;
 use crate::sync::{Charge, Mutex, Quota, Rank};
 use crate::syscalls::SysResult;
 use crate::usermem::UserPtr;
-use bpf::{Data, Insn, MAX_INSNS, Program};
+pub use bpf::Insn;
+use bpf::{Data, MAX_INSNS, Program};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -109,6 +110,8 @@ pub enum Verdict {
     Return(i64),
     /// Do not run it; a signal or the end is on its way.
     Skip,
+    /// A tracer is to be asked, and told this.
+    Ask(u32),
 }
 
 /// 0 without seccomp, 1 strict, 2 filter (prctl(PR_GET_SECCOMP), /proc/PID/status).
@@ -126,6 +129,23 @@ pub fn filters(task: &Task) -> usize {
         return 0;
     };
     chain(&f).count()
+}
+
+/// The instructions of a task's `n`th filter, oldest first.
+///
+/// # Errors
+/// EINVAL: it has none. ENOENT: not so many.
+pub fn instructions(task: &Task, n: u64) -> Result<Vec<Insn>> {
+    let Mode::Filter(newest) = task.seccomp.get() else {
+        return Err(Errno::EINVAL);
+    };
+    let count = chain(&newest).count();
+    let back = usize::try_from(n)
+        .ok()
+        .and_then(|n| count.checked_sub(n)?.checked_sub(1))
+        .ok_or(Errno::ENOENT)?;
+    let found = chain(&newest).nth(back).ok_or(Errno::ENOENT)?;
+    Ok(found.program.insns().to_vec())
 }
 
 fn chain(newest: &Arc<Filter>) -> impl Iterator<Item = &Filter> {
@@ -174,8 +194,9 @@ pub fn check(cx: &mut Cx<'_>, number: u64, args: &[u64; 6]) -> Verdict {
             Verdict::Go
         }
         action::ERRNO => Verdict::Return(-i64::from(value.min(4095))),
-        // Nobody traces, nobody listens.
-        action::TRACE | action::USER_NOTIF => Verdict::Return(-i64::from(Errno::ENOSYS.raw())),
+        action::TRACE => Verdict::Ask(value),
+        // Nobody listens.
+        action::USER_NOTIF => Verdict::Return(-i64::from(Errno::ENOSYS.raw())),
         action::TRAP => {
             // The handler finds the call's number in rax.
             let regs = cx.regs();

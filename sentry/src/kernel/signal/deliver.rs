@@ -6,10 +6,11 @@ use super::frame::{self, FaultRecord};
 use super::info::SigInfo;
 use super::send::{Kicks, Origin, send};
 use super::set::{DefaultAction, SigSet, Signal};
-use super::state::{TaskStop, recalculate};
+use super::state::{GroupSignals, TaskStop, recalculate};
 use super::{Queued, set_blocked, stop};
 use crate::abi::Errno;
-use crate::kernel::{Cx, ExitStatus, Task, ThreadGroup};
+use crate::kernel::{Cx, ExitStatus, Task, ThreadGroup, ptrace};
+use crate::sync::MutexGuard;
 use crate::syscalls::OnSignal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,6 +34,10 @@ enum Next {
     ExitTask(ExitStatus),
     Stopped,
     Tell,
+    /// The tracer is to decide what becomes of this signal.
+    Ask(SigInfo),
+    /// A trap for the tracer: a group stop, or PTRACE_INTERRUPT.
+    Trap,
     Handler(SigInfo, SigAction),
     /// Default action of a stop signal other than SIGSTOP: needs a look at the process group.
     MayStop(Signal),
@@ -51,8 +56,29 @@ pub fn deliver(cx: &mut Cx<'_>) -> Delivery {
     {
         set_blocked(cx.task, SigSet(mask));
     }
-    while cx.task.signals.attention() {
-        match next(cx.task) {
+    loop {
+        if cx.local.trace.is_stopped() {
+            if !ptrace::ready(cx.task) {
+                return Delivery::Stopped;
+            }
+            ptrace::go_on(cx);
+        }
+        if cx.task.tracing.is_due() && ptrace::next_due(cx) {
+            continue;
+        }
+        let what = match cx.local.trace.decided.take() {
+            Some(info) => decided(cx.task, info),
+            None if cx.task.signals.attention() => next(cx.task),
+            None => break,
+        };
+        match what {
+            Next::Ask(info) => {
+                if !ptrace::signal_stop(cx, info) {
+                    // No tracer any more.
+                    cx.local.trace.decide(info);
+                }
+            }
+            Next::Trap => ptrace::trap(cx),
             Next::Nothing => break,
             Next::Exit(status) => return Delivery::Exit(status),
             Next::ExitTask(status) => return Delivery::ExitTask(status),
@@ -64,7 +90,10 @@ pub fn deliver(cx: &mut Cx<'_>) -> Delivery {
                     begin_stop(cx.task, signal);
                 }
             }
-            Next::Handler(info, action) => run_handler(cx, &info, &action),
+            Next::Handler(info, action) => {
+                run_handler(cx, &info, &action);
+                ptrace::handler_starts(cx);
+            }
         }
     }
     // No handler: the call is restarted, unless it says EINTR anyhow.
@@ -105,6 +134,7 @@ fn next(task: &Arc<Task>) -> Next {
             return Next::Tell;
         }
         match t.stop {
+            TaskStop::Wanted if t.trace.is_some() => return Next::Trap,
             TaskStop::Wanted => {
                 t.stop = TaskStop::Standing;
                 stop::one_less(g);
@@ -118,6 +148,10 @@ fn next(task: &Arc<Task>) -> Next {
             TaskStop::Standing => return Next::Stopped,
             TaskStop::None => {}
         }
+        if t.trace.as_ref().is_some_and(|t| t.wants_trap()) {
+            return Next::Trap;
+        }
+        let traced = t.trace.is_some();
         let blocked = t.blocked;
         let taken = t.pending.next(blocked).or_else(|| g.pending.next(blocked));
         recalculate(g, task, &t);
@@ -131,42 +165,82 @@ fn next(task: &Arc<Task>) -> Next {
         let Some(signal) = info.signal() else {
             return Next::Again;
         };
-        let action = g.handlers.get(signal);
-        if action.handler == SIG_IGN {
-            Next::Again
-        } else if action.is_handler() {
-            if action.sa_flags().contains(SaFlags::RESETHAND) {
-                g.handlers.set(
-                    signal,
-                    SigAction {
-                        handler: SIG_DFL,
-                        ..action
-                    },
-                );
-            }
-            Next::Handler(info, action)
-        } else {
-            match signal.default_action() {
-                DefaultAction::Ignore | DefaultAction::Continue => Next::Again,
-                _ if g.unkillable && !signal.is_kernel_only() => Next::Again,
-                DefaultAction::Stop if signal == Signal::STOP => {
-                    stop::begin(g, task, signal, &mut kicks);
-                    recalculate(g, task, &task.signals.lock());
-                    Next::Again
-                }
-                DefaultAction::Stop => Next::MayStop(signal),
-                DefaultAction::Terminate | DefaultAction::Core => {
-                    drop(group);
-                    let core = signal.default_action() == DefaultAction::Core
-                        && would_dump_core(task.group());
-                    let status = ExitStatus::Signaled(signal.number(), core);
-                    Next::Exit(super::start_group_exit(task.group(), status))
-                }
-            }
+        if traced && signal != Signal::KILL {
+            return Next::Ask(info);
         }
+        act(task, group, signal, info, &mut kicks)
     };
     kicks.run();
     what
+}
+
+/// What a tracer let through takes its course, unless it is blocked now (`ptrace_signal`).
+fn decided(task: &Arc<Task>, info: SigInfo) -> Next {
+    let Some(signal) = info.signal() else {
+        return Next::Again;
+    };
+    let mut kicks = Kicks::default();
+    let what = {
+        let group = task.group().signals.lock();
+        if let Some(status) = group.exiting {
+            return Next::Exit(status);
+        }
+        let blocked = task.signals.lock().blocked.contains(signal);
+        if blocked {
+            None
+        } else {
+            Some(act(task, group, signal, info, &mut kicks))
+        }
+    };
+    kicks.run();
+    what.unwrap_or_else(|| {
+        let _ = send(task.group(), Some(task), Queued::new(info), Origin::Kernel);
+        Next::Again
+    })
+}
+
+/// What a signal that was taken does.
+fn act(
+    task: &Arc<Task>,
+    mut group: MutexGuard<'_, GroupSignals>,
+    signal: Signal,
+    info: SigInfo,
+    kicks: &mut Kicks,
+) -> Next {
+    let g = &mut *group;
+    let action = g.handlers.get(signal);
+    if action.handler == SIG_IGN {
+        Next::Again
+    } else if action.is_handler() {
+        if action.sa_flags().contains(SaFlags::RESETHAND) {
+            g.handlers.set(
+                signal,
+                SigAction {
+                    handler: SIG_DFL,
+                    ..action
+                },
+            );
+        }
+        Next::Handler(info, action)
+    } else {
+        match signal.default_action() {
+            DefaultAction::Ignore | DefaultAction::Continue => Next::Again,
+            _ if g.unkillable && !signal.is_kernel_only() => Next::Again,
+            DefaultAction::Stop if signal == Signal::STOP => {
+                stop::begin(g, task, signal, kicks);
+                recalculate(g, task, &task.signals.lock());
+                Next::Again
+            }
+            DefaultAction::Stop => Next::MayStop(signal),
+            DefaultAction::Terminate | DefaultAction::Core => {
+                drop(group);
+                let core =
+                    signal.default_action() == DefaultAction::Core && would_dump_core(task.group());
+                let status = ExitStatus::Signaled(signal.number(), core);
+                Next::Exit(super::start_group_exit(task.group(), status))
+            }
+        }
+    }
 }
 
 /// Whether Linux would write a core file for this process: that is what the status says, although none is written here.

@@ -115,6 +115,13 @@ pub fn is_stopped(group: &Arc<ThreadGroup>) -> bool {
     group.signals.lock().stopped().is_some()
 }
 
+/// Whether the task is stopped by a job-control signal: with its process, unless its tracer has let it go on alone.
+pub fn stands(task: &Arc<Task>) -> bool {
+    let g = task.group().signals.lock();
+    let t = task.signals.lock();
+    g.stopped().is_some() && (t.trace.is_none() || t.stop == TaskStop::Standing)
+}
+
 /// Ends a process (exit_group, a fatal signal): every task of it will get [`super::Delivery::Exit`]. The status that holds:
 /// that of the first who asked.
 pub fn start_group_exit(group: &ThreadGroup, status: ExitStatus) -> ExitStatus {

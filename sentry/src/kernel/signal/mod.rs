@@ -33,17 +33,20 @@ pub use info::{AUDIT_ARCH_X86_64, SigInfo, code};
 pub(crate) use lifecycle::send_child_exit;
 pub use lifecycle::{
     attach, child_exit_policy, clone_group, clone_task, detach, end_siblings, end_task, exec,
-    interrupts, is_ignored, is_stopped, must_die, parent_died, send_kernel, start_group_exit,
+    interrupts, is_ignored, is_stopped, must_die, parent_died, send_kernel, stands,
+    start_group_exit,
 };
 pub use own::{
     pending, remove_timer_signals, set_action, set_blocked, stop_waiting, take, take_or_wait,
 };
 pub use queue::{OnDequeue, Pending, Queued, QuotaGuard, SignalQuota};
+pub(in crate::kernel) use send::trap_again;
 pub use send::{
     Origin, Sent, check_permission, group_creds, may_signal, send, send_group, send_pgrp, send_task,
 };
 pub use set::{DefaultAction, SigSet, Signal};
 pub use signalfd::SignalFd;
-pub(in crate::kernel) use state::Report;
 pub use state::{GroupSignals, TaskSignals, TaskState};
+pub(in crate::kernel) use state::{Report, Stop, TaskStop, recalculate};
 pub use stop::ticks;
+pub(in crate::kernel) use stop::{one_less, tell_parent};

@@ -105,6 +105,10 @@ impl Pending {
     pub fn set(&self) -> SigSet {
         self.set
     }
+    /// What each waiting signal says, oldest first (PTRACE_PEEKSIGINFO).
+    pub fn infos(&self) -> impl Iterator<Item = &SigInfo> {
+        self.queue.iter().map(|q| &q.info)
+    }
     /// Whether a standard signal need not be queued since it already waits.
     pub fn coalesces(&self, signal: Signal) -> bool {
         !signal.is_realtime() && self.set.contains(signal)

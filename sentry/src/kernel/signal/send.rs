@@ -171,7 +171,9 @@ fn place(
         let protected = g.unkillable
             && action.handler == super::action::SIG_DFL
             && !(force && signal.is_kernel_only());
-        if !t.blocked.contains(signal) && (protected || action.ignores(signal)) {
+        // A tracer sees also what is ignored (`sig_ignored`).
+        let seen = t.trace.is_some() && signal != Signal::KILL;
+        if !seen && !t.blocked.contains(signal) && (protected || action.ignores(signal)) {
             return Ok(Sent::Dropped);
         }
         let pending = if target.is_some() {
@@ -216,6 +218,10 @@ fn prepare(g: &mut GroupSignals, signal: Signal, kicks: &mut Kicks) {
         s.pending.flush(flush);
         if signal == Signal::CONT {
             s.stop = TaskStop::None;
+            if let Some(trace) = s.trace.as_mut().filter(|t| t.seized) {
+                trace.notify = true;
+                trap_again(&mut s);
+            }
         }
     }
     if signal != Signal::CONT {
@@ -226,13 +232,34 @@ fn prepare(g: &mut GroupSignals, signal: Signal, kicks: &mut Kicks) {
         g.report = Some(Report::Continued);
     }
     match stop {
-        Stop::Running => return,
+        Stop::Running => {
+            tasks
+                .iter()
+                .filter(|t| wants_trap(t))
+                .for_each(|t| kicks.add(t));
+            return;
+        }
         Stop::Stopping { signal, .. } => g.notice = Some(Notice::Stopped(signal)),
         Stop::Stopped { .. } => g.notice = Some(Notice::Continued),
     }
     for t in &tasks {
         kicks.add(t);
     }
+}
+
+/// A tracee that its tracer leaves stopped (PTRACE_LISTEN) stops anew, to tell of something.
+pub(in crate::kernel) fn trap_again(s: &mut TaskState) {
+    if let Some(stop) = s.traced_stop.as_mut().filter(|s| s.listening) {
+        stop.go = Some(0);
+    }
+}
+
+fn wants_trap(t: &Task) -> bool {
+    t.signals
+        .lock()
+        .trace
+        .as_ref()
+        .is_some_and(|t| t.wants_trap())
 }
 
 fn representative(g: &GroupSignals, group: &ThreadGroup) -> Option<Arc<Task>> {
@@ -281,7 +308,7 @@ fn admit(
 fn wants(t: &TaskState, signal: Signal) -> bool {
     t.exit.is_none()
         && (!t.blocked.contains(signal) || t.awaited.contains(signal))
-        && (signal == Signal::KILL || t.stop != TaskStop::Standing)
+        && (signal == Signal::KILL || (t.stop != TaskStop::Standing && !t.is_trace_stopped()))
 }
 
 /// Wakes the task that is to take `signal` (`complete_signal`); a signal that is certainly fatal ends the process at once.
@@ -309,9 +336,13 @@ fn choose(g: &mut GroupSignals, target: Option<&Arc<Task>>, signal: Signal, kick
         }
     };
     let Some(task) = found else { return };
-    let (blocked, awaited) = {
+    let (blocked, awaited, traced) = {
         let t = task.signals.lock();
-        (t.blocked.contains(signal), t.awaited.contains(signal))
+        (
+            t.blocked.contains(signal),
+            t.awaited.contains(signal),
+            t.trace.is_some(),
+        )
     };
     let action = g.handlers.get(signal);
     let fatal = signal == Signal::KILL
@@ -320,6 +351,7 @@ fn choose(g: &mut GroupSignals, target: Option<&Arc<Task>>, signal: Signal, kick
             && !g.unkillable
             && !blocked
             && !awaited
+            && !traced
             && signal.default_action() == super::set::DefaultAction::Terminate);
     if fatal {
         begin_exit(g, ExitStatus::Signaled(signal.number(), false), kicks);

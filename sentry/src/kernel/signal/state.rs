@@ -7,6 +7,7 @@ use super::action::SignalHandlers;
 use super::queue::Pending;
 use super::set::{SigSet, Signal};
 use crate::auth::Credentials;
+use crate::kernel::ptrace::{Trace, TracedStop};
 use crate::kernel::{ExitStatus, Task};
 use crate::sync::{Mutex, MutexGuard, Rank, WaitQueue};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use std::sync::{Arc, Weak};
 
 /// Job-control state of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(in crate::kernel) enum Stop {
     /// Not stopped.
     #[default]
     Running,
@@ -35,7 +36,7 @@ pub(in crate::kernel) enum Report {
 
 /// What the next task to look at its signals tells the parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Notice {
+pub(in crate::kernel) enum Notice {
     Stopped(Signal),
     Continued,
 }
@@ -48,9 +49,9 @@ pub struct GroupSignals {
     pub(super) threads: Vec<Weak<Task>>,
     /// Where the search for a task that takes the next signal starts.
     pub(super) turn: usize,
-    pub(super) exiting: Option<ExitStatus>,
-    pub(super) stop: Stop,
-    pub(super) notice: Option<Notice>,
+    pub(in crate::kernel) exiting: Option<ExitStatus>,
+    pub(in crate::kernel) stop: Stop,
+    pub(in crate::kernel) notice: Option<Notice>,
     /// A stop or continue that no wait has reported yet.
     pub(in crate::kernel) report: Option<Report>,
     pub(super) unkillable: bool,
@@ -76,9 +77,20 @@ impl GroupSignals {
     pub fn pending(&self) -> SigSet {
         self.pending.set()
     }
+    /// Waiting signals themselves, oldest first.
+    pub(in crate::kernel) fn queue(&self) -> &Pending {
+        &self.pending
+    }
     /// Set once the process is to end.
     pub fn exiting(&self) -> Option<ExitStatus> {
         self.exiting
+    }
+    /// The stop signal that is in effect, whether or not all tasks stand already.
+    pub(in crate::kernel) fn stopping(&self) -> Option<Signal> {
+        match self.stop {
+            Stop::Running => None,
+            Stop::Stopping { signal, .. } | Stop::Stopped { signal } => Some(signal),
+        }
     }
     /// The signal that stopped it, if all its tasks stand.
     pub fn stopped(&self) -> Option<Signal> {
@@ -103,7 +115,7 @@ impl GroupSignals {
 
 /// A task's part in a group stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum TaskStop {
+pub(in crate::kernel) enum TaskStop {
     #[default]
     None,
     /// Must stop at its next look.
@@ -120,15 +132,35 @@ pub struct TaskState {
     /// Signals that rt_sigtimedwait waits for: they reach the task although blocked.
     pub(super) awaited: SigSet,
     pub(super) pending: Pending,
-    pub(super) stop: TaskStop,
+    pub(in crate::kernel) stop: TaskStop,
     /// The task alone is to end (execve of a sibling).
-    pub(super) exit: Option<ExitStatus>,
+    pub(in crate::kernel) exit: Option<ExitStatus>,
+    /// Who traces it, and what that task has asked for.
+    pub(in crate::kernel) trace: Option<Box<Trace>>,
+    /// It stands for its tracer, or has just been let go.
+    pub(in crate::kernel) traced_stop: Option<Box<TracedStop>>,
 }
 
 impl TaskState {
     /// Signal mask (SigBlk).
     pub fn blocked(&self) -> SigSet {
         self.blocked
+    }
+    /// Waiting signals themselves, oldest first.
+    pub(in crate::kernel) fn queue(&self) -> &Pending {
+        &self.pending
+    }
+    /// Replaces the mask of a task that stands.
+    pub(in crate::kernel) fn set_blocked(&mut self, mask: SigSet) {
+        self.blocked = mask.blockable();
+    }
+    /// Adds a signal that says nothing.
+    pub(in crate::kernel) fn add_bare(&mut self, signal: Signal) {
+        self.pending.push_bare(signal);
+    }
+    /// Whether it stands for its tracer and was not let go.
+    pub(in crate::kernel) fn is_trace_stopped(&self) -> bool {
+        self.traced_stop.as_ref().is_some_and(|s| s.go.is_none())
     }
     /// Thread-directed pending signals (SigPnd).
     pub fn pending(&self) -> SigSet {
@@ -175,17 +207,19 @@ impl TaskSignals {
     pub fn attention(&self) -> bool {
         self.attention.load(Ordering::SeqCst)
     }
-    pub(super) fn set_attention(&self, on: bool) {
+    pub(in crate::kernel) fn set_attention(&self, on: bool) {
         self.attention.store(on, Ordering::SeqCst);
     }
 }
 
 /// Sets a task's attention flag from the state (`recalc_sigpending`); the new value.
-pub(super) fn recalculate(group: &GroupSignals, task: &Task, state: &TaskState) -> bool {
+pub(in crate::kernel) fn recalculate(group: &GroupSignals, task: &Task, state: &TaskState) -> bool {
     let on = state.exit.is_some()
         || group.exiting.is_some()
         || state.stop == TaskStop::Wanted
         || group.notice.is_some()
+        || state.trace.as_ref().is_some_and(|t| t.wants_trap())
+        || task.tracing.is_due()
         || !((state.pending.set() | group.pending.set()) & !state.blocked).is_empty();
     task.signals.set_attention(on);
     on

@@ -4,19 +4,39 @@ use super::action::SaFlags;
 use super::info::{SigInfo, code};
 use super::send::{Kicks, Origin, send_group};
 use super::set::Signal;
-use super::state::{GroupSignals, Notice, Report, Stop, TaskStop};
+use super::state::{GroupSignals, Notice, Report, Stop, TaskStop, recalculate};
 use crate::kernel::Task;
 use crate::sync::Events;
 use std::sync::Arc;
 
 /// Starts a group stop by `signal`, taken by `task`.
 pub(super) fn begin(g: &mut GroupSignals, task: &Arc<Task>, signal: Signal, kicks: &mut Kicks) {
-    if g.exiting.is_some() || g.stop != Stop::Running {
+    if g.exiting.is_some() || matches!(g.stop, Stop::Stopping { .. }) {
+        return;
+    }
+    if let Stop::Stopped { .. } = g.stop {
+        // A tracer has let the task go on although its process is stopped: it stops again.
+        for t in g.tasks() {
+            let mut s = t.signals.lock();
+            if s.trace.is_some() && s.stop == TaskStop::None {
+                s.stop = TaskStop::Wanted;
+                recalculate(g, &t, &s);
+                drop(s);
+                if !Arc::ptr_eq(&t, task) {
+                    kicks.add(&t);
+                }
+            }
+        }
         return;
     }
     let mut left = 0;
     for t in g.tasks() {
-        t.signals.lock().stop = TaskStop::Wanted;
+        let mut s = t.signals.lock();
+        s.stop = TaskStop::Wanted;
+        if let Some(trace) = s.trace.as_mut().filter(|t| t.seized) {
+            trace.notify = true;
+        }
+        drop(s);
         if !Arc::ptr_eq(&t, task) {
             kicks.add(&t);
         }
@@ -26,7 +46,7 @@ pub(super) fn begin(g: &mut GroupSignals, task: &Arc<Task>, signal: Signal, kick
 }
 
 /// One task fewer has yet to stop. With the last one the stop is complete, and the parent is to be told.
-pub(super) fn one_less(g: &mut GroupSignals) {
+pub(in crate::kernel) fn one_less(g: &mut GroupSignals) {
     let Stop::Stopping { signal, left } = &mut g.stop else {
         return;
     };
@@ -40,7 +60,7 @@ pub(super) fn one_less(g: &mut GroupSignals) {
 }
 
 /// Tells the parent of a stop or continue, if there is one to tell: SIGCHLD, and its waits look again.
-pub(super) fn tell_parent(task: &Task) {
+pub(in crate::kernel) fn tell_parent(task: &Task) {
     let kernel = task.kernel();
     let group = task.group();
     let Some(notice) = group.signals.lock().notice.take() else {

@@ -4,6 +4,7 @@ use super::{Task, TaskLocal, TaskParts, VforkDone, exit};
 use crate::abi::Errno;
 use crate::auth::{Caps, Credentials};
 use crate::kernel::pidfd::PidFd;
+use crate::kernel::ptrace::{self, event_code};
 use crate::kernel::tree::{Life, Node};
 use crate::kernel::{Cx, ExitStatus, ThreadGroup, signal};
 use crate::sync::before_exchange;
@@ -42,6 +43,8 @@ const CHILD_CLEARTID: u64 = libc::CLONE_CHILD_CLEARTID as u64;
 const CHILD_SETTID: u64 = libc::CLONE_CHILD_SETTID as u64;
 const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const DETACHED: u64 = 0x0040_0000;
+const PTRACE: u64 = libc::CLONE_PTRACE as u64;
+const UNTRACED: u64 = libc::CLONE_UNTRACED as u64;
 const NEWNS: u64 = libc::CLONE_NEWNS as u64;
 const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
 const NAMESPACES: u64 = (libc::CLONE_NEWNS
@@ -89,7 +92,9 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
         cx.fds().has_room(cx.limit(libc::RLIMIT_NOFILE))?;
     }
     let done = (a.flags & VFORK != 0).then(Arc::<VforkDone>::default);
-    let child = make(cx, a, done.clone())?;
+    let event = trace_event(a);
+    let traced = event.is_some_and(|e| ptrace::wants(cx.task, e)) || a.flags & PTRACE != 0;
+    let child = make(cx, a, done.clone(), traced)?;
     let tid = child.tid();
     if a.flags & PARENT_SETTID != 0 {
         // A fault here is ignored by Linux too.
@@ -104,16 +109,29 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
         return Err(e.into());
     }
     cx.kernel().start(child);
-    match done {
-        None => Ok(i64::from(tid)),
-        Some(d) => {
-            let p = cx.progress();
-            p.started = true;
-            p.value = tid.cast_unsigned().into();
-            p.object = Some(d);
-            wait_for_vfork(cx)
-        }
+    if done.is_none() && event.is_none() {
+        return Ok(i64::from(tid));
     }
+    let p = cx.progress();
+    p.started = true;
+    p.value = tid.cast_unsigned().into();
+    p.object = done.map(|d| d as Arc<_>);
+    if event.is_some_and(|e| ptrace::event(cx, e, tid.cast_unsigned().into())) {
+        return Err(SysErr::Traced);
+    }
+    wait_for_vfork(cx)
+}
+
+/// The event that a tracer may have asked for (`kernel_clone`).
+fn trace_event(a: &CloneArgs) -> Option<u32> {
+    if a.flags & UNTRACED != 0 {
+        return None;
+    }
+    Some(match a.exit_signal {
+        _ if a.flags & VFORK != 0 => event_code::VFORK,
+        libc::SIGCHLD => event_code::FORK,
+        _ => event_code::CLONE,
+    })
 }
 
 fn give_pidfd(cx: &Cx<'_>, child: &Arc<Task>, to: u64) -> Result<(), Errno> {
@@ -138,6 +156,10 @@ fn wait_for_vfork(cx: &mut Cx<'_>) -> SysResult {
         return Ok(tid);
     };
     if d.done.load(Ordering::SeqCst) {
+        cx.progress().object = None;
+        if ptrace::event(cx, event_code::VFORK_DONE, tid.cast_unsigned()) {
+            return Err(SysErr::Traced);
+        }
         return Ok(tid);
     }
     Err(Block::on(d.queue.clone(), crate::sync::Events::IN)
@@ -159,6 +181,7 @@ fn make(
     cx: &mut Cx<'_>,
     a: &CloneArgs,
     vfork_done: Option<Arc<VforkDone>>,
+    traced: bool,
 ) -> Result<Arc<Task>, SysErr> {
     let kernel = cx.kernel().clone();
     let has = |f| a.flags & f != 0;
@@ -222,6 +245,7 @@ fn make(
         return Err(Errno::EAGAIN.into());
     }
     let (own_parent, own_exit_signal) = (own.parent, own.exit_signal);
+    let own_forker = own.forker.clone();
     let group = match group_signals {
         None => cx.group().clone(),
         Some(signals) => {
@@ -294,6 +318,11 @@ fn make(
             threads: vec![task.clone()],
             life: Life::Alive,
             exit_signal,
+            forker: if has(PARENT) {
+                own_forker
+            } else {
+                Arc::downgrade(cx.task)
+            },
             subreaper: false,
             execed: false,
             adopted: false,
@@ -303,6 +332,9 @@ fn make(
         if let Some(p) = tree.nodes.get_mut(&parent) {
             p.children.push(pid);
         }
+    }
+    if traced {
+        ptrace::clone_traced(&mut tree, cx.task, &task);
     }
     drop(tree);
     if has(CHILD_SETTID) {

@@ -6,6 +6,7 @@
 use super::clone::host_error;
 use crate::abi::{Errno, Result};
 use crate::auth::{Caps, Credentials, FileOwner};
+use crate::kernel::ptrace::{self, event_code};
 use crate::kernel::{Cx, Task, futex, signal};
 use crate::loader::{self, Identity, LoadRequest, Loaded};
 use crate::mm::{MemoryManager, MmLimits};
@@ -44,6 +45,10 @@ pub fn execve(
     envp: u64,
     flags: i32,
 ) -> SysResult {
+    if cx.progress().started {
+        // A tracer has heard of it.
+        return Err(SysErr::NoReturn);
+    }
     let earlier = cx
         .progress()
         .object
@@ -63,7 +68,15 @@ pub fn execve(
             .on_signal(OnSignal::Killable)
             .into());
     }
+    let tid = cx.task.tid();
     commit(cx, &prepared)?;
+    let p = cx.progress();
+    p.started = true;
+    p.object = None;
+    if ptrace::event(cx, event_code::EXEC, tid.cast_unsigned().into()) {
+        return Err(SysErr::Traced);
+    }
+    ptrace::exec_signal(cx);
     Err(SysErr::NoReturn)
 }
 
@@ -114,6 +127,9 @@ fn prepare(
         fs,
         limits: cx.mm_limits(),
         fs_shared: !cx.creds().has(Caps::SETUID) && fs_shared(cx),
+        watched: !cx.creds().has(Caps::SETUID) && ptrace::is_watched(cx.task),
+        fixed: cx.local.personality & ADDR_NO_RANDOMIZE != 0,
+        traced: cx.task.tracing.is_traced(),
     };
     let p = loader.load(cx.creds(), file, shown, inaccessible, argv, envp)?;
     Ok(Prepared {
@@ -128,6 +144,9 @@ fn prepare(
     })
 }
 
+/// Flag of personality(2).
+const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
+
 /// Who loads a program: the identity and surroundings it is looked up with.
 pub(super) struct Loader<'a> {
     pub kernel: &'a Arc<crate::kernel::Kernel>,
@@ -136,6 +155,12 @@ pub(super) struct Loader<'a> {
     pub limits: MmLimits,
     /// Another process could change the new program's root and working directory (CLONE_FS): it gains no rights.
     pub fs_shared: bool,
+    /// A tracer without rights watches: it gains none.
+    pub watched: bool,
+    /// ADDR_NO_RANDOMIZE: addresses are the same each time.
+    pub fixed: bool,
+    /// It is traced: its text is not rewritten.
+    pub traced: bool,
 }
 
 /// A new host process with the program in it.
@@ -171,7 +196,9 @@ impl Loader<'_> {
             .platform
             .new_process(token)
             .map_err(host_error)?;
-        let mm = MemoryManager::new(space).with_texts(self.kernel.texts.clone());
+        let mm = MemoryManager::new(space)
+            .with_texts(self.kernel.texts.clone())
+            .with_own_text(self.traced);
         let name = path
             .rsplit(|b| *b == b'/')
             .next()
@@ -186,6 +213,7 @@ impl Loader<'_> {
             argv,
             envp,
             limits: self.limits,
+            random_addresses: !self.fixed,
             vdso: self.kernel.platform.vdso(),
             identify: &mut |program| {
                 let stat = program.inode().stat()?;
@@ -198,8 +226,14 @@ impl Loader<'_> {
                 creds = crate::auth::exec_credentials(
                     old,
                     owner,
-                    !self.fs_shared && program.path().is_some_and(permission::honours_setid),
+                    !self.fs_shared
+                        && !self.watched
+                        && program.path().is_some_and(permission::honours_setid),
                 );
+                if self.watched {
+                    creds.permitted &= old.permitted;
+                    creds.effective &= creds.permitted;
+                }
                 Ok(Identity {
                     uid: creds.uid,
                     euid: creds.euid,
@@ -238,11 +272,14 @@ pub(super) fn start_registers(loaded: &Loaded) -> Registers {
     }
 }
 
+/// Other threads that have not ended, or whose tracers have yet to hear of it: as on Linux, it is not over before (`de_thread`).
 fn others(cx: &Cx<'_>) -> usize {
     let tree = cx.kernel().tree.lock();
-    tree.nodes
+    let alive = tree
+        .nodes
         .get(&cx.group().pid())
-        .map_or(0, |n| n.threads.len().saturating_sub(1))
+        .map_or(0, |n| n.threads.len().saturating_sub(1));
+    alive.saturating_add(ptrace::untold(&tree, cx.group()))
 }
 
 /// Whether a task of another process has the running one's root and working directory.
@@ -261,7 +298,8 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     let task = cx.task;
     let old = task.creds();
     if p.secure
-        && (old.no_new_privs && !p.creds.no_new_privs || !old.has(Caps::SETUID) && fs_shared(cx))
+        && (old.no_new_privs && !p.creds.no_new_privs
+            || !old.has(Caps::SETUID) && (fs_shared(cx) || ptrace::is_watched(task)))
     {
         // A sibling saw to it after the rights were worked out (SECCOMP_FILTER_FLAG_TSYNC, CLONE_FS).
         return Err(Errno::EAGAIN);
@@ -299,7 +337,10 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     }
     cx.local.robust_list = (0, 0);
     cx.local.saved_mask = None;
-    cx.local.regs = start_registers(&p.loaded).into();
+    let mut regs = start_registers(&p.loaded);
+    // Tracers see the call that this was.
+    regs.orig_rax = cx.local.call.map_or(u64::MAX, |(number, _)| number);
+    cx.local.regs = regs.into();
     Ok(())
 }
 
@@ -309,6 +350,7 @@ fn become_leader(cx: &Cx<'_>) {
     let mut tree = cx.kernel().tree.lock();
     if cx.task.tid() != pid {
         tree.tasks.remove(&cx.task.tid());
+        ptrace::exec_renames(&mut tree, cx.task.tid(), pid);
         cx.task.set_tid(pid);
         tree.tasks.insert(pid, Arc::downgrade(cx.task));
     }

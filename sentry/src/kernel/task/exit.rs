@@ -1,10 +1,11 @@
 //! The end of tasks and processes (`kernel/exit.c`).
 
 use super::Task;
-use crate::kernel::signal;
 use crate::kernel::tree::{Life, Node, TaskTree};
 use crate::kernel::{Cx, ExitStatus, Kernel, ThreadGroup};
+use crate::kernel::{ptrace, signal};
 use crate::sync::Events;
+use crate::syscalls::{SysErr, SysResult};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,6 +25,15 @@ pub fn group_exit(group: &Arc<ThreadGroup>, status: ExitStatus) {
         group.set_exiting();
     }
     signal::start_group_exit(group, status);
+}
+
+/// [`exit_task`] as a call does it: a tracer may want to know before.
+pub fn exit_call(cx: &mut Cx<'_>, status: ExitStatus) -> SysResult {
+    if ptrace::dying(cx, status) {
+        return Err(SysErr::Traced);
+    }
+    exit_task(cx, status);
+    Err(SysErr::Exited)
 }
 
 /// Ends the running task. `status` becomes the process's if this is its last thread and nothing ended the group before.
@@ -91,6 +101,8 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
         // Before the parent can learn of the end.
         ipc.exit_process(group.pid());
     }
+    let freed = ptrace::detach_all(kernel, task);
+    zombies_freed(kernel, &freed);
     let mut news = News::default();
     {
         let mut tree = kernel.tree.lock();
@@ -99,12 +111,24 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
             return;
         };
         node.threads.retain(|t| !Arc::ptr_eq(t, task));
-        if node.threads.is_empty() {
-            let status = match node.life {
-                Life::Exiting(s) | Life::Zombie(s) => s,
-                Life::Alive => status,
-            };
+        let last = node.threads.is_empty();
+        let status = match node.life {
+            Life::Exiting(s) | Life::Zombie(s) => s,
+            Life::Alive => status,
+        };
+        if last {
             node.life = Life::Zombie(status);
+        }
+        if let Some(tracer) = ptrace::died(&mut tree, task, status) {
+            let child = ChildNews {
+                pid: task.tid(),
+                uid: group.last_uid.load(Ordering::Relaxed),
+                status,
+                times: used,
+            };
+            news.deaths.push((tracer, libc::SIGCHLD, child));
+        }
+        if last {
             group.set_exiting();
             process_ended(&mut tree, group, status, &mut news);
         }
@@ -227,6 +251,26 @@ fn process_ended(
     notify_parent(tree, group, parent_pid, exit_signal, status, news);
 }
 
+/// Tells the parents of these processes, if they have ended, what their tracers knew until now.
+pub(in crate::kernel) fn zombies_freed(kernel: &Arc<Kernel>, pids: &[i32]) {
+    if pids.is_empty() {
+        return;
+    }
+    let mut news = News::default();
+    {
+        let mut tree = kernel.tree.lock();
+        for pid in pids {
+            if let Some(n) = tree.nodes.get(pid)
+                && let Life::Zombie(status) = n.life
+            {
+                let (group, parent, signal) = (n.group.clone(), n.parent, n.exit_signal);
+                notify_parent(&mut tree, &group, parent, signal, status, &mut news);
+            }
+        }
+    }
+    news.tell(kernel);
+}
+
 /// Tells the parent of a zombie, or reaps it at once if the parent ignores SIGCHLD.
 fn notify_parent(
     tree: &mut TaskTree,
@@ -236,6 +280,25 @@ fn notify_parent(
     status: ExitStatus,
     news: &mut News,
 ) {
+    let tracer = ptrace::orphaned(tree, child.pid());
+    let uid = child.last_uid.load(Ordering::Relaxed);
+    let times = child.times.lock().dead_threads;
+    let news_item = ChildNews {
+        pid: child.pid(),
+        uid,
+        status,
+        times,
+    };
+    if let Some(tracer) = tracer {
+        // Whoever it is, the tracer waits; the parent's turn comes afterwards.
+        let signal = if tracer.pid() == parent {
+            exit_signal
+        } else {
+            libc::SIGCHLD
+        };
+        news.deaths.push((tracer, signal, news_item));
+        return;
+    }
     let Some(p) = tree.nodes.get(&parent).map(|n| n.group.clone()) else {
         // Init itself, or a parent that is gone: nobody will wait.
         if child.pid() != 1 {
@@ -247,18 +310,10 @@ fn notify_parent(
         reap(tree, child.pid());
         return;
     }
-    let uid = child.last_uid.load(Ordering::Relaxed);
-    let times = child.times.lock().dead_threads;
     let (send, autoreap) = signal::child_exit_policy(&p, exit_signal);
     if autoreap {
         forget(tree, child.pid());
     }
-    let news_item = ChildNews {
-        pid: child.pid(),
-        uid,
-        status,
-        times,
-    };
     news.deaths
         .push((p, if send { exit_signal } else { 0 }, news_item));
 }

@@ -56,6 +56,8 @@ pub struct Task {
     pub signals: TaskSignals,
     /// Seccomp filters.
     pub seccomp: super::seccomp::Seccomp,
+    /// Whether somebody traces it, and what that wants to see.
+    pub tracing: super::ptrace::Tracing,
     uts: Mutex<Arc<UtsNamespace>>,
     /// Signal sent when the parent dies (PR_SET_PDEATHSIG), 0 none.
     parent_death_signal: AtomicI32,
@@ -207,13 +209,15 @@ pub struct TaskLocal {
     pub fault: super::signal::FaultRecord,
     /// Mask to restore after a handler that interrupted sigsuspend, ppoll, pselect, epoll_pwait.
     pub saved_mask: Option<u64>,
+    /// Stops for a tracer: where it goes on.
+    pub trace: super::ptrace::TraceLocal,
     /// vfork: the parent waits for this until exec or exit.
     pub vfork_done: Option<Arc<VforkDone>>,
 }
 
 impl Kernel {
     /// All tasks that live in this address space.
-    pub(super) fn tasks_of(&self, mm: &Arc<MemoryManager>) -> Vec<Arc<Task>> {
+    pub(in crate::kernel) fn tasks_of(&self, mm: &Arc<MemoryManager>) -> Vec<Arc<Task>> {
         let all: Vec<Arc<Task>> = self.by_token.lock().values().cloned().collect();
         let inside = |t: &Arc<Task>| Arc::ptr_eq(&t.mm(), mm);
         all.into_iter().filter(inside).collect()
@@ -246,6 +250,7 @@ impl Task {
             signals: parts.signals,
             uts: Mutex::new(Rank::LEAF, kernel.uts.clone()),
             seccomp: Default::default(),
+            tracing: Default::default(),
             parent_death_signal: AtomicI32::new(0),
             restart: AtomicBool::new(false),
             away: AtomicBool::new(false),
@@ -333,7 +338,9 @@ impl Task {
         local.published = own.generation;
         let Some(thread) = &own.thread else { return };
         let tracer = self.kernel.tracer.as_ref();
-        let seen = self.seccomp.active() || tracer.is_some_and(|t| t.wants_all());
+        let seen = self.seccomp.active()
+            || self.tracing.is_traced()
+            || tracer.is_some_and(|t| t.wants_all());
         let answers = (!seen).then(|| Answers {
             pid: self.group.pid().cast_unsigned(),
             tid: self.tid().cast_unsigned(),
@@ -351,6 +358,10 @@ impl Task {
         if let Some(thread) = self.thread() {
             thread.answer(None);
         }
+    }
+    /// The reason to see each call is gone: it publishes anew when it runs next.
+    pub(super) fn republish(&self) {
+        self.changed();
     }
     pub(super) fn set_tid(&self, tid: i32) {
         self.tid.store(tid, Ordering::Relaxed);

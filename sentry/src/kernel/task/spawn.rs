@@ -48,6 +48,9 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
         fs: &r.fs,
         limits: r.limits.memory(&r.creds),
         fs_shared: false,
+        watched: false,
+        fixed: false,
+        traced: false,
     };
     let p = loader.load(&r.creds, r.file, r.path, false, r.argv, r.envp)?;
     let mut tree = kernel.tree.lock();
@@ -99,6 +102,7 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
         life: Life::Alive,
         exit_signal: libc::SIGCHLD,
         subreaper: false,
+        forker: Default::default(),
         execed: false,
         adopted: false,
     };

@@ -1,10 +1,10 @@
 //! Waiting for children (wait4(2), waitid(2)).
 
-use super::exit::reap;
+use super::exit::{reap, zombies_freed};
 use crate::abi::Errno;
 use crate::kernel::signal::Report;
 use crate::kernel::tree::Life;
-use crate::kernel::{Cx, ExitStatus, ThreadGroup};
+use crate::kernel::{Cx, ExitStatus, ThreadGroup, ptrace};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,6 +19,16 @@ pub enum Which {
     Group(i32),
 }
 
+impl Which {
+    fn fits(self, pid: i32, group: &ThreadGroup) -> bool {
+        match self {
+            Which::Any => true,
+            Which::Pid(p) => p == pid,
+            Which::Group(g) => group.pgid() == g,
+        }
+    }
+}
+
 /// What a child did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -26,6 +36,8 @@ pub enum Change {
     Ended(ExitStatus),
     /// A signal stopped it.
     Stopped(i32),
+    /// It stands for its tracer, who asks; the signal, with what ptrace(2) adds.
+    Trapped(i32),
     /// SIGCONT continued it.
     Continued,
 }
@@ -54,6 +66,8 @@ pub struct Wanted {
     /// __WALL, else __WCLONE: children whose exit signal is not SIGCHLD.
     pub all: bool,
     pub clone_only: bool,
+    /// __WNOTHREAD: only what the calling thread traces itself.
+    pub own_only: bool,
 }
 
 /// Looks for a child that changed. `Ok(None)`: there are children, but none changed.
@@ -70,31 +84,34 @@ pub fn find(cx: &Cx<'_>, which: Which, wanted: Wanted) -> Result<Option<Found>, 
         .unwrap_or_default();
     let mut any = false;
     for pid in children {
-        let Some(node) = tree.nodes.get_mut(&pid) else {
+        let Some(node) = tree.nodes.get(&pid) else {
             continue;
         };
         if node.adopted {
             continue;
         }
-        let fits = match which {
-            Which::Any => true,
-            Which::Pid(p) => p == pid,
-            Which::Group(g) => node.group.pgid() == g,
-        };
+        let fits = which.fits(pid, &node.group);
+        let (group, life) = (node.group.clone(), node.life);
         let is_clone = node.exit_signal != libc::SIGCHLD;
         if !fits || (!wanted.all && is_clone != wanted.clone_only) {
             continue;
         }
         any = true;
-        let report = node.group.signals.lock().report;
-        let change = match (node.life, report) {
+        match ptrace::orphaned(&tree, pid) {
+            // Looked at below.
+            Some(tracer) if Arc::ptr_eq(&tracer, cx.group()) => continue,
+            // Its end is the tracer's news first.
+            Some(_) if matches!(life, Life::Zombie(_)) => continue,
+            _ => {}
+        }
+        let report = group.signals.lock().report;
+        let change = match (life, report) {
             (Life::Zombie(s), _) if wanted.exited => Change::Ended(s),
             (Life::Zombie(_), _) => continue,
             (_, Some(Report::Stopped(sig))) if wanted.stopped => Change::Stopped(sig),
             (_, Some(Report::Continued)) if wanted.continued => Change::Continued,
             _ => continue,
         };
-        let group = node.group.clone();
         if !wanted.keep && !matches!(change, Change::Ended(_)) {
             group.signals.lock().report = None;
         }
@@ -103,6 +120,37 @@ pub fn find(cx: &Cx<'_>, which: Which, wanted: Wanted) -> Result<Option<Found>, 
             reap(&mut tree, pid);
         }
         return Ok(Some(found));
+    }
+    if !tree.traced.is_empty() {
+        let tracees = ptrace::candidates(&tree, cx.task, !wanted.own_only);
+        for c in tracees.into_iter().filter(|c| which.fits(c.tid, &c.group)) {
+            any = true;
+            let change = match c.news {
+                Some(ptrace::News::Ended(s)) if wanted.exited => Change::Ended(s),
+                Some(ptrace::News::Stopped(code)) => Change::Trapped(code),
+                Some(ptrace::News::Continued) if wanted.continued => Change::Continued,
+                _ => continue,
+            };
+            let found = Found {
+                pid: c.tid,
+                uid: c.uid,
+                ..describe(&c.group, change)
+            };
+            if !wanted.keep {
+                c.take(&mut tree);
+                if matches!(change, Change::Ended(_)) && c.tid == c.group.pid() {
+                    let own = c.group.parent_pid() == cx.group().pid();
+                    if own {
+                        reap(&mut tree, c.tid);
+                    } else {
+                        // Now it is its parent's turn.
+                        drop(tree);
+                        zombies_freed(kernel, &[c.tid]);
+                    }
+                }
+            }
+            return Ok(Some(found));
+        }
     }
     if any { Ok(None) } else { Err(Errno::ECHILD) }
 }

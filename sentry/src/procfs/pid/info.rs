@@ -4,8 +4,8 @@ use super::{Live, Subject};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::fs::pseudo::{PseudoFile, StaticDir};
-use crate::kernel::IdMaps;
 use crate::kernel::limits::INFINITY;
+use crate::kernel::{IdMaps, ptrace};
 use crate::usermem::GuestMemory;
 use crate::vfs::{Caller, InodeRef};
 use std::fmt::Write;
@@ -274,4 +274,20 @@ pub(super) fn set_timer_slack(l: &Live, _: &dyn Caller, data: &[u8]) -> Result<(
         .timer_slack
         .store(if ns == 0 { 50_000 } else { ns }, Ordering::Relaxed);
     Ok(())
+}
+
+/// The system call that a task is in, and where: known of one that stands for a tracer.
+pub(super) fn syscall(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let Some(regs) = l.task.as_ref().and_then(|t| ptrace::stopped_registers(t)) else {
+        return Ok(b"running\n".to_vec());
+    };
+    let number = regs.syscall_number().cast_signed();
+    let mut s = number.to_string();
+    if number >= 0 {
+        for arg in regs.syscall_args() {
+            let _ = write!(s, " {arg:#x}");
+        }
+    }
+    let _ = writeln!(s, " {:#x} {:#x}", regs.rsp, regs.rip);
+    Ok(s.into_bytes())
 }

@@ -3,11 +3,13 @@
 use super::Subject;
 use crate::abi::{Errno, Result};
 use crate::fs::pseudo::Attr;
+use crate::kernel::{ptrace, task_of};
 use crate::mm::MemoryManager;
 use crate::usermem::{GuestMemory, Sink, Source};
 use crate::vfs::{
     Caller, File, FileOps, FileType, Inode, InodeMeta, OpenFlags, SetAttr, Stat, StatFs, Whence,
 };
+use cofferdam_platform::Thread;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -67,8 +69,17 @@ struct Memory {
     mm: Option<Arc<MemoryManager>>,
 }
 
+/// With a thread that carries out what protections forbid: the caller's, of its own memory, or one that a tracer has stopped.
+fn stopped(
+    cx: &dyn Caller,
+    mm: &Arc<MemoryManager>,
+    f: impl FnOnce(&dyn Thread) -> usize,
+) -> Option<usize> {
+    ptrace::with_thread_in(task_of(cx)?, mm, f)
+}
+
 impl FileOps for Memory {
-    fn read(&self, _: &File, _: &dyn Caller, dst: &mut dyn Sink, pos: &mut u64) -> Result<usize> {
+    fn read(&self, _: &File, cx: &dyn Caller, dst: &mut dyn Sink, pos: &mut u64) -> Result<usize> {
         let Some(mm) = &self.mm else {
             return Ok(0);
         };
@@ -79,7 +90,12 @@ impl FileOps for Memory {
             let room = CHUNK - usize::try_from(*pos % CHUNK as u64).unwrap_or(0);
             let want = dst.remaining().min(room);
             let part = buf.get_mut(..want).unwrap_or_default();
-            let got = mm.read_partial(*pos, part).min(want);
+            let mut got = mm.read_partial(*pos, part).min(want);
+            if got == 0
+                && let Some(n) = stopped(cx, mm, |t| mm.read_forced(t, *pos, part))
+            {
+                got = n.min(want);
+            }
             if got == 0 {
                 return if total > 0 {
                     Ok(total)
@@ -103,7 +119,7 @@ impl FileOps for Memory {
     fn write(
         &self,
         _: &File,
-        _: &dyn Caller,
+        cx: &dyn Caller,
         src: &mut dyn Source,
         pos: &mut u64,
         _: bool,
@@ -121,7 +137,9 @@ impl FileOps for Memory {
                 Err(e) => return Err(e),
             };
             let data = buf.get(..got).unwrap_or_default();
-            let put = mm.write_partial(*pos, data).min(got);
+            let put = stopped(cx, mm, |t| mm.write_forced(t, *pos, data))
+                .unwrap_or_else(|| mm.write_partial(*pos, data))
+                .min(got);
             src.unread(got - put);
             *pos = pos.wrapping_add(put as u64);
             total += put;

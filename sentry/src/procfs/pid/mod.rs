@@ -248,6 +248,7 @@ static FILES: &[Entry] = &[
     private("smaps_rollup", 0o444, maps::smaps_rollup),
     // The sentry's stacks are nobody's business.
     private("stack", 0o400, |_, _| Err(Errno::EPERM)),
+    private("syscall", 0o400, info::syscall),
     public("stat", stat::stat),
     public("statm", stat::statm),
     public("status", status::status),

@@ -3,7 +3,7 @@
 use super::{Live, info};
 use crate::abi::Result;
 use crate::fs::tty::Pty;
-use crate::kernel::Task;
+use crate::kernel::{Task, ptrace};
 use crate::vfs::Caller;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,8 @@ use std::sync::atomic::Ordering;
 pub(super) fn state(l: &Live) -> char {
     match &l.task {
         None => 'Z',
-        Some(_) if crate::kernel::signal::is_stopped(&l.group) => 'T',
+        Some(t) if ptrace::shown(t).0 => 't',
+        Some(t) if crate::kernel::signal::stands(t) => 'T',
         // The leader speaks for the process, even when it has exited before its threads.
         Some(t) if l.whole_process && t.tid() != l.group.pid() => 'Z',
         Some(_) => letter(l.task.as_ref()),

@@ -2,7 +2,7 @@
 
 use super::{Live, info, stat};
 use crate::abi::Result;
-use crate::kernel::seccomp;
+use crate::kernel::{ptrace, seccomp};
 use crate::vfs::Caller;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -21,6 +21,7 @@ fn state_word(c: char) -> &'static str {
     match c {
         'R' => "R (running)",
         'T' => "T (stopped)",
+        't' => "t (tracing stop)",
         'Z' => "Z (zombie)",
         _ => "S (sleeping)",
     }
@@ -48,10 +49,11 @@ pub(super) fn status(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
     };
     let _ = write!(
         s,
-        "\nUmask:\t{umask:04o}\nState:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\nTracerPid:\t0\nUid:\t{}\nGid:\t{}\nFDSize:\t{}\nGroups:\t",
+        "\nUmask:\t{umask:04o}\nState:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\nTracerPid:\t{}\nUid:\t{}\nGid:\t{}\nFDSize:\t{}\nGroups:\t",
         state_word(stat::state(l)),
         l.group.pid(),
         l.group.parent_pid(),
+        l.task.as_ref().map_or(0, |t| ptrace::shown(t).1),
         ids(|c| [c.uid, c.euid, c.suid, c.fsuid]),
         ids(|c| [c.gid, c.egid, c.sgid, c.fsgid]),
         l.task

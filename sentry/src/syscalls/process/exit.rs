@@ -1,22 +1,20 @@
 //! exit(2), exit_group(2), execve(2), execveat(2).
 
-use super::super::{Args, Cx, Fd, SysErr, SysResult};
+use super::super::{Args, Cx, Fd, SysResult};
 use crate::kernel::ExitStatus;
 use crate::kernel::task::{exec, exit as kernel_exit};
 use crate::usermem::UserStr;
 
 /// `exit(code)`: ends this thread.
 pub fn exit(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    kernel_exit::exit_task(cx, ExitStatus::Exited(a.get::<u32>(0) as u8));
-    Err(SysErr::Exited)
+    kernel_exit::exit_call(cx, ExitStatus::Exited(a.get::<u32>(0) as u8))
 }
 
 /// `exit_group(code)`: ends the process.
 pub fn exit_group(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let status = ExitStatus::Exited(a.get::<u32>(0) as u8);
     kernel_exit::group_exit(cx.group(), status);
-    kernel_exit::exit_task(cx, status);
-    Err(SysErr::Exited)
+    kernel_exit::exit_call(cx, status)
 }
 
 /// `execve(path, argv, envp)`.

@@ -8,6 +8,7 @@ mod limits;
 mod namespaces;
 pub(crate) mod policy;
 mod prctl;
+mod ptrace;
 mod sched;
 mod wait;
 
@@ -96,6 +97,13 @@ pub static TABLE: &[Syscall] = &[
         &[Int, Hex, Hex, Hex, Hex],
     )
     .partial("what has no meaning in a user-space kernel is EINVAL"),
+    Syscall::new(
+        libc::SYS_ptrace,
+        "ptrace",
+        ptrace::ptrace,
+        &[super::strace::PTRACE, Pid, Ptr, Ptr],
+    )
+    .partial("no hardware breakpoints, no block steps, no 32-bit tracees"),
     Syscall::new(
         libc::SYS_getrlimit,
         "getrlimit",

@@ -26,6 +26,7 @@ fn wanted(options: u32) -> Wanted {
         keep: options & WNOWAIT != 0,
         all: options & WALL != 0,
         clone_only: options & WCLONE != 0,
+        own_only: options & WNOTHREAD != 0,
     }
 }
 
@@ -60,7 +61,7 @@ pub fn wait4(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     };
     let word = match found.change {
         Change::Ended(s) => s.wait_status(),
-        Change::Stopped(sig) => (sig << 8) | 0x7f,
+        Change::Stopped(code) | Change::Trapped(code) => (code << 8) | 0x7f,
         Change::Continued => 0xffff,
     };
     cx.mem().put_opt(UserPtr::<i32>::new(a.get(1)), &word)?;
@@ -109,6 +110,7 @@ pub fn waitid(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                     Change::Ended(ExitStatus::Exited(c)) => (1, i32::from(c)),
                     Change::Ended(ExitStatus::Signaled(s, core)) => (if core { 3 } else { 2 }, s),
                     Change::Stopped(s) => (5, s),
+                    Change::Trapped(code) => (4, code),
                     Change::Continued => (6, libc::SIGCONT),
                 };
                 [

@@ -12,7 +12,7 @@ use crate::abi::{Errno, sysno};
 use crate::kernel::{SyscallTracer, Task};
 use crate::sync::{Mutex, Rank};
 use decode::Decoder;
-pub(super) use flags::{ACCESS, AT, AT_ACCESS, FUTEX, IOCTL, RESOURCE, UNLINK};
+pub(super) use flags::{ACCESS, AT, AT_ACCESS, FUTEX, IOCTL, PTRACE, RESOURCE, UNLINK};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;

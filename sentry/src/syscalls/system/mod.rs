@@ -21,7 +21,7 @@ pub static TABLE: &[Syscall] = {
         Syscall::new(libc::SYS_sethostname, "sethostname", names::sethostname, &[Str, Uint]),
         Syscall::new(libc::SYS_setdomainname, "setdomainname", names::setdomainname, &[Str, Uint]),
         Syscall::new(libc::SYS_personality, "personality", names::personality, &[Hex])
-            .partial("recorded; only PER_LINUX32 has an effect, on uname"),
+            .partial("PER_LINUX32 (on uname), STICKY_TIMEOUTS and ADDR_NO_RANDOMIZE have an effect"),
         Syscall::new(libc::SYS_sysinfo, "sysinfo", machine::sysinfo, &[Ptr]),
         Syscall::new(libc::SYS_sysfs, "sysfs", filesystems::sysfs, &[Int, Hex, Ptr]),
         Syscall::new(libc::SYS_ustat, "ustat", filesystems::ustat, &[Hex, Ptr]),
@@ -49,7 +49,6 @@ pub static TABLE: &[Syscall] = {
         Syscall::new(libc::SYS_kexec_file_load, "kexec_file_load", refused::eperm, &[Fd, Fd, Uint, Str, Hex]).partial(NEVER),
         Syscall::new(libc::SYS_bpf, "bpf", refused::eperm, &[Int, Ptr, Uint]).partial(NEVER),
         Syscall::new(libc::SYS_perf_event_open, "perf_event_open", refused::enosys, &[Ptr, Pid, Int, Fd, Hex]).partial(ABSENT),
-        Syscall::new(libc::SYS_ptrace, "ptrace", refused::enosys, &[Int, Pid, Ptr, Ptr]).partial(ABSENT),
         Syscall::new(libc::SYS_modify_ldt, "modify_ldt", refused::enosys, &[Int, Ptr, Uint]).partial(ABSENT),
         Syscall::new(libc::SYS_rseq, "rseq", refused::rseq, &[Ptr, Uint, Hex, Hex]).partial(ABSENT),
         Syscall::new(libc::SYS_io_uring_setup, "io_uring_setup", refused::enosys, &[Uint, Ptr]).partial(ABSENT),
