@@ -2,15 +2,17 @@
 
 use super::Proc;
 use crate::abi::{Errno, Result};
-use crate::auth::Caps;
+use crate::auth::{Caps, user_ns};
 use crate::fs::pseudo::{Attr, Content, PseudoFile, Tree};
 use crate::fs::{inotify, pipe};
 use crate::kernel::ipc::{msg, shm};
+use crate::kernel::namespaces::{self, UtsNamespace};
 use crate::kernel::task_of;
 use crate::mm::{self, random_u64};
-use crate::net::inet;
-use crate::sync::Knob;
-use crate::vfs::{Caller, InodeRef, caller::require};
+use crate::net::{self, inet};
+use crate::sync::{Knob, Quota};
+use crate::vfs::{Caller, InodeRef, mount};
+use std::sync::Arc;
 
 /// Path below /proc/sys and value.
 const FIXED: &[(&str, &str)] = &[
@@ -66,7 +68,7 @@ const FIXED: &[(&str, &str)] = &[
     ("kernel/shmall", "18446744073692774399"),
     ("kernel/tainted", "0"),
     ("kernel/threads-max", "32768"),
-    ("kernel/unprivileged_userns_clone", "0"),
+    ("kernel/unprivileged_userns_clone", "1"),
     ("kernel/version", "#1 SMP"),
     ("kernel/yama/ptrace_scope", "1"),
     ("net/core/rmem_default", "212992"),
@@ -107,6 +109,17 @@ const KNOBS: &[(&str, &Knob)] = &[
     ("kernel/shmmax", &shm::MAX_SIZE),
     ("kernel/shmmni", &shm::MAX_SEGMENTS),
     ("vm/max_map_count", &mm::MAX_MAP_COUNT),
+];
+
+/// Most namespaces of each kind (namespaces(7)), for the whole sandbox.
+const NAMESPACES: &[(&str, &Quota)] = &[
+    ("user/max_cgroup_namespaces", &namespaces::CGROUP_QUOTA),
+    ("user/max_ipc_namespaces", &namespaces::IPC_QUOTA),
+    ("user/max_mnt_namespaces", &mount::NAMESPACES),
+    ("user/max_net_namespaces", &net::NAMESPACE_QUOTA),
+    ("user/max_pid_namespaces", &namespaces::PID_QUOTA),
+    ("user/max_user_namespaces", &user_ns::QUOTA),
+    ("user/max_uts_namespaces", &namespaces::UTS_QUOTA),
 ];
 
 /// One of them.
@@ -161,6 +174,10 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
             path,
             PseudoFile::fixed(Attr::new(proc.fs, 0o444), format!("{value}\n")),
         );
+    }
+    for (path, quota) in NAMESPACES {
+        let text = format!("{}\n", quota.max());
+        b.put(path, PseudoFile::fixed(Attr::new(proc.fs, 0o444), text));
     }
     for (path, knob) in KNOBS {
         b.put(
@@ -241,12 +258,15 @@ struct Uts {
 }
 
 impl Uts {
+    fn namespace(&self, cx: &dyn Caller) -> Result<Arc<UtsNamespace>> {
+        Ok(match task_of(cx) {
+            Some(task) => task.namespaces().uts.clone(),
+            None => self.proc.kernel()?.namespaces.uts.clone(),
+        })
+    }
     /// With the name that the caller sees.
     fn with<R>(&self, cx: &dyn Caller, f: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R> {
-        let uts = match task_of(cx) {
-            Some(task) => task.uts(),
-            None => self.proc.kernel()?.uts.clone(),
-        };
+        let uts = self.namespace(cx)?;
         let mut names = uts.names().lock();
         Ok(f(if self.domain {
             &mut names.domainname
@@ -261,7 +281,10 @@ impl Content for Uts {
         self.with(cx, |n| [n.as_slice(), b"\n"].concat())
     }
     fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
-        require(cx, Caps::SYS_ADMIN)?;
+        let uts = self.namespace(cx)?;
+        if !cx.credentials().has_in(uts.common.owner(), Caps::SYS_ADMIN) {
+            return Err(Errno::EPERM);
+        }
         let line = data
             .split(|b| *b == b'\n' || *b == 0)
             .next()

@@ -19,6 +19,17 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Linkable;
 
+/// EOVERFLOW for a new object whose owner has no id in the file system's user namespace (`fsuidgid_has_mapping`).
+fn may_own(cx: &dyn Caller, dir: &Path) -> Result<()> {
+    let creds = cx.credentials();
+    let ns = dir.mount.superblock().user_ns();
+    if ns.maps_both(creds.fsuid, creds.fsgid) {
+        Ok(())
+    } else {
+        Err(Errno::EOVERFLOW)
+    }
+}
+
 /// EACCES unless the caller may add or remove names in `dir`; ENOENT if `dir` is gone.
 fn may_change(cx: &dyn Caller, dir: &Path) -> Result<()> {
     if dir.dentry.is_deleted() {
@@ -39,6 +50,7 @@ pub(super) fn create(
         return Ok((d, false));
     }
     dir.mount.want_write()?;
+    may_own(cx, dir)?;
     may_change(cx, dir)?;
     let inode = dir.inode().create(cx, name, mode & 0o7777 & !cx.umask())?;
     let dentry = dir.dentry.added(name, inode);
@@ -66,6 +78,7 @@ fn make_name(
         return Err(Errno::ENOENT);
     }
     dir.mount.want_write()?;
+    may_own(cx, &dir)?;
     may_change(cx, &dir)?;
     let inode = make(&dir, &name)?;
     let dentry = dir.dentry.added(&name, inode);
@@ -128,7 +141,7 @@ pub fn symlink(
 
 /// `fs.protected_hardlinks`: others may link only what they can read and write and what is not set-id.
 fn may_link(cx: &dyn Caller, source: &Path, st: &Stat) -> Result<()> {
-    if permission::owner_or_capable(cx.credentials(), st.uid) {
+    if permission::owner_or_capable(cx.credentials(), st.permissions()) {
         return Ok(());
     }
     let harmless = st.file_type == FileType::Regular

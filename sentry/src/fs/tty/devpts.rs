@@ -9,7 +9,7 @@ use crate::abi::{Errno, Result};
 use crate::fs::anonymous_device;
 use crate::fs::devices::makedev;
 use crate::fs::pseudo::{Attr, Child, Directory, FsId, PseudoDir};
-use crate::sync::{Mutex, Rank};
+use crate::sync::{Charge, Mutex, Quota, Rank};
 use crate::time::TimerQueue;
 use crate::vfs::{
     Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, SetAttr, SetTime, Stat,
@@ -103,7 +103,11 @@ pub struct Devpts {
     console: Mutex<Option<Weak<Pty>>>,
     options: DevptsOptions,
     table: Mutex<Table>,
+    _charge: Option<Charge>,
 }
+
+/// Instances that guests mounted.
+static INSTANCES: Quota = Quota::new(256);
 
 #[derive(Default)]
 struct Table {
@@ -125,6 +129,7 @@ impl Devpts {
     ) -> Arc<Devpts> {
         const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
         Arc::new(Devpts {
+            _charge: None,
             jobs,
             timers,
             fs: FsId {
@@ -144,6 +149,22 @@ impl Devpts {
             console: Mutex::new(Rank::LEAF, None),
             table: Mutex::new(Rank::LEAF, Table::default()),
         })
+    }
+    /// One that a guest mounts.
+    ///
+    /// # Errors
+    /// ENOSPC if there are too many.
+    pub fn mounted(
+        jobs: Arc<dyn Jobs>,
+        timers: Arc<TimerQueue>,
+        options: DevptsOptions,
+    ) -> Result<Arc<Devpts>> {
+        let charge = INSTANCES.charge(1).ok_or(Errno::ENOSPC)?;
+        let mut new = Devpts::new(jobs, timers, options);
+        if let Some(devpts) = Arc::get_mut(&mut new) {
+            devpts._charge = Some(charge);
+        }
+        Ok(new)
     }
     /// Its mount options.
     pub fn options(&self) -> &DevptsOptions {

@@ -1,4 +1,4 @@
-//! System V IPC objects: shared memory, semaphores, message queues (svipc(7)); POSIX message queues. One namespace per sandbox.
+//! System V IPC objects: shared memory, semaphores, message queues (svipc(7)); POSIX message queues.
 //!
 //! Locks: the table of a kind (`IPC_TABLE`), inside it or alone an object's state (`OBJECT`). Guest memory is not touched
 //! under them.
@@ -12,7 +12,7 @@ pub mod shm;
 pub use perm::Perm;
 
 use crate::abi::{Errno, Result};
-use crate::auth::Credentials;
+use crate::auth::{Credentials, UserNamespace};
 use crate::sync::{Events, Knob, Mutex, Rank, WaitQueue};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -53,6 +53,7 @@ pub struct State<S> {
 pub struct Table<S> {
     inner: Mutex<Inner<S>>,
     max: &'static Knob,
+    owner: Arc<UserNamespace>,
 }
 
 struct Inner<S> {
@@ -63,8 +64,9 @@ struct Inner<S> {
 }
 
 impl<S> Table<S> {
-    fn new(max: &'static Knob) -> Self {
+    fn new(max: &'static Knob, owner: &Arc<UserNamespace>) -> Self {
         Table {
+            owner: owner.clone(),
             inner: Mutex::new(
                 Rank::IPC_TABLE,
                 Inner {
@@ -131,7 +133,7 @@ impl<S> Table<S> {
             state: Mutex::new(
                 Rank::OBJECT,
                 State {
-                    perm: Perm::new(creds, key, flags, inner.seq),
+                    perm: Perm::new(creds, &self.owner, key, flags, inner.seq),
                     removed: false,
                     data,
                 },
@@ -224,7 +226,7 @@ impl<S> Inner<S> {
     }
 }
 
-/// All System V objects of a sandbox.
+/// All System V objects of an IPC namespace.
 pub struct IpcNamespace {
     /// Shared memory segments.
     pub shm: Table<shm::Segment>,
@@ -236,12 +238,13 @@ pub struct IpcNamespace {
     undo_users: Mutex<std::collections::HashSet<i32>>,
 }
 
-impl Default for IpcNamespace {
-    fn default() -> Self {
+impl IpcNamespace {
+    /// Without objects. `owner`: where capabilities over them count.
+    pub fn new(owner: &Arc<UserNamespace>) -> Self {
         IpcNamespace {
-            shm: Table::new(&shm::MAX_SEGMENTS),
-            sem: Table::new(&sem::MAX_SETS),
-            msg: Table::new(&msg::MAX_QUEUES),
+            shm: Table::new(&shm::MAX_SEGMENTS, owner),
+            sem: Table::new(&sem::MAX_SETS, owner),
+            msg: Table::new(&msg::MAX_QUEUES, owner),
             undo_users: Mutex::new(Rank::LEAF, Default::default()),
         }
     }

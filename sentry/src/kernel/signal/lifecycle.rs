@@ -78,7 +78,7 @@ pub(crate) fn send_child_exit(parent: &Arc<ThreadGroup>, signal: i32, child: &Ch
     };
     let info = SigInfo::new(signal, why).with_child(
         child.pid,
-        child.uid,
+        super::send::uid_for(parent, child.uid),
         status,
         ticks(child.times.0),
         ticks(child.times.1),

@@ -163,7 +163,7 @@ pub fn msgctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                 if command != STAT_ANY {
                     s.perm.check(creds, 0o444)?;
                 }
-                stat(&s.perm, &s.data)
+                stat(cx, &s.perm, &s.data)
             };
             w.put(cx.mem(), buf)?;
             Ok(if command == IPC_STAT {
@@ -183,7 +183,7 @@ pub fn msgctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                 if max > MSGMNB && !creds.has(Caps::SYS_RESOURCE) {
                     return Err(Errno::EPERM.into());
                 }
-                s.perm.set(uid, gid, mode)?;
+                s.perm.set(&creds.user_ns, uid, gid, mode)?;
                 s.data.max_bytes = max;
                 s.data.ctime = now();
             }
@@ -201,17 +201,17 @@ pub fn msgctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 }
 
 /// `struct msqid64_ds`.
-fn stat(perm: &Perm, q: &Queue) -> Words {
+fn stat(cx: &Cx<'_>, perm: &Perm, q: &Queue) -> Words {
     Words::default()
-        .perm(perm)
+        .perm(&cx.creds().user_ns, perm)
         .i64(q.stime)
         .i64(q.rtime)
         .i64(q.ctime)
         .u64(q.bytes)
         .u64(q.messages.len() as u64)
         .u64(q.max_bytes)
-        .i32(q.lspid)
-        .i32(q.lrpid)
+        .i32(cx.seen(q.lspid))
+        .i32(cx.seen(q.lrpid))
         .u64(0)
         .u64(0)
 }
