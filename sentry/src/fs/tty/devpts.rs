@@ -16,7 +16,7 @@ use crate::vfs::{
     StatFs, SuperBlock, Timestamp,
 };
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 /// Most pairs at a time, unless the `max` option says less.
@@ -108,11 +108,13 @@ pub struct Devpts {
 
 /// Instances that guests mounted.
 static INSTANCES: Quota = Quota::new(256);
+/// Terminals of all instances.
+static PAIRS: Quota = Quota::new(4 * MAX_PTYS as usize);
 
 #[derive(Default)]
 struct Table {
     /// Numbers in use, also of pairs that have lost their node.
-    used: BTreeSet<u32>,
+    used: BTreeMap<u32, Charge>,
     nodes: BTreeMap<u32, Weak<Pty>>,
 }
 
@@ -194,9 +196,10 @@ impl Devpts {
         let index = {
             let mut t = self.table.lock();
             let index = (0..self.options.max)
-                .find(|i| !t.used.contains(i))
+                .find(|i| !t.used.contains_key(i))
                 .ok_or(Errno::ENOSPC)?;
-            t.used.insert(index);
+            let charge = PAIRS.charge(1).ok_or(Errno::ENOSPC)?;
+            t.used.insert(index, charge);
             index
         };
         let creds = cx.credentials();

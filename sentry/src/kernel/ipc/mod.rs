@@ -13,7 +13,7 @@ pub use perm::Perm;
 
 use crate::abi::{Errno, Result};
 use crate::auth::{Credentials, UserNamespace};
-use crate::sync::{Events, Knob, Mutex, Rank, WaitQueue};
+use crate::sync::{Charge, Events, Knob, Mutex, Quota, Rank, WaitQueue};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -37,6 +37,7 @@ pub struct Object<S> {
     pub queue: Arc<WaitQueue>,
     /// Permissions and data.
     pub state: Mutex<State<S>>,
+    _charge: Charge,
 }
 
 /// What is inside an [`Object`].
@@ -53,6 +54,8 @@ pub struct State<S> {
 pub struct Table<S> {
     inner: Mutex<Inner<S>>,
     max: &'static Knob,
+    /// Of all namespaces.
+    quota: &'static Quota,
     owner: Arc<UserNamespace>,
 }
 
@@ -64,8 +67,9 @@ struct Inner<S> {
 }
 
 impl<S> Table<S> {
-    fn new(max: &'static Knob, owner: &Arc<UserNamespace>) -> Self {
+    fn new(max: &'static Knob, quota: &'static Quota, owner: &Arc<UserNamespace>) -> Self {
         Table {
+            quota,
             owner: owner.clone(),
             inner: Mutex::new(
                 Rank::IPC_TABLE,
@@ -114,6 +118,7 @@ impl<S> Table<S> {
         if !self.max.allows(inner.objects.len() + 1) {
             return Err(Errno::ENOSPC);
         }
+        let charge = self.quota.charge(1).ok_or(Errno::ENOSPC)?;
         let data = make()?;
         let index = (0..)
             .zip(inner.objects.keys())
@@ -138,6 +143,7 @@ impl<S> Table<S> {
                     data,
                 },
             ),
+            _charge: charge,
         });
         inner.objects.insert(index, object);
         if key != IPC_PRIVATE {
@@ -242,9 +248,9 @@ impl IpcNamespace {
     /// Without objects. `owner`: where capabilities over them count.
     pub fn new(owner: &Arc<UserNamespace>) -> Self {
         IpcNamespace {
-            shm: Table::new(&shm::MAX_SEGMENTS, owner),
-            sem: Table::new(&sem::MAX_SETS, owner),
-            msg: Table::new(&msg::MAX_QUEUES, owner),
+            shm: Table::new(&shm::MAX_SEGMENTS, &shm::SEGMENTS, owner),
+            sem: Table::new(&sem::MAX_SETS, &sem::SETS, owner),
+            msg: Table::new(&msg::MAX_QUEUES, &msg::QUEUES, owner),
             undo_users: Mutex::new(Rank::LEAF, Default::default()),
         }
     }

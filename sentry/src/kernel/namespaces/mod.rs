@@ -32,8 +32,8 @@ pub const INITIAL_CGROUP: u64 = 4_026_531_835;
 /// PROC_TIME_INIT_INO.
 pub const INITIAL_TIME: u64 = 4_026_531_834;
 
-/// Most IPC namespaces (`user.max_ipc_namespaces`): each may hold as many objects as one.
-pub static IPC_QUOTA: Quota = Quota::new(256);
+/// Most IPC namespaces (`user.max_ipc_namespaces`).
+pub static IPC_QUOTA: Quota = Quota::new(1024);
 /// Most cgroup namespaces (`user.max_cgroup_namespaces`).
 pub static CGROUP_QUOTA: Quota = Quota::new(1024);
 
@@ -89,10 +89,10 @@ pub const ALL: u64 = (libc::CLONE_NEWNS
     & 0xffff_ffff;
 
 impl Ipc {
-    fn new(common: NsCommon) -> Arc<Ipc> {
+    fn new(common: NsCommon, queues: MqNamespace) -> Arc<Ipc> {
         Arc::new(Ipc {
             objects: IpcNamespace::new(common.owner()),
-            queues: Arc::default(),
+            queues: Arc::new(queues),
             common,
         })
     }
@@ -103,7 +103,7 @@ impl Namespaces {
     pub(super) fn initial(hostname: &[u8]) -> Namespaces {
         Namespaces {
             uts: UtsNamespace::initial(hostname),
-            ipc: Ipc::new(NsCommon::initial(INITIAL_IPC)),
+            ipc: Ipc::new(NsCommon::initial(INITIAL_IPC), MqNamespace::default()),
             net: Arc::default(),
             pid_for_children: PidNamespace::initial(),
             cgroup: Arc::new(CgroupNamespace {
@@ -125,7 +125,8 @@ impl Namespaces {
             new.uts = self.uts.duplicate(owner)?;
         }
         if has(libc::CLONE_NEWIPC) {
-            new.ipc = Ipc::new(NsCommon::create(&IPC_QUOTA, owner)?);
+            let common = NsCommon::create(&IPC_QUOTA, owner)?;
+            new.ipc = Ipc::new(common, self.ipc.queues.sibling());
         }
         if has(libc::CLONE_NEWPID) {
             new.pid_for_children = self.pid_for_children.create(owner)?;

@@ -5,7 +5,7 @@ use super::{IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, namespace};
 use crate::abi::Errno;
 use crate::auth::Caps;
 use crate::kernel::ipc::msg::{MAX_QUEUES, MSGMAX, MSGMNB, Message, Queue, Wanted};
-use crate::kernel::ipc::{IPC_NOWAIT, Object, Perm, now};
+use crate::kernel::ipc::{IPC_NOWAIT, IpcNamespace, Object, Perm, now};
 use crate::sync::Events;
 use crate::syscalls::{Args, Block, Cx, OnSignal, SysErr, SysResult};
 use crate::usermem::UserPtr;
@@ -46,9 +46,8 @@ pub fn msgsnd(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     }
     let mut text = vec![0; len];
     cx.mem().read_bytes(at.wrapping_add(8), &mut text)?;
-    let ns = namespace(cx);
     let queue = queue_of(cx, id)?;
-    ns.check_message_memory(len)?;
+    IpcNamespace::check_message_memory(len)?;
     let pid = cx.group().pid();
     let creds = cx.creds();
     let sent = {
