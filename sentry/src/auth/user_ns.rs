@@ -6,7 +6,7 @@
 use super::{Caps, Credentials};
 use crate::abi::{Errno, Result};
 use crate::sync::{Charge, Mutex, Quota, Rank};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 
 /// What an id is shown as that a namespace does not map (`/proc/sys/kernel/overflowuid`).
@@ -18,7 +18,9 @@ const MAX_LEVEL: u32 = 32;
 /// Most lines of a map (UID_GID_MAP_MAX_EXTENTS).
 const MAX_EXTENTS: usize = 340;
 /// Most user namespaces of the sandbox (`user.max_user_namespaces`).
-pub static QUOTA: Quota = Quota::new(4096);
+static QUOTA: Quota = Quota::new(MAX_NAMESPACES as usize);
+/// See [`QUOTA`].
+const MAX_NAMESPACES: u32 = 4096;
 
 /// Number of the initial one, as in Linux (PROC_USER_INIT_INO).
 const INITIAL: u64 = 4_026_531_837;
@@ -92,6 +94,9 @@ pub struct UserNamespace {
     groups: IdMap,
     projects: IdMap,
     setgroups: AtomicBool,
+    /// Most user namespaces below it, and how many there are.
+    most: AtomicU32,
+    below: AtomicU32,
     /// One change of maps and `setgroups` at a time.
     changing: Mutex<()>,
     _charge: Option<Charge>,
@@ -125,6 +130,8 @@ impl UserNamespace {
                 groups: all(),
                 projects: all(),
                 setgroups: AtomicBool::new(true),
+                most: AtomicU32::new(MAX_NAMESPACES),
+                below: AtomicU32::new(0),
                 changing: Mutex::new(Rank::LEAF, ()),
                 _charge: None,
             })
@@ -221,9 +228,11 @@ impl UserNamespace {
             return Err(Errno::ENOSPC);
         }
         let charge = QUOTA.charge(1).ok_or(Errno::ENOSPC)?;
+        parent.allows_another()?;
         if !parent.maps_both(creator.euid, creator.egid) {
             return Err(Errno::EPERM);
         }
+        parent.each_above(|ns| ns.below.fetch_add(1, Ordering::Relaxed));
         Ok(Arc::new(UserNamespace {
             number: next_number(),
             parent: Some(parent.clone()),
@@ -234,9 +243,52 @@ impl UserNamespace {
             groups: IdMap::default(),
             projects: IdMap::default(),
             setgroups: AtomicBool::new(parent.setgroups.load(Ordering::Relaxed)),
+            // As Linux: without a limit of its own.
+            most: AtomicU32::new(i32::MAX as u32),
+            below: AtomicU32::new(0),
             changing: Mutex::new(Rank::LEAF, ()),
             _charge: Some(charge),
         }))
+    }
+
+    /// Calls `each` with this one and all above.
+    fn each_above<R>(&self, each: impl Fn(&UserNamespace) -> R) {
+        let mut at = Some(self);
+        while let Some(ns) = at {
+            each(ns);
+            at = ns.parent.as_deref();
+        }
+    }
+    /// ENOSPC if this one or one above may have no more below.
+    fn allows_another(&self) -> Result<()> {
+        let mut at = Some(self);
+        while let Some(ns) = at {
+            if ns.below.load(Ordering::Relaxed) >= ns.most() {
+                return Err(Errno::ENOSPC);
+            }
+            at = ns.parent.as_deref();
+        }
+        Ok(())
+    }
+    /// Most user namespaces below it (`user.max_user_namespaces` as its tasks see it).
+    pub fn most(&self) -> u32 {
+        self.most.load(Ordering::Relaxed)
+    }
+    /// Sets that.
+    ///
+    /// # Errors
+    /// EINVAL beyond what Linux takes, or in the initial one beyond what the sandbox bears.
+    pub fn set_most(&self, most: u32) -> Result<()> {
+        let bound = if self.is_initial() {
+            MAX_NAMESPACES
+        } else {
+            i32::MAX as u32
+        };
+        if most > bound {
+            return Err(Errno::EINVAL);
+        }
+        self.most.store(most, Ordering::Relaxed);
+        Ok(())
     }
 
     /// `uid_map` and the like, as `reader` sees it.
@@ -360,8 +412,15 @@ impl UserNamespace {
 impl Drop for UserNamespace {
     /// Lets go of those above in a loop.
     fn drop(&mut self) {
+        let gone = |ns: &UserNamespace| {
+            if let Some(parent) = &ns.parent {
+                parent.each_above(|above| above.below.fetch_sub(1, Ordering::Relaxed));
+            }
+        };
+        gone(self);
         let mut next = self.parent.take();
         while let Some(mut ns) = next.and_then(Arc::into_inner) {
+            gone(&ns);
             next = ns.parent.take();
         }
     }

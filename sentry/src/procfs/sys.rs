@@ -2,7 +2,7 @@
 
 use super::Proc;
 use crate::abi::{Errno, Result};
-use crate::auth::{Caps, user_ns};
+use crate::auth::Caps;
 use crate::fs::pseudo::{Attr, Content, PseudoFile, Tree};
 use crate::fs::{inotify, pipe};
 use crate::kernel::ipc::{msg, shm};
@@ -11,6 +11,7 @@ use crate::kernel::task_of;
 use crate::mm::{self, random_u64};
 use crate::net::{self, inet};
 use crate::sync::{Knob, Quota};
+use crate::vfs::permission::READ;
 use crate::vfs::{Caller, InodeRef, mount};
 use std::sync::Arc;
 
@@ -118,9 +119,27 @@ const NAMESPACES: &[(&str, &Quota)] = &[
     ("user/max_mnt_namespaces", &mount::NAMESPACES),
     ("user/max_net_namespaces", &net::NAMESPACE_QUOTA),
     ("user/max_pid_namespaces", &namespaces::PID_QUOTA),
-    ("user/max_user_namespaces", &user_ns::QUOTA),
     ("user/max_uts_namespaces", &namespaces::UTS_QUOTA),
 ];
+
+/// `user/max_user_namespaces`, of the caller's user namespace.
+struct UserNamespaces;
+
+impl Content for UserNamespaces {
+    fn read(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
+        Ok(format!("{}\n", cx.credentials().user_ns.most()).into_bytes())
+    }
+    fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        let most = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+        cx.credentials().user_ns.set_most(most)?;
+        Ok(data.len())
+    }
+    fn permission(&self, cx: &dyn Caller, mask: u32) -> Option<Result<()>> {
+        let allowed = mask == READ || cx.credentials().has_own(Caps::SYS_RESOURCE);
+        Some(if allowed { Ok(()) } else { Err(Errno::EACCES) })
+    }
+}
 
 /// One of them.
 struct Limit(&'static Knob);
@@ -175,6 +194,10 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
             PseudoFile::fixed(Attr::new(proc.fs, 0o444), format!("{value}\n")),
         );
     }
+    b.put(
+        "user/max_user_namespaces",
+        PseudoFile::new(Attr::new(proc.fs, 0o644), UserNamespaces),
+    );
     for (path, quota) in NAMESPACES {
         let text = format!("{}\n", quota.max());
         b.put(path, PseudoFile::fixed(Attr::new(proc.fs, 0o444), text));

@@ -64,8 +64,8 @@ static int numbers(void *unused)
         say("below: %d of %d", getpid(), getppid());
         _exit(0);
     }
-    say("below it is %d here", child);
     wait_for("below", child);
+    say("below it was %d here", child);
     SHOW(fork());
     return 3;
 }

@@ -102,6 +102,7 @@ static void powerless(void)
     MUST(mkdir("closed", 0700));
     pid_t rootly = fork();
     if (rootly == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         pause();
         _exit(0);
     }
@@ -142,7 +143,6 @@ static void powerless(void)
     SHOW(setpriority(PRIO_PROCESS, 0, -5));
     SHOW(settimeofday(&(struct timeval){1, 1}, NULL));
     SHOW(syscall(SYS_reboot, 0, 0, 0, 0));
-    kill(rootly, SIGKILL);
 }
 
 static void owner(void)

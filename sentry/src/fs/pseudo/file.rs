@@ -35,6 +35,10 @@ pub trait Content: Send + Sync + 'static {
     ) -> Result<usize> {
         self.write(cx, data)
     }
+    /// Who may read (4) and write (2) it, where not the permission bits say so.
+    fn permission(&self, _cx: &dyn Caller, _mask: u32) -> Option<Result<()>> {
+        None
+    }
     /// Whether the caller may open the file at all, beyond its permission bits.
     fn may_open(&self, _cx: &dyn Caller, _flags: OpenFlags) -> Result<()> {
         Ok(())
@@ -101,6 +105,9 @@ impl Inode for PseudoFile {
                 changes,
             }),
         }))
+    }
+    fn permission(&self, cx: &dyn Caller, mask: u32) -> Option<Result<()>> {
+        self.content.permission(cx, mask)
     }
     fn as_any(&self) -> &dyn Any {
         self

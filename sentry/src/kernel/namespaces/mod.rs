@@ -53,7 +53,7 @@ pub struct CgroupNamespace {
     pub common: NsCommon,
 }
 
-/// The time namespace: there is one, as clocks are read without the sentry (`docs/architecture.md`).
+/// The time namespace: there is one, as clocks are read without the sentry (docs/architecture.md).
 pub struct TimeNamespace {
     /// Number and owner.
     pub common: NsCommon,
