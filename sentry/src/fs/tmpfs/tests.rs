@@ -331,7 +331,8 @@ fn mounts_cover_and_uncover() {
     find(&fs, "/m")
         .unwrap()
         .mount
-        .set_flags(MountFlags::default());
+        .set_flags(MountFlags::default())
+        .unwrap();
     let f = creat(&fs, "/m/x").unwrap();
     assert_eq!(text(f.path().unwrap(), &fs), "/m/x");
     assert_eq!(

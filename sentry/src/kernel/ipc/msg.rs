@@ -10,7 +10,7 @@ pub const MSGMNI: usize = 32000;
 /// `kernel.msgmni`.
 pub static MAX_QUEUES: Knob = Knob::new(0, MSGMNI as u64);
 /// Queues of all namespaces.
-pub(super) static QUEUES: Quota = Quota::new(MSGMNI as usize);
+pub(super) static QUEUES: Quota = Quota::new(MSGMNI);
 /// Bytes of messages in them.
 static BYTES: Quota = Quota::new(TOTAL_MAX as usize);
 /// Longest message in bytes.

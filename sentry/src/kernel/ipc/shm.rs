@@ -15,7 +15,7 @@ pub static MAX_SIZE: Knob = Knob::new(0, SHMMAX);
 /// `kernel.shmmni`.
 pub static MAX_SEGMENTS: Knob = Knob::new(0, SHMMNI as u64);
 /// Segments of all namespaces.
-pub(super) static SEGMENTS: Quota = Quota::new(SHMMNI as usize);
+pub(super) static SEGMENTS: Quota = Quota::new(SHMMNI);
 /// Most bytes in all segments together (storage is taken as it is touched).
 const TOTAL_MAX: u64 = 1 << 40;
 /// SHM_DEST: removed, but still attached.

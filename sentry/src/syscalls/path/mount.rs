@@ -205,7 +205,7 @@ fn remount(cx: &Cx<'_>, at: &Path, flags: u64, data: &[u8]) -> Result<i64> {
         | MountFlags::STRICTATIME;
     if !MountFlags::from_bits_truncate(flags as u32).intersects(atime) {
         // Not asked for: as it was.
-        new = new - atime | at.mount.flags() & atime;
+        new = (new - atime) | (at.mount.flags() & atime);
     }
     at.mount.set_flags(new)?;
     if flags & MS_BIND == 0
