@@ -21,5 +21,12 @@ box --unsetenv HOME --setenv A b sh -c 'echo ${HOME-unset} $A'
 box sh -c 'mount -t tmpfs none /tmp 2>/dev/null || echo refused'
 box sh -c 'exit 7'
 box sh -c 'kill -9 $$'
+# The whole sandbox ends with the outer process: nobody has the pipe open any more.
+mkfifo alive
+bwrap --bind / / --unshare-pid --die-with-parent sh -c 'echo alive; exec sleep 1000' > alive & outer=$!
+exec 4< alive
+read -r line <&4; echo "$line"
+kill -9 $outer; wait $outer 2> /dev/null; echo "outer: $?"
+cat <&4; echo gone
 both bwrap --ro-bind / / --dev-bind /dev /dev --unshare-user --disable-userns unshare -U true
 both bwrap --bind / / --proc /proc sh -c 'test -e /proc/1/status && echo there'

@@ -20,7 +20,7 @@ both unshare -Urpf sh -c 'echo $$; sh -c "echo \$PPID"; exit 3'
 both unshare -Urm sh -c 'mount -t tmpfs none /tmp && touch /tmp/x && stat -c %u /tmp/x && umount /tmp && ls /tmp/x'
 both unshare -Uri sh -c 'ipcmk -Q >/dev/null && ipcs -q | grep -c 0x'
 both unshare -Ur sh -c 'unshare -Ur sh -c "cat /proc/self/uid_map"'
-both unshare -Urm sh -c 'mount --bind /proc/self/ns/uts /proc/version && stat -f -c %t /proc/version'
+both unshare -Urm sh -c 'mount --bind /proc/self/ns/uts /proc/version && stat -f -c %t /proc/version && grep -c " uts:.* /proc/version .* - nsfs nsfs " /proc/self/mountinfo'
 hostname | wc -l
 # Another process's namespaces.
 unshare -Urupf --kill-child --mount-proc sh -c 'hostname entered; echo ready > /tmp/ready; exec sleep 100' &
