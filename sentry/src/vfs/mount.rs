@@ -130,6 +130,8 @@ pub struct Mount {
 struct Links {
     /// Where it is mounted.
     at: Option<Path>,
+    /// What it covers of a mount that is in no namespace any more, and is held by: see [`Mount::leave_connected`].
+    covers: Option<(Arc<Dentry>, Charge)>,
     /// What is mounted on it, by address of the dentry.
     children: HashMap<usize, Arc<Mount>>,
 }
@@ -260,7 +262,7 @@ impl Mount {
     }
 
     fn attach(self: &Arc<Self>, at: Path, namespace: u64) {
-        at.dentry.mount_added();
+        at.dentry.mount_added(namespace);
         let old = at
             .mount
             .links
@@ -274,18 +276,56 @@ impl Mount {
 
     fn detach(&self) {
         let at = self.links.lock().at.take();
-        self.namespace.store(0, Ordering::Relaxed);
+        let namespace = self.namespace.swap(0, Ordering::Relaxed);
         if let Some(at) = at {
             let me = at.mount.links.lock().children.remove(&key(&at.dentry));
-            at.dentry.mount_removed();
+            at.dentry.mount_unlisted(namespace);
+            at.dentry.mount_gone();
             drop(me);
+        }
+    }
+
+    /// Leaves the namespace together with the mount it is on, and stays on that: whoever still holds that one must not see what
+    /// a locked mount covers (`disconnect_mount`). The one below holds this one, not the other way round any more.
+    fn leave_connected(&self) {
+        let namespace = self.namespace.swap(0, Ordering::Relaxed);
+        let mut links = self.links.lock();
+        let at = links.at.take();
+        if let Some(at) = &at {
+            let mut charge = MOUNTS.nothing();
+            charge.settle(1);
+            links.covers = Some((at.dentry.clone(), charge));
+        }
+        drop(links);
+        if let Some(at) = at {
+            at.dentry.mount_unlisted(namespace);
+        }
+    }
+
+    /// Leaves a namespace that the mount below leaves, too.
+    fn leave(&self) {
+        if self.is_locked() {
+            self.leave_connected();
+        } else {
+            self.detach();
         }
     }
 }
 
 impl Drop for Mount {
-    /// Lets go of the mounts above in a loop: they may be stacked deep.
+    /// Lets go of the mounts above and below in loops: they may be stacked deep.
     fn drop(&mut self) {
+        if let Some((dentry, _charge)) = self.links.get_mut().covers.take() {
+            dentry.mount_gone();
+        }
+        let mut connected: Vec<Arc<Mount>> = std::mem::take(&mut self.links.get_mut().children)
+            .into_values()
+            .collect();
+        while let Some(m) = connected.pop() {
+            if let Some(mut m) = Arc::into_inner(m) {
+                connected.extend(std::mem::take(&mut m.links.get_mut().children).into_values());
+            }
+        }
         let mut next = self.links.get_mut().at.take();
         while let Some(mut m) = next.and_then(|p| Arc::into_inner(p.mount)) {
             next = m.links.get_mut().at.take();
@@ -508,7 +548,11 @@ impl MountNamespace {
             let left = tree.mounts.len();
             tree.charge.settle(left);
             for m in &gone {
-                m.detach();
+                if Arc::ptr_eq(m, &mount) {
+                    m.detach();
+                } else {
+                    m.leave();
+                }
             }
         }
         self.changes.tell();
@@ -681,7 +725,7 @@ impl Drop for MountNamespace {
     fn drop(&mut self) {
         let mounts = std::mem::take(&mut self.tree.get_mut().mounts);
         for m in mounts.iter().rev() {
-            m.detach();
+            m.leave();
         }
     }
 }

@@ -189,6 +189,7 @@ fn may_delete(cx: &dyn Caller, dir: &Path, victim: &Dentry, directory: bool) -> 
 
 /// unlinkat(2) without AT_REMOVEDIR.
 pub fn unlink(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Result<()> {
+    let mounts = fs.namespace().id();
     let mut walk = Walk::new(cx, fs, start, path, WalkFlags::empty())?;
     let (name, slashes) = walk.parent()?.name(Errno::EISDIR)?;
     let dir = walk.at().clone();
@@ -204,7 +205,7 @@ pub fn unlink(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Resul
             });
         }
         may_delete(cx, &dir, &victim, false)?;
-        if victim.is_mountpoint() {
+        if victim.is_mountpoint_in(mounts) {
             return Err(Errno::EBUSY);
         }
         dir.inode().unlink(cx, &name)?;
@@ -219,6 +220,7 @@ pub fn unlink(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Resul
 
 /// rmdir(2).
 pub fn rmdir(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Result<()> {
+    let mounts = fs.namespace().id();
     let mut walk = Walk::new(cx, fs, start, path, WalkFlags::empty())?;
     let name = match walk.parent()? {
         Last::Name(n, _) => n,
@@ -232,7 +234,7 @@ pub fn rmdir(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Result
         let _names = dir.dentry.lock_names();
         let victim = dir.dentry.lookup(&name)?.ok_or(Errno::ENOENT)?;
         may_delete(cx, &dir, &victim, true)?;
-        if victim.is_mountpoint() {
+        if victim.is_mountpoint_in(mounts) {
             return Err(Errno::EBUSY);
         }
         dir.inode().rmdir(cx, &name)?;
@@ -255,6 +257,7 @@ pub fn rename(
     new_path: &[u8],
     flags: RenameFlags,
 ) -> Result<()> {
+    let mounts = fs.namespace().id();
     let exchange = flags.contains(RenameFlags::EXCHANGE);
     if exchange && flags.intersects(RenameFlags::NOREPLACE | RenameFlags::WHITEOUT) {
         return Err(Errno::EINVAL);
@@ -338,7 +341,8 @@ pub fn rename(
             permission::check(cx, new.inode(), WRITE)?;
         }
     }
-    if old.is_mountpoint() || new.as_ref().is_some_and(|n| n.is_mountpoint()) {
+    let is_mountpoint = |d: &Arc<Dentry>| d.is_mountpoint_in(mounts);
+    if is_mountpoint(&old) || new.as_ref().is_some_and(is_mountpoint) {
         return Err(Errno::EBUSY);
     }
     old_dir

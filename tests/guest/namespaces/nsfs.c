@@ -152,25 +152,25 @@ static void bound(void)
 {
     MUST(unshare(CLONE_NEWNS));
     MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
-    MUST(mkdir("/tmp/ns-test", 0700));
-    MUST(mount("none", "/tmp/ns-test", "tmpfs", 0, NULL));
-    put_file("/tmp/ns-test/uts", "");
-    put_file("/tmp/ns-test/mnt", "");
+    MUST(mkdir("ns-test", 0700));
+    MUST(mount("none", "ns-test", "tmpfs", 0, NULL));
+    put_file("ns-test/uts", "");
+    put_file("ns-test/mnt", "");
     MUST(unshare(CLONE_NEWUTS));
     MUST(sethostname("kept", 4));
-    SHOW(mount("/proc/self/ns/uts", "/tmp/ns-test/uts", NULL, MS_BIND, NULL));
-    SHOW(mount("/proc/self/ns/mnt", "/tmp/ns-test/mnt", NULL, MS_BIND, NULL));
+    SHOW(mount("/proc/self/ns/uts", "ns-test/uts", NULL, MS_BIND, NULL));
+    SHOW(mount("/proc/self/ns/mnt", "ns-test/mnt", NULL, MS_BIND, NULL));
     MUST(unshare(CLONE_NEWUTS));
     MUST(sethostname("other", 5));
-    int fd = MUST(open("/tmp/ns-test/uts", O_RDONLY));
+    int fd = MUST(open("ns-test/uts", O_RDONLY));
     SHOW(setns(fd, CLONE_NEWUTS));
     close(fd);
     char name[65];
     MUST(gethostname(name, sizeof name));
     say("name %s", name);
-    SHOW(umount("/tmp/ns-test/uts"));
-    SHOW(umount("/tmp/ns-test"));
-    SHOW(rmdir("/tmp/ns-test"));
+    SHOW(umount("ns-test/uts"));
+    SHOW(umount("ns-test"));
+    SHOW(rmdir("ns-test"));
 }
 
 int main(void)

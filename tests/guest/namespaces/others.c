@@ -14,18 +14,22 @@
 
 static void ipc(void)
 {
-    int id = MUST(shmget(0x1234567, 4096, IPC_CREAT | IPC_EXCL | 0600));
-    int queue = MUST(msgget(0x1234567, IPC_CREAT | IPC_EXCL | 0600));
-    mqd_t mq = MUST(mq_open("/of-ours", O_RDWR | O_CREAT, 0600, NULL));
+    /* Other tests run beside this one. */
+    int key = 0x1000000 + getpid();
+    char name[32];
+    snprintf(name, sizeof name, "/of-ours-%d", getpid());
+    int id = MUST(shmget(key, 4096, IPC_CREAT | IPC_EXCL | 0600));
+    int queue = MUST(msgget(key, IPC_CREAT | IPC_EXCL | 0600));
+    mqd_t mq = MUST(mq_open(name, O_RDWR | O_CREAT, 0600, NULL));
     pid_t pid = fork();
     if (pid == 0) {
         SHOW(unshare(CLONE_NEWIPC));
-        SHOW(shmget(0x1234567, 4096, 0600));
-        SHOW(msgget(0x1234567, 0600));
+        SHOW(shmget(key, 4096, 0600));
+        SHOW(msgget(key, 0600));
         SHOW(shmctl(id, IPC_RMID, NULL));
-        SHOW(mq_open("/of-ours", O_RDWR));
-        SHOW(shmget(0x1234567, 8192, IPC_CREAT | IPC_EXCL | 0600));
-        SHOW(mq_unlink("/of-ours"));
+        SHOW(mq_open(name, O_RDWR));
+        SHOW(shmget(key, 8192, IPC_CREAT | IPC_EXCL | 0600));
+        SHOW(mq_unlink(name));
         /* A descriptor still leads where it led. */
         SHOW(mq_send(mq, "x", 1, 0));
         _exit(0);
@@ -36,7 +40,7 @@ static void ipc(void)
     say("messages %ld", attr.mq_curmsgs);
     SHOW(shmctl(id, IPC_RMID, NULL));
     SHOW(msgctl(queue, IPC_RMID, NULL));
-    SHOW(mq_unlink("/of-ours"));
+    SHOW(mq_unlink(name));
 }
 
 static int flags_of_lo(int fd)
@@ -48,8 +52,8 @@ static int flags_of_lo(int fd)
 
 static void net(void)
 {
-    struct sockaddr_un name = {AF_UNIX, "\0of-ours"};
-    socklen_t len = offsetof(struct sockaddr_un, sun_path) + 8;
+    struct sockaddr_un name = {AF_UNIX, ""};
+    socklen_t len = offsetof(struct sockaddr_un, sun_path) + 1 + sprintf(name.sun_path + 1, "of-ours-%d", getpid());
     int here = MUST(socket(AF_UNIX, SOCK_STREAM, 0));
     MUST(bind(here, (void *)&name, len));
     MUST(listen(here, 1));
@@ -128,7 +132,12 @@ static void mounts(void)
     SHOW(mount(".", "other", NULL, MS_BIND | MS_REC, NULL));
     SHOW(umount("other/covered"));
     SHOW(access("other/covered/secret", F_OK));
+    /* Not even to who is still there when it is taken away as a whole. */
+    int held = MUST(open("other", O_PATH | O_DIRECTORY));
     SHOW(umount2("other", MNT_DETACH));
+    SHOW(faccessat(held, "covered/secret", F_OK, 0));
+    SHOW(faccessat(held, "covered", F_OK, 0));
+    close(held);
     SHOW(mount("none", "other", "tmpfs", 0, "mode=755"));
     struct stat st;
     MUST(stat("other", &st));
@@ -154,6 +163,35 @@ static void mounts(void)
     SHOW(umount("other"));
 }
 
+/* What is a mount point for others alone can be removed. */
+static void elsewhere(void)
+{
+    int ready[2], go[2];
+    char c;
+    MUST(mkdir("point", 0755));
+    MUST(mkdir("moved", 0755));
+    MUST(pipe(ready));
+    MUST(pipe(go));
+    pid_t pid = fork();
+    if (pid == 0) {
+        MUST(unshare(CLONE_NEWNS));
+        MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+        MUST(mount("none", "point", "tmpfs", 0, NULL));
+        MUST(mount("none", "moved", "tmpfs", 0, NULL));
+        SHOW(rmdir("point"));
+        SHOW(rename("moved", "away"));
+        MUST(write(ready[1], "x", 1));
+        MUST(read(go[0], &c, 1));
+        _exit(0);
+    }
+    MUST(read(ready[0], &c, 1));
+    SHOW(rmdir("point"));
+    SHOW(rename("moved", "away"));
+    MUST(write(go[1], "x", 1));
+    waitpid(pid, NULL, 0);
+    SHOW(rmdir("away"));
+}
+
 static void step(const char *name, void (*run)(void))
 {
     say("-- %s", name);
@@ -174,5 +212,6 @@ int main(void)
     step("net", net);
     step("user's net", user_net);
     step("mounts", mounts);
+    step("mount points elsewhere", elsewhere);
     return 0;
 }

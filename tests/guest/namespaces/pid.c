@@ -221,8 +221,8 @@ int main(void)
                 pause();
         _exit(second != 2);
     }
-    WORKS(access("/proc/self/ns/pid_for_children", F_OK));
     wait_for("first", child);
+    WORKS(access("/proc/self/ns/pid_for_children", F_OK));
     SHOW(fork());
     return 0;
 }
