@@ -356,43 +356,15 @@ static int namespace(long n)
         const char *link;
     } kinds[] = {
         {CLONE_NEWUTS, "/proc/self/ns/uts"}, {CLONE_NEWIPC, "/proc/self/ns/ipc"}, {CLONE_NEWNET, "/proc/self/ns/net"},
-        {CLONE_NEWNS, "/proc/self/ns/mnt"},  {0x2000000, "/proc/self/ns/cgroup"}, {CLONE_NEWUSER, "/proc/self/ns/user"},
+        {CLONE_NEWNS, "/proc/self/ns/mnt"},  {0x2000000, "/proc/self/ns/cgroup"},
     };
     struct rlimit l = {1 << 20, 1 << 20};
     if (n == 0 && setrlimit(RLIMIT_NOFILE, &l) < 0)
         return -1;
     int made = -1;
-    for (int i = 0; i < 5; i++)
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (unshare(kinds[i].flag) == 0)
             made = open(kinds[i].link, O_RDONLY);
-    if (made >= 0)
-        return made;
-    /* User namespaces by children: each is in one of its own and keeps it open here. */
-    int fd[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
-        return -1;
-    pid_t pid = fork();
-    if (pid == 0) {
-        int ok = unshare(CLONE_NEWUSER) == 0;
-        int e = errno;
-        (void)!write(fd[1], &e, sizeof e);
-        (void)!read(fd[1], &e, sizeof e);
-        _exit(ok);
-    }
-    int e = EAGAIN;
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/ns/user", pid);
-    if (pid > 0 && read(fd[0], &e, sizeof e) == sizeof e)
-        made = open(path, O_RDONLY);
-    int status = 0;
-    close(fd[0]);
-    close(fd[1]);
-    if (pid > 0)
-        waitpid(pid, &status, 0);
-    if (!WIFEXITED(status) || !WEXITSTATUS(status)) {
-        errno = e;
-        return -1;
-    }
     return made;
 }
 

@@ -64,8 +64,11 @@ impl Child {
     }
 }
 
-/// How many mounts of which namespace are on which dentry, by its address: each mount holds its dentry.
-static MOUNTED: LazyLock<Mutex<HashMap<(usize, u64), u32, ahash::RandomState>>> =
+/// By a dentry's address and a namespace's number.
+type MountCounts = HashMap<(usize, u64), u32, ahash::RandomState>;
+
+/// How many mounts of which namespace are on which dentry: each mount holds its dentry.
+static MOUNTED: LazyLock<Mutex<MountCounts>> =
     LazyLock::new(|| Mutex::new(Rank::LEAF, HashMap::default()));
 
 /// Incremented by every rename, so that walks over parents can notice one.

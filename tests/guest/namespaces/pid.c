@@ -50,9 +50,9 @@ static int numbers(void *unused)
         SHOW(getpgid(300));
         _exit(4);
     }
-    say("child is %d", child);
     siginfo_t info;
     SHOW(waitid(P_PID, child, &info, WEXITED | WNOWAIT));
+    say("child was %d", child);
     say("si_pid %d status %d", info.si_pid, info.si_status);
     SHOW(waitpid(child, NULL, 0));
     SHOW(waitpid(-1, NULL, 0));
