@@ -348,6 +348,42 @@ static int mapped_process(long n)
     return kept_by_child(nothing);
 }
 
+/* Namespaces of all kinds, kept by descriptors; at the limit of one kind the others go on. */
+static int namespace(long n)
+{
+    static const struct {
+        int flag;
+        const char *link;
+    } kinds[] = {
+        {CLONE_NEWUTS, "/proc/self/ns/uts"}, {CLONE_NEWIPC, "/proc/self/ns/ipc"}, {CLONE_NEWNET, "/proc/self/ns/net"},
+        {CLONE_NEWNS, "/proc/self/ns/mnt"},  {0x2000000, "/proc/self/ns/cgroup"},
+    };
+    struct rlimit l = {1 << 20, 1 << 20};
+    if (n == 0 && setrlimit(RLIMIT_NOFILE, &l) < 0)
+        return -1;
+    int made = -1;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (unshare(kinds[i].flag) == 0)
+            made = open(kinds[i].link, O_RDONLY);
+    return made;
+}
+
+/* A PID namespace below the other: each init makes the next. */
+static int nested(long n)
+{
+    if (unshare(CLONE_NEWPID) < 0)
+        return -1;
+    pid_t pid = fork();
+    if (pid < 0)
+        return -1;
+    if (pid > 0) {
+        int status;
+        waitpid(pid, &status, 0);
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+    }
+    return 0;
+}
+
 static int own_mounts(void)
 {
     return unshare(CLONE_NEWNS);
@@ -591,6 +627,8 @@ static const struct {
     {"mappings", mapping, 100000, 0},
     {"mapped processes", mapped_process, 300, 0},
     {"mount namespaces", mount_namespace, 300, 0},
+    {"namespaces", namespace, 20000, 0},
+    {"nested namespaces", nested, 100, 0},
     {"group lists", group_list, 300, 0},
     {"semaphore adjustments", adjustments, 300, 0},
     {"polled files", polling, 300, 0},

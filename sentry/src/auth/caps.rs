@@ -27,7 +27,7 @@ impl Credentials {
     /// EPERM.
     pub fn with_caps(&self, new: CapSets) -> Result<Credentials> {
         let may_inherit = self.inheritable | self.permitted;
-        if (!self.has(Caps::SETPCAP) && !may_inherit.contains(new.inheritable))
+        if (!self.has_own(Caps::SETPCAP) && !may_inherit.contains(new.inheritable))
             || !(self.inheritable | self.bounding).contains(new.inheritable)
             || !self.permitted.contains(new.permitted)
             || !new.permitted.contains(new.effective)
@@ -47,7 +47,7 @@ impl Credentials {
     /// # Errors
     /// EPERM without CAP_SETPCAP.
     pub fn without_bounding(&self, cap: Caps) -> Result<Credentials> {
-        if !self.has(Caps::SETPCAP) {
+        if !self.has_own(Caps::SETPCAP) {
             return Err(Errno::EPERM);
         }
         Ok(Credentials {

@@ -17,7 +17,8 @@ pub struct FileOwner {
 /// (they are also ignored with no_new_privs). File capabilities are not supported: as on a file without any.
 pub fn exec_credentials(old: &Credentials, file: FileOwner, honour_set_id: bool) -> Credentials {
     let mut new = old.clone();
-    if honour_set_id && !old.no_new_privs {
+    // Owners without ids in the user namespace pass nothing on.
+    if honour_set_id && !old.no_new_privs && old.user_ns.maps_both(file.uid, file.gid) {
         if file.perm & 0o4000 != 0 {
             new.euid = file.uid;
         }
@@ -35,9 +36,10 @@ pub fn exec_credentials(old: &Credentials, file: FileOwner, honour_set_id: bool)
     }
     let by_root = old.securebits & NOROOT == 0;
     let (mut permitted, mut full) = (Caps::empty(), false);
-    if by_root && (new.uid == 0 || new.euid == 0) {
+    let root = new.user_ns.root();
+    if by_root && (new.uid == root || new.euid == root) {
         permitted = new.inheritable | new.bounding;
-        full = new.euid == 0;
+        full = new.euid == root;
     }
     if old.no_new_privs {
         // Even root gains nothing that it had given up.

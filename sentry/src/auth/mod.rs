@@ -1,14 +1,19 @@
-//! Credentials and capabilities (credentials(7), capabilities(7)).
+//! Credentials, capabilities and user namespaces (credentials(7), capabilities(7), user_namespaces(7)).
 
 mod caps;
+mod common;
 mod exec;
 mod groups;
 pub mod securebits;
 mod setid;
+pub mod user_ns;
 
 pub use caps::CapSets;
+pub use common::NsCommon;
 pub use exec::{FileOwner, exec_credentials};
 pub use groups::Groups;
+pub use setid::NO_CHANGE;
+pub use user_ns::UserNamespace;
 
 use std::sync::Arc;
 
@@ -82,6 +87,8 @@ pub struct Credentials {
     /// SECBIT_* of prctl(PR_SET_SECUREBITS).
     pub securebits: u32,
     pub no_new_privs: bool,
+    /// Where the capabilities count.
+    pub user_ns: Arc<UserNamespace>,
 }
 
 impl Credentials {
@@ -105,6 +112,7 @@ impl Credentials {
             ambient: Caps::empty(),
             securebits: 0,
             no_new_privs: false,
+            user_ns: UserNamespace::initial().clone(),
         }
     }
 
@@ -113,9 +121,67 @@ impl Credentials {
         Credentials::new(0, 0, &[], Caps::all())
     }
 
-    /// Whether the effective set holds all of `caps`.
+    /// Whether it has all of `caps` over the whole sandbox (`capable`): in the initial user namespace.
     pub fn has(&self, caps: Caps) -> bool {
+        self.user_ns.is_initial() && self.effective.contains(caps)
+    }
+
+    /// Whether it has all of `caps` in its own user namespace.
+    pub fn has_own(&self, caps: Caps) -> bool {
         self.effective.contains(caps)
+    }
+
+    /// Whether it has all of `caps` over what belongs to user namespace `ns` (`ns_capable`): they count there and in what is
+    /// below, and who made a namespace has all of them in it.
+    pub fn has_in(&self, ns: &UserNamespace, caps: Caps) -> bool {
+        let mut at = ns;
+        loop {
+            if *at == *self.user_ns {
+                return self.effective.contains(caps);
+            }
+            let Some(parent) = at.parent() else {
+                return false;
+            };
+            if **parent == *self.user_ns && at.owner() == self.euid {
+                return true;
+            }
+            at = parent;
+        }
+    }
+
+    /// Whether it has all of `caps` over an object of these owners (`capable_wrt_inode_uidgid`): both must have ids in its
+    /// user namespace.
+    pub fn has_over(&self, uid: u32, gid: u32, caps: Caps) -> bool {
+        self.effective.contains(caps) && self.user_ns.maps_both(uid, gid)
+    }
+
+    /// As the first task of a new user namespace, or one that enters it: every right there, none elsewhere.
+    pub fn in_new(&self, ns: Arc<UserNamespace>) -> Credentials {
+        Credentials {
+            permitted: Caps::all(),
+            effective: Caps::all(),
+            inheritable: Caps::empty(),
+            bounding: Caps::all(),
+            ambient: Caps::empty(),
+            securebits: 0,
+            user_ns: ns,
+            ..self.clone()
+        }
+    }
+
+    /// Whether `new` holds no right that these credentials did not (`cred_cap_issubset`).
+    pub fn covers(&self, new: &Credentials) -> bool {
+        if self.user_ns == new.user_ns {
+            return self.permitted.contains(new.permitted);
+        }
+        let mut at = &new.user_ns;
+        while let Some(parent) = at.parent() {
+            if *parent == self.user_ns && at.owner() == self.euid {
+                return true;
+            }
+            at = parent;
+        }
+        false
     }
 
     /// Whether `gid` is the file-system group or a supplementary one.

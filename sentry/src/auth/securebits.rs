@@ -30,7 +30,7 @@ impl Credentials {
         if locked & (old ^ bits) != 0
             || old & LOCKS & !bits != 0
             || bits & !(ALL | LOCKS) != 0
-            || !self.has(Caps::SETPCAP)
+            || !self.has_own(Caps::SETPCAP)
         {
             return Err(Errno::EPERM);
         }

@@ -23,8 +23,9 @@ impl Credentials {
         if old.securebits & NO_SETUID_FIXUP != 0 {
             return self;
         }
-        let had_root = old.uid == 0 || old.euid == 0 || old.suid == 0;
-        let has_root = self.uid == 0 || self.euid == 0 || self.suid == 0;
+        let root = self.user_ns.root();
+        let had_root = [old.uid, old.euid, old.suid].contains(&root);
+        let has_root = [self.uid, self.euid, self.suid].contains(&root);
         if had_root && !has_root {
             if old.securebits & KEEP_CAPS == 0 {
                 self.permitted = Caps::empty();
@@ -32,10 +33,10 @@ impl Credentials {
             }
             self.ambient = Caps::empty();
         }
-        if old.euid == 0 && self.euid != 0 {
+        if old.euid == root && self.euid != root {
             self.effective = Caps::empty();
         }
-        if old.euid != 0 && self.euid == 0 {
+        if old.euid != root && self.euid == root {
             self.effective = self.permitted;
         }
         self
@@ -56,7 +57,7 @@ impl Credentials {
             return Err(Errno::EINVAL);
         }
         let mut new = self.clone();
-        if self.has(Caps::SETUID) {
+        if self.has_own(Caps::SETUID) {
             (new.uid, new.suid) = (id, id);
         } else if id != self.uid && id != self.suid {
             return Err(Errno::EPERM);
@@ -69,7 +70,7 @@ impl Credentials {
     /// # Errors
     /// EPERM.
     pub fn setreuid(&self, real: u32, effective: u32) -> Result<Credentials> {
-        let any = self.has(Caps::SETUID);
+        let any = self.has_own(Caps::SETUID);
         let mut new = self.clone();
         if real != NO_CHANGE {
             if !any && real != self.uid && real != self.euid {
@@ -95,7 +96,7 @@ impl Credentials {
     /// EPERM.
     pub fn setresuid(&self, real: u32, effective: u32, saved: u32) -> Result<Credentials> {
         let foreign = |id| id != NO_CHANGE && !self.is_own_uid(id);
-        if !self.has(Caps::SETUID) && (foreign(real) || foreign(effective) || foreign(saved)) {
+        if !self.has_own(Caps::SETUID) && (foreign(real) || foreign(effective) || foreign(saved)) {
             return Err(Errno::EPERM);
         }
         let pick = |new, old| if new == NO_CHANGE { old } else { new };
@@ -108,16 +109,19 @@ impl Credentials {
     }
     /// setfsuid(2); `None` if it may not be changed so.
     pub fn setfsuid(&self, id: u32) -> Option<Credentials> {
-        if id == NO_CHANGE || !(self.is_own_uid(id) || id == self.fsuid || self.has(Caps::SETUID)) {
+        if id == NO_CHANGE
+            || !(self.is_own_uid(id) || id == self.fsuid || self.has_own(Caps::SETUID))
+        {
             return None;
         }
         let mut new = self.clone();
         new.fsuid = id;
         if self.securebits & NO_SETUID_FIXUP == 0 {
-            if self.fsuid == 0 && id != 0 {
+            let root = self.user_ns.root();
+            if self.fsuid == root && id != root {
                 new.effective -= FS_CAPS;
             }
-            if self.fsuid != 0 && id == 0 {
+            if self.fsuid != root && id == root {
                 new.effective |= FS_CAPS & self.permitted;
             }
         }
@@ -132,7 +136,7 @@ impl Credentials {
             return Err(Errno::EINVAL);
         }
         let mut new = self.clone();
-        if self.has(Caps::SETGID) {
+        if self.has_own(Caps::SETGID) {
             (new.gid, new.sgid) = (id, id);
         } else if id != self.gid && id != self.sgid {
             return Err(Errno::EPERM);
@@ -145,7 +149,7 @@ impl Credentials {
     /// # Errors
     /// EPERM.
     pub fn setregid(&self, real: u32, effective: u32) -> Result<Credentials> {
-        let any = self.has(Caps::SETGID);
+        let any = self.has_own(Caps::SETGID);
         let mut new = self.clone();
         if real != NO_CHANGE {
             if !any && real != self.gid && real != self.egid {
@@ -171,7 +175,7 @@ impl Credentials {
     /// EPERM.
     pub fn setresgid(&self, real: u32, effective: u32, saved: u32) -> Result<Credentials> {
         let foreign = |id| id != NO_CHANGE && !self.is_own_gid(id);
-        if !self.has(Caps::SETGID) && (foreign(real) || foreign(effective) || foreign(saved)) {
+        if !self.has_own(Caps::SETGID) && (foreign(real) || foreign(effective) || foreign(saved)) {
             return Err(Errno::EPERM);
         }
         let pick = |new, old| if new == NO_CHANGE { old } else { new };
@@ -184,7 +188,9 @@ impl Credentials {
     }
     /// setfsgid(2); `None` if it may not be changed so.
     pub fn setfsgid(&self, id: u32) -> Option<Credentials> {
-        if id == NO_CHANGE || !(self.is_own_gid(id) || id == self.fsgid || self.has(Caps::SETGID)) {
+        if id == NO_CHANGE
+            || !(self.is_own_gid(id) || id == self.fsgid || self.has_own(Caps::SETGID))
+        {
             return None;
         }
         Some(Credentials {
@@ -192,12 +198,16 @@ impl Credentials {
             ..self.clone()
         })
     }
+    /// Whether setgroups(2) is allowed.
+    pub fn may_setgroups(&self) -> bool {
+        self.has_own(Caps::SETGID) && self.user_ns.allows_setgroups()
+    }
     /// setgroups(2).
     ///
     /// # Errors
-    /// EPERM without CAP_SETGID, EINVAL for the id -1, ENOMEM.
+    /// EPERM without CAP_SETGID or where the user namespace forbids it, EINVAL for the id -1, ENOMEM.
     pub fn setgroups(&self, groups: Vec<u32>) -> Result<Credentials> {
-        if !self.has(Caps::SETGID) {
+        if !self.may_setgroups() {
             return Err(Errno::EPERM);
         }
         if groups.contains(&NO_CHANGE) {

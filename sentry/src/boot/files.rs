@@ -60,7 +60,8 @@ impl Sources<'_> {
         if guest.root.read_only
             && let Some(m) = ns.mounts().first()
         {
-            m.set_flags(m.flags() | MountFlags::READONLY);
+            // Nothing is locked yet.
+            let _ = m.set_flags(m.flags() | MountFlags::READONLY);
         }
         Ok(ns)
     }
@@ -172,7 +173,8 @@ fn read_only(ns: &Arc<MountNamespace>, fs: &FsContext, path: &[u8]) -> Result<()
         other => other?,
     };
     let m = ns.bind(&at, &at, true)?;
-    m.set_flags(m.flags() | MountFlags::READONLY);
+    // Nothing is locked yet.
+    let _ = m.set_flags(m.flags() | MountFlags::READONLY);
     Ok(())
 }
 

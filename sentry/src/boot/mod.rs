@@ -45,7 +45,13 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     kernel.platform.wait_by(Box::new(|wait| aside_locked(wait)));
     remember_vdso(&*kernel.platform);
     if let Some(name) = &guest.domainname {
-        kernel.uts.names().lock().domainname.clone_from(name);
+        kernel
+            .namespaces
+            .uts
+            .names()
+            .lock()
+            .domainname
+            .clone_from(name);
     }
     if let Some(bytes) = guest.machine_memory {
         kernel.set_machine_memory(bytes);

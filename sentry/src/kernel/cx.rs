@@ -86,6 +86,35 @@ impl<'a> Cx<'a> {
         self.fds()
             .install(file, cloexec, 0, self.group().limit(libc::RLIMIT_NOFILE))
     }
+    /// What a task, process, group or session is called where the caller lives; 0 if it is not seen there.
+    pub fn seen(&self, pid: i32) -> i32 {
+        self.kernel().pid_seen(self.group().pid_ns(), pid)
+    }
+    /// What a number that the caller gives means.
+    pub fn named(&self, number: i32) -> Option<i32> {
+        self.kernel().pid_named(self.group().pid_ns(), number)
+    }
+    /// The task that the caller calls `tid`.
+    pub fn find_task(&self, tid: i32) -> Option<Arc<Task>> {
+        self.kernel().task(self.named(tid)?)
+    }
+    /// The process that the caller calls `pid`, zombies included.
+    pub fn find_process(&self, pid: i32) -> Option<Arc<ThreadGroup>> {
+        self.kernel().process(self.named(pid)?)
+    }
+    /// Processes of the group that the caller calls `pgid`.
+    pub fn find_group(&self, pgid: i32) -> Vec<Arc<ThreadGroup>> {
+        let named = self.named(pgid);
+        named.map_or_else(Vec::new, |pgid| self.kernel().process_group(pgid))
+    }
+    /// getpid(2).
+    pub fn own_pid(&self) -> i32 {
+        self.seen(self.group().pid())
+    }
+    /// getuid(2).
+    pub fn own_uid(&self) -> u32 {
+        self.creds().user_ns.show_user(self.creds().uid)
+    }
     /// Soft limit of RLIMIT_*.
     pub fn limit(&self, resource: u32) -> u64 {
         self.group().limit(resource)
@@ -166,6 +195,14 @@ impl Caller for TaskCaller<'_> {
     }
     fn sid(&self) -> i32 {
         self.task.group().sid()
+    }
+    fn pid_seen(&self, pid: i32) -> i32 {
+        let group = self.task.group();
+        self.task.kernel().pid_seen(group.pid_ns(), pid)
+    }
+    fn pid_named(&self, number: i32) -> Option<i32> {
+        let group = self.task.group();
+        self.task.kernel().pid_named(group.pid_ns(), number)
     }
     fn umask(&self) -> u32 {
         self.own.fs.umask()

@@ -3,7 +3,7 @@
 use super::{Cx, Task, seccomp};
 use crate::abi::{Errno, Result};
 use crate::auth::securebits::KEEP_CAPS;
-use crate::auth::{Caps, Credentials};
+use crate::auth::{Caps, Credentials, UserNamespace};
 use crate::syscalls::{Args, SysResult};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ pub fn commit(cx: &mut Cx<'_>, new: Credentials) {
         || old.egid != new.egid
         || old.fsuid != new.fsuid
         || old.fsgid != new.fsgid
-        || !old.permitted.contains(new.permitted);
+        || !old.covers(&new);
     if changed {
         cx.group().dumpable.store(0, Ordering::Relaxed);
         cx.task.set_parent_death_signal(0);
@@ -35,12 +35,24 @@ pub fn may_attach(cx: &Cx<'_>, target: &Task) -> bool {
     if Arc::ptr_eq(cx.group(), target.group()) {
         return true;
     }
-    let (own, other) = (cx.creds(), target.creds());
-    let same = [other.uid, other.euid, other.suid] == [own.uid; 3]
-        && [other.gid, other.egid, other.sgid] == [own.gid; 3]
-        && own.permitted.contains(other.permitted)
-        && target.group().dumpable.load(Ordering::Relaxed) == 1;
-    same || own.has(Caps::SYS_PTRACE)
+    let own = cx.creds();
+    may_access(own, (own.uid, own.gid), own.permitted, target)
+}
+
+/// Whether a task with credentials `own` may look into another process's, by `ids` and `caps` of them (`__ptrace_may_access`).
+pub fn may_access(own: &Credentials, (uid, gid): (u32, u32), caps: Caps, target: &Task) -> bool {
+    let other = target.creds();
+    let may_trace = |ns: &UserNamespace| own.has_in(ns, Caps::SYS_PTRACE);
+    let same = [other.uid, other.euid, other.suid] == [uid; 3]
+        && [other.gid, other.egid, other.sgid] == [gid; 3];
+    if !same && !may_trace(&other.user_ns) {
+        return false;
+    }
+    if target.group().dumpable.load(Ordering::Relaxed) != 1 && !may_trace(&target.program_ns()) {
+        return false;
+    }
+    // Not into one that has rights which the caller has not.
+    own.user_ns == other.user_ns && caps.contains(other.permitted) || may_trace(&other.user_ns)
 }
 
 /// Takes something of a task that `may` look into it. The program that is looked into is the one the answer was for: execve gives

@@ -18,6 +18,7 @@ pub mod keys;
 pub mod limits;
 pub mod machine;
 mod memory_events;
+pub mod namespaces;
 pub mod pidfd;
 pub mod ptrace;
 pub mod rewriting;
@@ -28,16 +29,15 @@ pub mod task;
 pub mod timers;
 mod tree;
 mod usage;
-mod uts;
 pub mod worker;
 
 pub use allowance::{Allowance, IdMaps};
 pub use cx::{Cx, Progress, TaskCaller, task_of};
 pub use fd_table::{FdEntry, FdTable, MAX_FDS};
 pub use limits::Limits;
+pub use namespaces::{Namespaces, PidNamespace};
 pub use task::{Task, TaskLocal};
 pub use tree::{ExitStatus, ThreadGroup};
-pub use uts::UtsNamespace;
 
 use crate::mm::Texts;
 use crate::sync::{Mutex, Rank};
@@ -60,8 +60,10 @@ pub struct Kernel {
     pub timers: Arc<TimerQueue>,
     /// CLOCK_BOOTTIME zero of the sandbox (host CLOCK_MONOTONIC).
     pub boot: Instant,
-    /// Host and domain name (uname(2)), each at most 64 bytes.
-    pub uts: Arc<UtsNamespace>,
+    /// Those of the first process.
+    pub namespaces: Arc<Namespaces>,
+    /// What tasks are called in PID namespaces below the initial one.
+    pids: Mutex<namespaces::PidTable>,
     tree: Mutex<tree::TaskTree>,
     run_queue: Mutex<VecDeque<Arc<Task>>>,
     /// Length of `run_queue`.
@@ -230,7 +232,8 @@ impl Kernel {
             platform,
             timers: TimerQueue::start()?,
             boot: Instant::now(),
-            uts: UtsNamespace::initial(hostname),
+            namespaces: Arc::new(Namespaces::initial(hostname)),
+            pids: Mutex::new(Rank::LEAF, Default::default()),
             tree: Mutex::new(Rank::TASKS, tree::TaskTree::default()),
             run_queue: Mutex::new(Rank::RUN_QUEUE, VecDeque::new()),
             queued: AtomicUsize::new(0),

@@ -1,7 +1,7 @@
 //! Thread groups, process groups and sessions: who is whose parent, and who has ended how.
 
 use super::signal::GroupSignals;
-use super::{Kernel, Limits, Task};
+use super::{Kernel, Limits, PidNamespace, Task};
 use crate::sync::{Mutex, Rank, WaitQueue};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -32,6 +32,7 @@ pub struct ThreadGroup {
     /// Real uid of the thread that ended last (a zombie has no task to ask).
     pub(super) last_uid: AtomicU32,
     pid: i32,
+    pid_ns: Arc<PidNamespace>,
     /// As the tree says, for those who only ask.
     parent: AtomicI32,
     pgid: AtomicI32,
@@ -84,9 +85,8 @@ pub struct GroupTimes {
 impl ThreadGroup {
     pub(super) fn new(
         kernel: &Arc<Kernel>,
-        pid: i32,
-        pgid: i32,
-        sid: i32,
+        (pid, pid_ns): (i32, &Arc<PidNamespace>),
+        (pgid, sid): (i32, i32),
         limits: Limits,
         signals: GroupSignals,
         start_ns: u64,
@@ -95,6 +95,7 @@ impl ThreadGroup {
             kernel: Arc::downgrade(kernel),
             last_uid: AtomicU32::new(0),
             pid,
+            pid_ns: pid_ns.clone(),
             parent: AtomicI32::new(0),
             pgid: AtomicI32::new(pgid),
             sid: AtomicI32::new(sid),
@@ -136,7 +137,15 @@ impl ThreadGroup {
     pub fn parent_pid(&self) -> i32 {
         self.parent.load(Ordering::Relaxed)
     }
-    /// Thread-group id: what getpid(2) returns.
+    /// The PID namespace it was born in.
+    pub fn pid_ns(&self) -> &Arc<PidNamespace> {
+        &self.pid_ns
+    }
+    /// Whether it is the init of a PID namespace below the initial one.
+    pub fn is_namespace_init(&self) -> bool {
+        !self.pid_ns.is_initial() && self.pid_ns.init() == self.pid
+    }
+    /// Thread-group id: what getpid(2) returns in the initial namespace.
     pub fn pid(&self) -> i32 {
         self.pid
     }
@@ -200,6 +209,8 @@ pub(super) struct Node {
     pub execed: bool,
     /// Given to an init that need not wait for strangers ([`TaskTree::reap_orphans`]): nobody sees it end.
     pub adopted: bool,
+    /// The init of a PID namespace that has no thread left and waits for the namespace's other processes to end.
+    pub waits_for_namespace: bool,
 }
 
 impl Node {
@@ -220,6 +231,8 @@ pub(super) struct TaskTree {
     pub last_pid: i32,
     /// Orphans that come to init end unseen, as if the machine's own init had them: the first process is an ordinary program.
     pub reap_orphans: bool,
+    /// Inits of PID namespaces for which the last process is gone that they waited for.
+    pub emptied: Vec<i32>,
 }
 
 impl TaskTree {
@@ -233,18 +246,28 @@ impl TaskTree {
                 self.last_pid + 1
             };
             self.last_pid = pid;
-            let used = self.tasks.contains_key(&pid)
-                || self.nodes.contains_key(&pid)
-                || self.traced.contains_key(&pid)
-                || self
-                    .nodes
-                    .values()
-                    .any(|n| n.group.pgid() == pid || n.group.sid() == pid);
-            if !used {
+            if !self.is_used(pid) {
                 return Some(pid);
             }
         }
         None
+    }
+    /// Whether a process, group or session has this number.
+    pub fn is_used(&self, pid: i32) -> bool {
+        self.tasks.contains_key(&pid)
+            || self.nodes.contains_key(&pid)
+            || self.traced.contains_key(&pid)
+            || self
+                .nodes
+                .values()
+                .any(|n| n.group.pgid() == pid || n.group.sid() == pid)
+    }
+    /// Processes of a PID namespace and those below, without its init.
+    pub fn namespace_members(&self, ns: &PidNamespace) -> impl Iterator<Item = &Node> {
+        let init = ns.init();
+        self.nodes
+            .values()
+            .filter(move |n| n.group.pid() != init && n.group.pid_ns().is_within(ns))
     }
     /// Live processes of a process group.
     pub fn group_members(&self, pgid: i32) -> Vec<Arc<ThreadGroup>> {
@@ -303,6 +326,42 @@ impl Kernel {
             tree.tasks.values().filter_map(Weak::upgrade).collect()
         };
         tasks.iter().filter(|t| t.creds().uid == uid).count()
+    }
+    /// All live tasks.
+    pub fn tasks(&self) -> Vec<Arc<Task>> {
+        let tree = self.tree.lock();
+        tree.tasks.values().filter_map(Weak::upgrade).collect()
+    }
+    /// What a task, process, group or session is called in a PID namespace; 0 if it is not seen there.
+    pub fn pid_seen(&self, ns: &PidNamespace, pid: i32) -> i32 {
+        if ns.is_initial() || pid == 0 {
+            return pid;
+        }
+        self.pids.lock().seen(ns, pid).unwrap_or(0)
+    }
+    /// What a number means in a PID namespace.
+    pub fn pid_named(&self, ns: &PidNamespace, number: i32) -> Option<i32> {
+        if ns.is_initial() {
+            return Some(number);
+        }
+        self.pids.lock().named(ns, number)
+    }
+    /// What it is called in a PID namespace and in those below that `task` is in.
+    pub fn pids_seen(&self, ns: &PidNamespace, task: i32, pid: i32) -> Vec<i32> {
+        self.pids.lock().all_seen(ns, task, pid)
+    }
+    /// Gives a new task its numbers.
+    pub(super) fn assign_pid(&self, pid: i32, ns: &Arc<PidNamespace>) -> crate::abi::Result<()> {
+        self.pids.lock().assign(pid, ns)
+    }
+    /// Takes the numbers of what is no more, unless a group or session still has them.
+    pub(super) fn release_pids(&self, tree: &TaskTree, pids: &[i32]) {
+        let known = |pid: &&i32| self.pids.lock().knows(**pid);
+        for pid in pids.iter().filter(known) {
+            if !tree.is_used(*pid) {
+                self.pids.lock().release(*pid);
+            }
+        }
     }
     /// Number of live tasks.
     pub fn task_count(&self) -> usize {

@@ -1,7 +1,9 @@
 //! Network interfaces: what sockets route by, and what netlink and ioctls show.
 
+use crate::abi::{Errno, Result};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,24 @@ pub trait Interface: Send + Sync {
     fn mtu(&self) -> u32;
     /// Addresses, in the order they were added.
     fn addresses(&self) -> Vec<InterfaceAddr>;
+    /// Whether it is in use.
+    fn is_up(&self) -> bool {
+        true
+    }
+    /// Switches it on or off.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP.
+    fn set_up(&self, _up: bool) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// Gives it one more address.
+    ///
+    /// # Errors
+    /// EEXIST, EOPNOTSUPP.
+    fn add_address(&self, _ip: IpAddr, _prefix: u8) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
     /// Default routes through it: gateway and metric.
     fn gateways(&self) -> Vec<IpAddr> {
         Vec::new()
@@ -39,7 +59,11 @@ pub trait Interface: Send + Sync {
 }
 
 /// `lo`.
-pub struct Loopback;
+pub struct Loopback {
+    up: AtomicBool,
+    /// 127.0.0.1, which comes when it first goes up and stays.
+    has_v4: AtomicBool,
+}
 
 impl Interface for Loopback {
     fn name(&self) -> &str {
@@ -50,7 +74,27 @@ impl Interface for Loopback {
     }
     fn flags(&self) -> u32 {
         // IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP.
-        0x1_0049
+        if self.is_up() { 0x1_0049 } else { 0x8 }
+    }
+    fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+    fn set_up(&self, up: bool) -> Result<()> {
+        if up {
+            self.has_v4.store(true, Ordering::Relaxed);
+        }
+        self.up.store(up, Ordering::Relaxed);
+        Ok(())
+    }
+    fn add_address(&self, ip: IpAddr, prefix: u8) -> Result<()> {
+        if self.addresses().iter().any(|a| a.ip == ip) {
+            return Err(Errno::EEXIST);
+        }
+        if ip != IpAddr::V4(Ipv4Addr::LOCALHOST) || prefix != 8 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.has_v4.store(true, Ordering::Relaxed);
+        Ok(())
     }
     fn hardware_type(&self) -> u16 {
         // ARPHRD_LOOPBACK.
@@ -63,20 +107,22 @@ impl Interface for Loopback {
         65536
     }
     fn addresses(&self) -> Vec<InterfaceAddr> {
-        vec![
-            InterfaceAddr {
+        let v4 = self
+            .has_v4
+            .load(Ordering::Relaxed)
+            .then_some(InterfaceAddr {
                 ip: Ipv4Addr::LOCALHOST.into(),
                 prefix: 8,
                 broadcast: None,
                 scope: 254,
-            },
-            InterfaceAddr {
-                ip: Ipv6Addr::LOCALHOST.into(),
-                prefix: 128,
-                broadcast: None,
-                scope: 254,
-            },
-        ]
+            });
+        let v6 = self.is_up().then_some(InterfaceAddr {
+            ip: Ipv6Addr::LOCALHOST.into(),
+            prefix: 128,
+            broadcast: None,
+            scope: 254,
+        });
+        v4.into_iter().chain(v6).collect()
     }
 }
 
@@ -96,13 +142,14 @@ pub enum Route {
 /// The interfaces of a network namespace.
 pub struct Interfaces(Vec<Arc<dyn Interface>>);
 
-impl Default for Interfaces {
-    fn default() -> Interfaces {
-        Interfaces(vec![Arc::new(Loopback)])
-    }
-}
-
 impl Interfaces {
+    /// The loopback alone.
+    pub fn loopback(up: bool) -> Interfaces {
+        Interfaces(vec![Arc::new(Loopback {
+            up: AtomicBool::new(up),
+            has_v4: AtomicBool::new(up),
+        })])
+    }
     /// All, by index.
     pub fn all(&self) -> &[Arc<dyn Interface>] {
         &self.0
@@ -124,7 +171,12 @@ impl Interfaces {
         if ip.is_multicast() {
             return Route::Multicast;
         }
-        for a in self.0.iter().flat_map(|i| i.addresses()) {
+        for a in self
+            .0
+            .iter()
+            .filter(|i| i.is_up())
+            .flat_map(|i| i.addresses())
+        {
             if a.ip == ip {
                 return Route::Local(ip);
             }
@@ -151,7 +203,9 @@ mod tests {
 
     #[test]
     fn loopback_routes() {
-        let i = Interfaces::default();
+        let down = Interfaces::loopback(false);
+        assert_eq!(down.route([127, 0, 0, 1].into()), Route::Unreachable);
+        let i = Interfaces::loopback(true);
         let lo = IpAddr::from([127, 0, 0, 1]);
         assert_eq!(i.route([127, 0, 0, 1].into()), Route::Local(lo));
         assert_eq!(i.route([127, 9, 8, 7].into()), Route::Local(lo));

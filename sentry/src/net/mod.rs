@@ -13,7 +13,7 @@ pub mod options;
 pub mod socket;
 pub mod unix;
 
-pub use namespace::NetNamespace;
+pub use namespace::{NetNamespace, QUOTA as NAMESPACE_QUOTA};
 pub use options::Options;
 pub use socket::{
     Cmsg, MsgFlags, Received, RecvMsg, SendMsg, Shutdown, SockCx, SockType, Socket, Ucred,

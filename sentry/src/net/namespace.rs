@@ -1,13 +1,24 @@
-//! A network namespace: names, ports and interfaces that sockets share.
+//! A network namespace (network_namespaces(7)): names, ports and interfaces that sockets share.
 
 use super::inet::InetTables;
 use super::interface::Interfaces;
 use super::netlink::NetlinkTable;
 use super::unix::UnixTable;
+use crate::abi::Result;
+use crate::auth::{Caps, Credentials, NsCommon, UserNamespace};
+use crate::sync::Quota;
+use std::sync::Arc;
 
-/// What `CLONE_NEWNET` would make another of. A sandbox has one.
-#[derive(Default)]
+/// Most of them (`user.max_net_namespaces`).
+pub static QUOTA: Quota = Quota::new(1024);
+
+/// PROC_NET_INIT_INO.
+const INITIAL: u64 = 4_026_531_840;
+
+/// `struct net`.
 pub struct NetNamespace {
+    /// Number and owner.
+    pub common: NsCommon,
     /// Abstract AF_UNIX names.
     pub unix: UnixTable,
     /// TCP and UDP ports.
@@ -16,4 +27,35 @@ pub struct NetNamespace {
     pub netlink: NetlinkTable,
     /// Links and their addresses.
     pub interfaces: Interfaces,
+}
+
+impl Default for NetNamespace {
+    /// The sandbox's first one, with its loopback up.
+    fn default() -> NetNamespace {
+        NetNamespace::with(NsCommon::initial(INITIAL), true)
+    }
+}
+
+impl NetNamespace {
+    fn with(common: NsCommon, up: bool) -> NetNamespace {
+        NetNamespace {
+            common,
+            unix: UnixTable::default(),
+            inet: InetTables::default(),
+            netlink: NetlinkTable::default(),
+            interfaces: Interfaces::loopback(up),
+        }
+    }
+    /// CLONE_NEWNET: an empty one, whose loopback is down at first.
+    ///
+    /// # Errors
+    /// ENOSPC if there are too many.
+    pub fn create(owner: &Arc<UserNamespace>) -> Result<Arc<NetNamespace>> {
+        let common = NsCommon::create(&QUOTA, owner)?;
+        Ok(Arc::new(NetNamespace::with(common, false)))
+    }
+    /// Whether these credentials have all of `caps` here.
+    pub fn allows(&self, creds: &Credentials, caps: Caps) -> bool {
+        creds.has_in(self.common.owner(), caps)
+    }
 }

@@ -235,7 +235,7 @@ pub fn get(socket: &dyn Socket, cx: &dyn Caller, name: i32) -> Result<Vec<u8>> {
         libc::SO_RCVLOWAT => from_size(v.rcvlowat),
         libc::SO_SNDLOWAT => from_int(1),
         libc::SO_PASSCRED => from_bool(v.passcred),
-        libc::SO_PEERCRED => socket.peer_credentials()?.as_bytes().to_vec(),
+        libc::SO_PEERCRED => socket.peer_credentials()?.seen_by(cx).as_bytes().to_vec(),
         libc::SO_PEERNAME => socket.peer_name()?,
         libc::SO_ACCEPTCONN => from_bool(socket.listening()),
         libc::SO_PASSSEC => from_bool(v.passsec),

@@ -77,7 +77,27 @@ pub struct Shutdown {
     pub write: bool,
 }
 
-/// `struct ucred`.
+impl Ucred {
+    /// As the caller's namespaces call the process and its ids. Nobody's ids (-1) stay.
+    pub fn seen_by(self, cx: &dyn Caller) -> Ucred {
+        let ns = &cx.credentials().user_ns;
+        Ucred {
+            pid: cx.pid_seen(self.pid),
+            uid: if self.uid == u32::MAX {
+                self.uid
+            } else {
+                ns.show_user(self.uid)
+            },
+            gid: if self.gid == u32::MAX {
+                self.gid
+            } else {
+                ns.show_group(self.gid)
+            },
+        }
+    }
+}
+
+/// `struct ucred`, with the numbers of the initial namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 #[allow(missing_docs)]

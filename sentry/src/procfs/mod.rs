@@ -16,8 +16,9 @@ pub use sys::fixed as sysctl;
 pub use system::{filesystem_names, prepare};
 
 use crate::abi::{Errno, Result};
+use crate::auth::UserNamespace;
 use crate::fs::pseudo::FsId;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, PidNamespace};
 use crate::vfs::SuperBlock;
 use std::sync::{Arc, Weak};
 
@@ -26,6 +27,8 @@ use std::sync::{Arc, Weak};
 struct Proc {
     kernel: Weak<Kernel>,
     fs: FsId,
+    /// Whose processes it shows.
+    ns: Arc<PidNamespace>,
 }
 
 impl Proc {
@@ -34,8 +37,21 @@ impl Proc {
     }
 }
 
-/// A procfs of this sandbox.
+/// The procfs of this sandbox.
 pub fn superblock(kernel: &Arc<Kernel>) -> Arc<SuperBlock> {
+    superblock_of(
+        kernel,
+        &kernel.namespaces.pid_for_children,
+        UserNamespace::initial(),
+    )
+}
+
+/// A procfs that shows a PID namespace, mounted by somebody of a user namespace.
+pub fn superblock_of(
+    kernel: &Arc<Kernel>,
+    ns: &Arc<PidNamespace>,
+    user_ns: &Arc<UserNamespace>,
+) -> Arc<SuperBlock> {
     // st_dev of a kernel-made file system: major 0.
     let fs = FsId {
         dev: 0x15,
@@ -44,6 +60,7 @@ pub fn superblock(kernel: &Arc<Kernel>) -> Arc<SuperBlock> {
     let proc = Proc {
         kernel: Arc::downgrade(kernel),
         fs,
+        ns: ns.clone(),
     };
-    SuperBlock::new(root::make(&proc), "proc", "rw")
+    SuperBlock::owned_by(user_ns, root::make(&proc), "proc", "rw")
 }

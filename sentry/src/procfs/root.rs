@@ -4,7 +4,9 @@ use super::{Proc, net, pid, sys, system, sysvipc};
 use crate::abi::{Errno, Result};
 use crate::fs::pseudo::{Attr, Child, Directory, PseudoDir, PseudoLink, StaticDir};
 pub(super) use crate::kernel::task_of;
+use crate::kernel::{PidNamespace, Task, ThreadGroup};
 use crate::vfs::{Caller, FileType, InodeRef};
+use std::sync::Arc;
 
 /// Listing keys of processes lie above those of the static files.
 const PID_KEYS: u64 = 256;
@@ -16,24 +18,24 @@ struct Root {
 
 pub(super) fn make(proc: &Proc) -> InodeRef {
     let mut fixed = StaticDir::new();
-    let link =
-        |f: fn(&dyn Caller) -> Result<Vec<u8>>| PseudoLink::new(Attr::new(proc.fs, 0o777), f);
+    let link = |f: fn(&PidNamespace, &dyn Caller) -> Result<Vec<u8>>| {
+        let ns = proc.ns.clone();
+        let text = move |cx: &dyn Caller| f(&ns, cx);
+        PseudoLink::new(Attr::new(proc.fs, 0o777), text)
+    };
     fixed.add(
         "self",
-        link(|cx| {
-            Ok(task_of(cx)
-                .ok_or(Errno::ENOENT)?
-                .group()
-                .pid()
-                .to_string()
-                .into_bytes())
+        link(|ns, cx| {
+            let t = task_of(cx).ok_or(Errno::ENOENT)?;
+            Ok(number(ns, t, t.group().pid())?.to_string().into_bytes())
         }),
     );
     fixed.add(
         "thread-self",
-        link(|cx| {
+        link(|ns, cx| {
             let t = task_of(cx).ok_or(Errno::ENOENT)?;
-            Ok(format!("{}/task/{}", t.group().pid(), t.tid()).into_bytes())
+            let pid = number(ns, t, t.group().pid())?;
+            Ok(format!("{pid}/task/{}", number(ns, t, t.tid())?).into_bytes())
         }),
     );
     fixed.add(
@@ -57,6 +59,14 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
     )
 }
 
+/// What a task's number is where the file system was mounted; ENOENT if it is not seen there.
+fn number(ns: &PidNamespace, task: &Task, pid: i32) -> Result<i32> {
+    match task.kernel().pid_seen(ns, pid) {
+        0 => Err(Errno::ENOENT),
+        n => Ok(n),
+    }
+}
+
 impl Directory for Root {
     fn lookup(&self, name: &[u8]) -> Result<InodeRef> {
         if let Some(i) = self.fixed.find(name) {
@@ -66,8 +76,12 @@ impl Directory for Root {
     }
     fn list(&self, _: &dyn Caller) -> Result<Vec<Child>> {
         let mut all = self.fixed.children();
-        for g in self.proc.kernel()?.processes() {
-            let pid = g.pid();
+        let kernel = self.proc.kernel()?;
+        let seen = |g: &Arc<ThreadGroup>| kernel.pid_seen(&self.proc.ns, g.pid());
+        let mut pids: Vec<i32> = kernel.processes().iter().map(seen).collect();
+        pids.retain(|pid| *pid != 0);
+        pids.sort_unstable();
+        for pid in pids {
             all.push(Child {
                 name: pid.to_string().into_bytes(),
                 ino: pid::ino(pid, 0),

@@ -6,11 +6,14 @@ use crate::auth::Caps;
 use crate::fs::pseudo::{Attr, Content, PseudoFile, Tree};
 use crate::fs::{inotify, pipe};
 use crate::kernel::ipc::{msg, shm};
+use crate::kernel::namespaces::{self, UtsNamespace};
 use crate::kernel::task_of;
 use crate::mm::{self, random_u64};
-use crate::net::inet;
-use crate::sync::Knob;
-use crate::vfs::{Caller, InodeRef, caller::require};
+use crate::net::{self, inet};
+use crate::sync::{Knob, Quota};
+use crate::vfs::permission::READ;
+use crate::vfs::{Caller, InodeRef, mount};
+use std::sync::Arc;
 
 /// Path below /proc/sys and value.
 const FIXED: &[(&str, &str)] = &[
@@ -66,7 +69,7 @@ const FIXED: &[(&str, &str)] = &[
     ("kernel/shmall", "18446744073692774399"),
     ("kernel/tainted", "0"),
     ("kernel/threads-max", "32768"),
-    ("kernel/unprivileged_userns_clone", "0"),
+    ("kernel/unprivileged_userns_clone", "1"),
     ("kernel/version", "#1 SMP"),
     ("kernel/yama/ptrace_scope", "0"),
     ("net/core/rmem_default", "212992"),
@@ -108,6 +111,35 @@ const KNOBS: &[(&str, &Knob)] = &[
     ("kernel/shmmni", &shm::MAX_SEGMENTS),
     ("vm/max_map_count", &mm::MAX_MAP_COUNT),
 ];
+
+/// Most namespaces of each kind (namespaces(7)), for the whole sandbox.
+const NAMESPACES: &[(&str, &Quota)] = &[
+    ("user/max_cgroup_namespaces", &namespaces::CGROUP_QUOTA),
+    ("user/max_ipc_namespaces", &namespaces::IPC_QUOTA),
+    ("user/max_mnt_namespaces", &mount::NAMESPACES),
+    ("user/max_net_namespaces", &net::NAMESPACE_QUOTA),
+    ("user/max_pid_namespaces", &namespaces::PID_QUOTA),
+    ("user/max_uts_namespaces", &namespaces::UTS_QUOTA),
+];
+
+/// `user/max_user_namespaces`, of the caller's user namespace.
+struct UserNamespaces;
+
+impl Content for UserNamespaces {
+    fn read(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
+        Ok(format!("{}\n", cx.credentials().user_ns.most()).into_bytes())
+    }
+    fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        let most = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+        cx.credentials().user_ns.set_most(most)?;
+        Ok(data.len())
+    }
+    fn permission(&self, cx: &dyn Caller, mask: u32) -> Option<Result<()>> {
+        let allowed = mask == READ || cx.credentials().has_own(Caps::SYS_RESOURCE);
+        Some(if allowed { Ok(()) } else { Err(Errno::EACCES) })
+    }
+}
 
 /// One of them.
 struct Limit(&'static Knob);
@@ -161,6 +193,14 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
             path,
             PseudoFile::fixed(Attr::new(proc.fs, 0o444), format!("{value}\n")),
         );
+    }
+    b.put(
+        "user/max_user_namespaces",
+        PseudoFile::new(Attr::new(proc.fs, 0o644), UserNamespaces),
+    );
+    for (path, quota) in NAMESPACES {
+        let text = format!("{}\n", quota.max());
+        b.put(path, PseudoFile::fixed(Attr::new(proc.fs, 0o444), text));
     }
     for (path, knob) in KNOBS {
         b.put(
@@ -241,12 +281,15 @@ struct Uts {
 }
 
 impl Uts {
+    fn namespace(&self, cx: &dyn Caller) -> Result<Arc<UtsNamespace>> {
+        Ok(match task_of(cx) {
+            Some(task) => task.namespaces().uts.clone(),
+            None => self.proc.kernel()?.namespaces.uts.clone(),
+        })
+    }
     /// With the name that the caller sees.
     fn with<R>(&self, cx: &dyn Caller, f: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R> {
-        let uts = match task_of(cx) {
-            Some(task) => task.uts(),
-            None => self.proc.kernel()?.uts.clone(),
-        };
+        let uts = self.namespace(cx)?;
         let mut names = uts.names().lock();
         Ok(f(if self.domain {
             &mut names.domainname
@@ -261,7 +304,10 @@ impl Content for Uts {
         self.with(cx, |n| [n.as_slice(), b"\n"].concat())
     }
     fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
-        require(cx, Caps::SYS_ADMIN)?;
+        let uts = self.namespace(cx)?;
+        if !cx.credentials().has_in(uts.common.owner(), Caps::SYS_ADMIN) {
+            return Err(Errno::EPERM);
+        }
         let line = data
             .split(|b| *b == b'\n' || *b == 0)
             .next()

@@ -2,14 +2,36 @@
 
 use super::Proc;
 use crate::abi::Result;
+use crate::auth::UserNamespace;
 use crate::fs::pseudo::{Attr, PseudoFile, StaticDir};
-use crate::kernel::Kernel;
-use crate::kernel::ipc::{IpcNamespace, Object, State, Table};
+use crate::kernel::ipc::{Object, State, Table};
+use crate::kernel::namespaces::Ipc;
+use crate::kernel::{Kernel, PidNamespace, task_of};
 use crate::vfs::{Caller, InodeRef};
 use std::sync::Arc;
 
 /// File name and what generates it.
-type Entry = (&'static str, fn(&Kernel) -> String);
+type Entry = (&'static str, fn(&Reader) -> String);
+
+/// Who reads: objects are those of its IPC namespace, ids are called as in its others.
+struct Reader {
+    ipc: Arc<Ipc>,
+    user_ns: Arc<UserNamespace>,
+    pid_ns: Arc<PidNamespace>,
+    kernel: Arc<Kernel>,
+}
+
+impl Reader {
+    fn user(&self, user: u32) -> u32 {
+        self.user_ns.show_user(user)
+    }
+    fn group(&self, group: u32) -> u32 {
+        self.user_ns.show_group(group)
+    }
+    fn pid(&self, pid: i32) -> i32 {
+        self.kernel.pid_seen(&self.pid_ns, pid)
+    }
+}
 
 const FILES: &[Entry] = &[("msg", msg), ("sem", sem), ("shm", shm)];
 
@@ -17,8 +39,18 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
     let mut dir = StaticDir::new();
     for (name, text) in FILES {
         let p = proc.clone();
-        let content =
-            move |_: &dyn Caller| -> Result<Vec<u8>> { Ok(text(&*p.kernel()?).into_bytes()) };
+        let content = move |cx: &dyn Caller| -> Result<Vec<u8>> {
+            let kernel = p.kernel()?;
+            let task = task_of(cx);
+            let own = task.map_or_else(|| kernel.namespaces.clone(), |t| t.namespaces());
+            let reader = Reader {
+                ipc: own.ipc.clone(),
+                user_ns: cx.credentials().user_ns.clone(),
+                pid_ns: p.ns.clone(),
+                kernel,
+            };
+            Ok(text(&reader).into_bytes())
+        };
         dir.add(name, PseudoFile::new(Attr::new(proc.fs, 0o444), content));
     }
     dir.into_inode(Attr::new(proc.fs, 0o555))
@@ -40,13 +72,9 @@ fn lines<S>(
     out
 }
 
-fn ipc(k: &Kernel) -> Arc<IpcNamespace> {
-    k.extensions.extension()
-}
-
-fn msg(k: &Kernel) -> String {
+fn msg(r: &Reader) -> String {
     let head = "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime";
-    lines(head, &ipc(k).msg, |o, s| {
+    lines(head, &r.ipc.objects.msg, |o, s| {
         let (p, d) = (&s.perm, &s.data);
         format!(
             "{:10} {:10}  {:4o}  {:10} {:10} {:5} {:5} {:5} {:5} {:5} {:5} {:10} {:10} {:10}",
@@ -55,12 +83,12 @@ fn msg(k: &Kernel) -> String {
             p.mode,
             d.bytes,
             d.messages.len(),
-            d.lspid,
-            d.lrpid,
-            p.uid,
-            p.gid,
-            p.cuid,
-            p.cgid,
+            r.pid(d.lspid),
+            r.pid(d.lrpid),
+            r.user(p.uid),
+            r.group(p.gid),
+            r.user(p.cuid),
+            r.group(p.cgid),
             d.stime,
             d.rtime,
             d.ctime
@@ -68,10 +96,10 @@ fn msg(k: &Kernel) -> String {
     })
 }
 
-fn sem(k: &Kernel) -> String {
+fn sem(r: &Reader) -> String {
     let head =
         "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime";
-    lines(head, &ipc(k).sem, |o, s| {
+    lines(head, &r.ipc.objects.sem, |o, s| {
         let (p, d) = (&s.perm, &s.data);
         format!(
             "{:10} {:10}  {:4o} {:10} {:5} {:5} {:5} {:5} {:10} {:10}",
@@ -79,10 +107,10 @@ fn sem(k: &Kernel) -> String {
             o.id,
             p.mode,
             d.sems.len(),
-            p.uid,
-            p.gid,
-            p.cuid,
-            p.cgid,
+            r.user(p.uid),
+            r.group(p.gid),
+            r.user(p.cuid),
+            r.group(p.cgid),
             d.otime,
             d.ctime
         )
@@ -90,10 +118,10 @@ fn sem(k: &Kernel) -> String {
 }
 
 /// How much of a segment is resident is not known here: shown as 0.
-fn shm(k: &Kernel) -> String {
-    ipc(k).reap_segments();
+fn shm(r: &Reader) -> String {
+    r.ipc.objects.reap_segments();
     let head = "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap";
-    lines(head, &ipc(k).shm, |o, s| {
+    lines(head, &r.ipc.objects.shm, |o, s| {
         let (p, d) = (&s.perm, &s.data);
         format!(
             "{:10} {:10}  {:4o} {:21} {:5} {:5}  {:5} {:5} {:5} {:5} {:5} {:10} {:10} {:10} {:21} {:21}",
@@ -101,13 +129,13 @@ fn shm(k: &Kernel) -> String {
             o.id,
             p.mode,
             d.size,
-            d.cpid,
-            d.lpid,
+            r.pid(d.cpid),
+            r.pid(d.lpid),
             d.attached(),
-            p.uid,
-            p.gid,
-            p.cuid,
-            p.cgid,
+            r.user(p.uid),
+            r.group(p.gid),
+            r.user(p.cuid),
+            r.group(p.cgid),
             d.atime,
             d.dtime,
             d.ctime,

@@ -450,9 +450,9 @@ fn set_robust_list(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 
 fn get_robust_list(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let pid: i32 = a.get(0);
-    if pid != 0 && pid != cx.task.tid() {
+    if pid != 0 && pid != cx.task.own_tid() {
         // The list of another task is known to its worker alone.
-        let other = cx.kernel().task(pid).ok_or(Errno::ESRCH)?;
+        let other = cx.find_task(pid).ok_or(Errno::ESRCH)?;
         let may = crate::kernel::identity::may_attach(cx, &other);
         return Err(if may { Errno::ENOSYS } else { Errno::EPERM }.into());
     }

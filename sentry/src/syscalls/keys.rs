@@ -314,8 +314,8 @@ fn describe(s: &mut Store, who: Actor<'_>, id: i32) -> Result<Vec<u8>> {
     let head = format!(
         "{};{};{};{:08x};",
         key.kind.name(),
-        key.uid,
-        key.gid,
+        who.creds.user_ns.show_user(key.uid),
+        who.creds.user_ns.show_group(key.gid),
         key.rights
     );
     Ok([head.as_bytes(), &key.description, &[0]].concat())

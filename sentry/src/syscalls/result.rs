@@ -149,7 +149,7 @@ pub fn file_wait<T>(
 
 /// Sends the running task SIGPIPE, as writes to what nobody reads do.
 pub fn raise_sigpipe(cx: &Cx<'_>) {
-    let info = SigInfo::user(Signal::PIPE, cx.group().pid(), cx.creds().uid);
+    let info = SigInfo::user(Signal::PIPE, cx.own_pid(), cx.own_uid());
     // A standard signal is always accepted.
     let _ = signal::send_task(cx.task, info, signal::Origin::Kernel);
 }

@@ -18,11 +18,11 @@ pub fn chmod(cx: &dyn Caller, path: &Path, mode: u32) -> Result<()> {
     }
     let st = inode.stat()?;
     let creds = cx.credentials();
-    if !owner_or_capable(creds, st.uid) {
+    if !owner_or_capable(creds, st.permissions()) {
         return Err(Errno::EPERM);
     }
     let mut perm = mode & 0o7777;
-    if !creds.in_group(st.gid) && !creds.has(Caps::FSETID) {
+    if !creds.in_group(st.gid) && !creds.has_over(st.uid, st.gid, Caps::FSETID) {
         perm &= !SETGID;
     }
     let change = SetAttr {
@@ -40,7 +40,7 @@ pub fn chown(cx: &dyn Caller, path: &Path, uid: Option<u32>, gid: Option<u32>) -
     let inode = path.inode();
     let st = inode.stat()?;
     let creds = cx.credentials();
-    let may_chown = creds.has(Caps::CHOWN);
+    let may_chown = creds.has_over(st.uid, st.gid, Caps::CHOWN);
     let owner = creds.fsuid == st.uid;
     let uid_allowed = |u| may_chown || (owner && u == st.uid);
     let gid_allowed = |g| may_chown || (owner && (g == st.gid || creds.in_group(g)));
@@ -63,7 +63,10 @@ pub fn chown(cx: &dyn Caller, path: &Path, uid: Option<u32>, gid: Option<u32>) -
 fn kept_perm(creds: &Credentials, st: &Stat) -> u32 {
     let mut perm = permission::without_setid(st.file_type, st.perm);
     // Set-group-id without group execution goes too unless the caller could have set it.
-    if st.file_type != FileType::Directory && !creds.in_group(st.gid) && !creds.has(Caps::FSETID) {
+    if st.file_type != FileType::Directory
+        && !creds.in_group(st.gid)
+        && !creds.has_over(st.uid, st.gid, Caps::FSETID)
+    {
         perm &= !SETGID;
     }
     perm
@@ -116,7 +119,7 @@ pub fn utimes(
     path.mount.want_write()?;
     let inode = path.inode();
     let creds = cx.credentials();
-    if !owner_or_capable(creds, inode.stat()?.uid) {
+    if !owner_or_capable(creds, inode.permissions()?) {
         if (atime, mtime) != (Some(SetTime::Now), Some(SetTime::Now)) {
             return Err(Errno::EPERM);
         }

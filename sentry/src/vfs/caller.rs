@@ -13,12 +13,20 @@ pub trait Caller {
     fn credentials(&self) -> &Arc<Credentials>;
     /// The caller's memory, for ioctl arguments.
     fn memory(&self) -> &dyn GuestMemory;
-    /// Thread-group id in the caller's pid namespace.
+    /// Thread-group id, as the initial PID namespace has it; so are all process ids here.
     fn tgid(&self) -> i32;
     /// Process-group id.
     fn pgid(&self) -> i32;
     /// Session id.
     fn sid(&self) -> i32;
+    /// What a process or group is called in the caller's PID namespace; 0 if it is not seen there.
+    fn pid_seen(&self, pid: i32) -> i32 {
+        pid
+    }
+    /// What a number means in the caller's PID namespace.
+    fn pid_named(&self, number: i32) -> Option<i32> {
+        Some(number)
+    }
     /// File-mode creation mask.
     fn umask(&self) -> u32;
     /// RLIMIT_FSIZE soft limit in bytes.

@@ -3,6 +3,7 @@
 use super::mount::MountNamespace;
 use super::path::Path;
 use crate::abi::Result;
+use crate::auth::UserNamespace;
 use crate::sync::{Mutex, Rank};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,13 +44,13 @@ impl FsContext {
             places: Mutex::new(Rank::FS_CONTEXT, self.places.lock().clone()),
         }
     }
-    /// A context in a copy of the mount namespace (CLONE_NEWNS).
+    /// A context in a copy of the mount namespace (CLONE_NEWNS) that `owner` is to own.
     ///
     /// # Errors
-    /// ENOSPC if the sandbox has too many mounts.
-    pub fn duplicate_namespace(&self) -> Result<FsContext> {
+    /// ENOSPC if the sandbox has too many mounts or namespaces.
+    pub fn duplicate_namespace(&self, owner: &Arc<UserNamespace>) -> Result<FsContext> {
         let old = self.places.lock().clone();
-        let (namespace, translate) = old.namespace.duplicate()?;
+        let (namespace, translate) = old.namespace.duplicate(owner)?;
         Ok(FsContext {
             umask: AtomicU32::new(self.umask()),
             places: Mutex::new(
@@ -61,6 +62,17 @@ impl FsContext {
                 },
             ),
         })
+    }
+    /// Goes to the root of another mount namespace (setns(2)); permissions have been checked.
+    pub fn enter(&self, namespace: Arc<MountNamespace>) {
+        let root = namespace.root();
+        let new = Places {
+            cwd: root.clone(),
+            root,
+            namespace,
+        };
+        let old = std::mem::replace(&mut *self.places.lock(), new);
+        drop(old);
     }
     /// File-mode creation mask.
     pub fn umask(&self) -> u32 {

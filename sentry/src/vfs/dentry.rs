@@ -10,7 +10,7 @@ use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, MutexGuard, Rank};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 
 /// Longest name of one path component, in bytes.
 pub const NAME_MAX: usize = 255;
@@ -63,6 +63,13 @@ impl Child {
         }
     }
 }
+
+/// By a dentry's address and a namespace's number.
+type MountCounts = HashMap<(usize, u64), u32, ahash::RandomState>;
+
+/// How many mounts of which namespace are on which dentry: each mount holds its dentry.
+static MOUNTED: LazyLock<Mutex<MountCounts>> =
+    LazyLock::new(|| Mutex::new(Rank::LEAF, HashMap::default()));
 
 /// Incremented by every rename, so that walks over parents can notice one.
 static RENAMES: AtomicU64 = AtomicU64::new(0);
@@ -136,10 +143,33 @@ impl Dentry {
     pub fn is_mountpoint(&self) -> bool {
         self.mounted.load(Ordering::Acquire) > 0
     }
-    pub(super) fn mount_added(&self) {
-        self.mounted.fetch_add(1, Ordering::AcqRel);
+    /// Whether something is mounted on it in the mount namespace of this number: only there it cannot be removed.
+    pub fn is_mountpoint_in(&self, namespace: u64) -> bool {
+        self.is_mountpoint() && MOUNTED.lock().contains_key(&self.mounted_key(namespace))
     }
-    pub(super) fn mount_removed(&self) {
+    fn mounted_key(&self, namespace: u64) -> (usize, u64) {
+        (std::ptr::from_ref(self).addr(), namespace)
+    }
+    pub(super) fn mount_added(&self, namespace: u64) {
+        self.mounted.fetch_add(1, Ordering::AcqRel);
+        *MOUNTED
+            .lock()
+            .entry(self.mounted_key(namespace))
+            .or_default() += 1;
+    }
+    /// What is mounted there is in no namespace any more, but still there.
+    pub(super) fn mount_unlisted(&self, namespace: u64) {
+        let mut mounted = MOUNTED.lock();
+        let key = self.mounted_key(namespace);
+        if let Some(n) = mounted.get_mut(&key) {
+            *n -= 1;
+            if *n == 0 {
+                mounted.remove(&key);
+            }
+        }
+    }
+    /// It is not there any more.
+    pub(super) fn mount_gone(&self) {
         self.mounted.fetch_sub(1, Ordering::AcqRel);
     }
     /// Whether `self` is `other` or below it.

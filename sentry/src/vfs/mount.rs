@@ -7,10 +7,11 @@ use super::dentry::Dentry;
 use super::inode::InodeRef;
 use super::path::Path;
 use crate::abi::{Errno, Result};
+use crate::auth::{NsCommon, UserNamespace};
 use crate::sync::{Changes, Charge, Mutex, Quota, Rank};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 bitflags::bitflags! {
     /// Per-mount flags, with the values of mount(2)'s MS_*.
@@ -35,6 +36,9 @@ pub const MOUNT_MAX: usize = 10_000;
 /// Mounts of all namespaces of the sandbox: a new namespace is a copy of another one.
 static MOUNTS: Quota = Quota::new(1 << 17);
 
+/// Most mount namespaces (`user.max_mnt_namespaces`).
+pub static NAMESPACES: Quota = Quota::new(1024);
+
 /// One instance of a file system.
 pub struct SuperBlock {
     root: Arc<Dentry>,
@@ -42,6 +46,8 @@ pub struct SuperBlock {
     /// Options for /proc/mounts, without the mount flags: `size=64k`.
     options: String,
     readonly: AtomicU32,
+    /// Where capabilities over it count: that of who mounted it.
+    user_ns: Arc<UserNamespace>,
     /// One rename at a time, so that no two make a cycle.
     pub(super) rename: Mutex<()>,
 }
@@ -49,11 +55,21 @@ pub struct SuperBlock {
 impl SuperBlock {
     /// A file system with this root directory. `fs_type` and `options` are for /proc/mounts.
     pub fn new(root: InodeRef, fs_type: &str, options: &str) -> Arc<SuperBlock> {
+        Self::owned_by(UserNamespace::initial(), root, fs_type, options)
+    }
+    /// A file system that somebody of this user namespace mounts: no device works on it, nor set-id programs outside.
+    pub fn owned_by(
+        user_ns: &Arc<UserNamespace>,
+        root: InodeRef,
+        fs_type: &str,
+        options: &str,
+    ) -> Arc<SuperBlock> {
         Arc::new(SuperBlock {
             root: Dentry::root(root),
             fs_type: fs_type.to_owned(),
             options: options.to_owned(),
             readonly: AtomicU32::new(0),
+            user_ns: user_ns.clone(),
             rename: Mutex::new(Rank::RENAME, ()),
         })
     }
@@ -68,6 +84,14 @@ impl SuperBlock {
     /// Options, as in /proc/mounts.
     pub fn options(&self) -> &str {
         &self.options
+    }
+    /// Whether device nodes on it work: not on what a user namespace mounted, but terminals (SB_I_NODEV).
+    pub fn has_devices(&self) -> bool {
+        self.user_ns.is_initial() || self.fs_type == "devpts"
+    }
+    /// The user namespace it belongs to.
+    pub fn user_ns(&self) -> &Arc<UserNamespace> {
+        &self.user_ns
     }
     /// Whether the whole file system is read-only.
     pub fn readonly(&self) -> bool {
@@ -93,6 +117,10 @@ pub struct Mount {
     /// What /proc/mounts shows as the device.
     source: Vec<u8>,
     flags: AtomicU32,
+    /// Came along from a more privileged namespace (MNT_LOCKED): what is below must stay covered.
+    locked: AtomicBool,
+    /// Its restrictions did, too (MNT_LOCK_*): they must stay.
+    locked_flags: AtomicBool,
     /// Namespace id; 0 once detached.
     namespace: AtomicU64,
     links: Mutex<Links>,
@@ -102,6 +130,8 @@ pub struct Mount {
 struct Links {
     /// Where it is mounted.
     at: Option<Path>,
+    /// What it covers of a mount that is in no namespace any more, and is held by: see [`Mount::leave_connected`].
+    covers: Option<(Arc<Dentry>, Charge)>,
     /// What is mounted on it, by address of the dentry.
     children: HashMap<usize, Arc<Mount>>,
 }
@@ -111,7 +141,6 @@ fn key(dentry: &Arc<Dentry>) -> usize {
 }
 
 static NEXT_MOUNT: AtomicI32 = AtomicI32::new(20);
-static NEXT_NAMESPACE: AtomicU64 = AtomicU64::new(0xf000_0000);
 
 impl Mount {
     /// A mount of `root` (a directory or file of `superblock`) that is nowhere yet.
@@ -127,6 +156,8 @@ impl Mount {
             root,
             source: source.to_vec(),
             flags: AtomicU32::new(flags.bits()),
+            locked: AtomicBool::new(false),
+            locked_flags: AtomicBool::new(false),
             namespace: AtomicU64::new(0),
             links: Mutex::new(Rank::LEAF, Links::default()),
         })
@@ -171,8 +202,39 @@ impl Mount {
         MountFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
     }
     /// Replaces the flags (remount).
-    pub fn set_flags(&self, flags: MountFlags) {
+    ///
+    /// # Errors
+    /// EPERM if that lifts a restriction which a more privileged namespace imposed (`can_change_locked_flags`).
+    pub fn set_flags(&self, flags: MountFlags) -> Result<()> {
+        let old = self.flags();
+        let must_stay = old
+            & (MountFlags::READONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC);
+        // RELATIME is what there is without the others.
+        let atime = MountFlags::NOATIME | MountFlags::NODIRATIME | MountFlags::STRICTATIME;
+        if self.locked_flags.load(Ordering::Relaxed)
+            && (!flags.contains(must_stay) || old & atime != flags & atime)
+        {
+            return Err(Errno::EPERM);
+        }
         self.flags.store(flags.bits(), Ordering::Relaxed);
+        Ok(())
+    }
+    /// Whether it cannot be taken away alone.
+    pub fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::Relaxed)
+    }
+    /// A mount of the same that is nowhere yet. It is as locked as this one.
+    fn copy(&self, root: &Arc<Dentry>) -> Arc<Mount> {
+        let m = Mount::new(
+            self.superblock.clone(),
+            root.clone(),
+            &self.source,
+            self.flags(),
+        );
+        m.locked.store(self.is_locked(), Ordering::Relaxed);
+        let flags = self.locked_flags.load(Ordering::Relaxed);
+        m.locked_flags.store(flags, Ordering::Relaxed);
+        m
     }
     /// EROFS if nothing may be changed through this mount.
     pub fn want_write(&self) -> Result<()> {
@@ -200,7 +262,7 @@ impl Mount {
     }
 
     fn attach(self: &Arc<Self>, at: Path, namespace: u64) {
-        at.dentry.mount_added();
+        at.dentry.mount_added(namespace);
         let old = at
             .mount
             .links
@@ -214,18 +276,56 @@ impl Mount {
 
     fn detach(&self) {
         let at = self.links.lock().at.take();
-        self.namespace.store(0, Ordering::Relaxed);
+        let namespace = self.namespace.swap(0, Ordering::Relaxed);
         if let Some(at) = at {
             let me = at.mount.links.lock().children.remove(&key(&at.dentry));
-            at.dentry.mount_removed();
+            at.dentry.mount_unlisted(namespace);
+            at.dentry.mount_gone();
             drop(me);
+        }
+    }
+
+    /// Leaves the namespace together with the mount it is on, and stays on that: whoever still holds that one must not see what
+    /// a locked mount covers (`disconnect_mount`). The one below holds this one, not the other way round any more.
+    fn leave_connected(&self) {
+        let namespace = self.namespace.swap(0, Ordering::Relaxed);
+        let mut links = self.links.lock();
+        let at = links.at.take();
+        if let Some(at) = &at {
+            let mut charge = MOUNTS.nothing();
+            charge.settle(1);
+            links.covers = Some((at.dentry.clone(), charge));
+        }
+        drop(links);
+        if let Some(at) = at {
+            at.dentry.mount_unlisted(namespace);
+        }
+    }
+
+    /// Leaves a namespace that the mount below leaves, too.
+    fn leave(&self) {
+        if self.is_locked() {
+            self.leave_connected();
+        } else {
+            self.detach();
         }
     }
 }
 
 impl Drop for Mount {
-    /// Lets go of the mounts above in a loop: they may be stacked deep.
+    /// Lets go of the mounts above and below in loops: they may be stacked deep.
     fn drop(&mut self) {
+        if let Some((dentry, _charge)) = self.links.get_mut().covers.take() {
+            dentry.mount_gone();
+        }
+        let mut connected: Vec<Arc<Mount>> = std::mem::take(&mut self.links.get_mut().children)
+            .into_values()
+            .collect();
+        while let Some(m) = connected.pop() {
+            if let Some(mut m) = Arc::into_inner(m) {
+                connected.extend(std::mem::take(&mut m.links.get_mut().children).into_values());
+            }
+        }
         let mut next = self.links.get_mut().at.take();
         while let Some(mut m) = next.and_then(|p| Arc::into_inner(p.mount)) {
             next = m.links.get_mut().at.take();
@@ -235,7 +335,7 @@ impl Drop for Mount {
 
 /// A tree of mounts that tasks see.
 pub struct MountNamespace {
-    id: u64,
+    common: NsCommon,
     tree: Mutex<Tree>,
     /// Of the tree (poll on /proc/mounts).
     changes: Arc<Changes>,
@@ -258,15 +358,15 @@ impl MountNamespace {
     ) -> Arc<MountNamespace> {
         let root = superblock.root().clone();
         let root = Mount::new(superblock, root, source, flags);
-        MountNamespace::with_root(root, MOUNTS.nothing())
+        let common = NsCommon::initial(crate::auth::user_ns::next_number());
+        MountNamespace::with_root(common, root, MOUNTS.nothing())
     }
 
     /// `charge` counts what will be in it.
-    fn with_root(root: Arc<Mount>, charge: Charge) -> Arc<MountNamespace> {
-        let id = NEXT_NAMESPACE.fetch_add(1, Ordering::Relaxed);
-        root.namespace.store(id, Ordering::Relaxed);
+    fn with_root(common: NsCommon, root: Arc<Mount>, charge: Charge) -> Arc<MountNamespace> {
+        root.namespace.store(common.number(), Ordering::Relaxed);
         Arc::new(MountNamespace {
-            id,
+            common,
             tree: Mutex::new(
                 Rank::MOUNTS,
                 Tree {
@@ -280,7 +380,11 @@ impl MountNamespace {
     }
     /// Its number (/proc/PID/ns/mnt).
     pub fn id(&self) -> u64 {
-        self.id
+        self.common.number()
+    }
+    /// Number and owner.
+    pub fn common(&self) -> &NsCommon {
+        &self.common
     }
     /// Its changes.
     pub fn changes(&self) -> &Arc<Changes> {
@@ -294,6 +398,25 @@ impl MountNamespace {
     /// All mounts; parents before what is on them.
     pub fn mounts(&self) -> Vec<Arc<Mount>> {
         self.tree.lock().mounts.clone()
+    }
+
+    /// Whether some mount here shows a whole file system of this type, as writable as with `flags`, and nothing of it is
+    /// covered by what came from a more privileged namespace (`mnt_already_visible`).
+    pub fn shows_all_of(&self, fs_type: &[u8], flags: MountFlags) -> bool {
+        // Nothing is in the directory that sysfs has for control groups.
+        let hides = |m: &Arc<Mount>| {
+            m.is_locked()
+                && m.mountpoint()
+                    .is_some_and(|p| *p.dentry.name() != *b"cgroup")
+        };
+        self.mounts().iter().any(|m| {
+            m.superblock.fs_type.as_bytes() == fs_type
+                && Arc::ptr_eq(&m.root, m.superblock.root())
+                && (!m.locked_flags.load(Ordering::Relaxed)
+                    || !m.flags().contains(MountFlags::READONLY)
+                    || flags.contains(MountFlags::READONLY))
+                && !m.children().iter().any(hides)
+        })
     }
 
     /// Mounts all of `superblock` over `at`.
@@ -316,10 +439,16 @@ impl MountNamespace {
 
     /// Shows `source` at `at` too (MS_BIND), with the mounts below it if `recursive` (MS_REC).
     pub fn bind(&self, source: &Path, at: &Path, recursive: bool) -> Result<Arc<Mount>> {
-        let copy = |m: &Arc<Mount>, root: &Arc<Dentry>| {
-            Mount::new(m.superblock.clone(), root.clone(), &m.source, m.flags())
+        let top = source.mount.copy(&source.dentry);
+        top.locked.store(false, Ordering::Relaxed);
+        let covers = |m: &Arc<Mount>| {
+            m.is_locked()
+                && m.mountpoint()
+                    .is_some_and(|p| p.dentry.is_within(&source.dentry))
         };
-        let top = copy(&source.mount, &source.dentry);
+        if !recursive && source.mount.children().iter().any(covers) {
+            return Err(Errno::EINVAL);
+        }
         let mut made = vec![(top.clone(), None)];
         if recursive {
             let mut copies: HashMap<i32, Arc<Mount>> = HashMap::new();
@@ -334,7 +463,7 @@ impl MountNamespace {
                 if place.mount.id == source.mount.id && !place.dentry.is_within(&source.dentry) {
                     continue;
                 }
-                let c = copy(&m, &m.root);
+                let c = m.copy(&m.root);
                 copies.insert(m.id, c.clone());
                 made.push((
                     c,
@@ -360,7 +489,7 @@ impl MountNamespace {
         }
         {
             let mut tree = self.tree.lock();
-            if at.mount.namespace_id() != self.id {
+            if at.mount.namespace_id() != self.id() {
                 return Err(Errno::EINVAL);
             }
             if at.dentry.is_deleted() {
@@ -371,7 +500,7 @@ impl MountNamespace {
                 return Err(Errno::ENOSPC);
             }
             for (m, place) in made {
-                m.attach(place.unwrap_or_else(|| at.clone()), self.id);
+                m.attach(place.unwrap_or_else(|| at.clone()), self.id());
                 tree.mounts.push(m);
             }
         }
@@ -393,7 +522,10 @@ impl MountNamespace {
         let mut gone = Vec::new();
         {
             let mut tree = self.tree.lock();
-            if mount.namespace_id() != self.id || Arc::ptr_eq(&mount, &tree.root) {
+            if mount.namespace_id() != self.id()
+                || Arc::ptr_eq(&mount, &tree.root)
+                || mount.is_locked()
+            {
                 return Err(Errno::EINVAL);
             }
             // Holders: the tree, the mount below, and `mount` here.
@@ -416,7 +548,11 @@ impl MountNamespace {
             let left = tree.mounts.len();
             tree.charge.settle(left);
             for m in &gone {
-                m.detach();
+                if Arc::ptr_eq(m, &mount) {
+                    m.detach();
+                } else {
+                    m.leave();
+                }
             }
         }
         self.changes.tell();
@@ -434,9 +570,10 @@ impl MountNamespace {
             return Err(Errno::EINVAL);
         }
         let mut tree = self.tree.lock();
-        if from.mount.namespace_id() != self.id
-            || to.mount.namespace_id() != self.id
+        if from.mount.namespace_id() != self.id()
+            || to.mount.namespace_id() != self.id()
             || Arc::ptr_eq(&from.mount, &tree.root)
+            || from.mount.is_locked()
         {
             return Err(Errno::EINVAL);
         }
@@ -447,7 +584,7 @@ impl MountNamespace {
             return Err(Errno::ELOOP);
         }
         from.mount.detach();
-        from.mount.attach(to, self.id);
+        from.mount.attach(to, self.id());
         tree.sort();
         drop(tree);
         self.changes.tell();
@@ -458,8 +595,9 @@ impl MountNamespace {
     pub fn pivot_root(&self, new_root: &Path, put_old: &Path) -> Result<()> {
         let mut tree = self.tree.lock();
         if !Arc::ptr_eq(&new_root.dentry, &new_root.mount.root)
-            || new_root.mount.namespace_id() != self.id
-            || put_old.mount.namespace_id() != self.id
+            || new_root.mount.namespace_id() != self.id()
+            || put_old.mount.namespace_id() != self.id()
+            || new_root.mount.is_locked()
         {
             return Err(Errno::EINVAL);
         }
@@ -470,9 +608,12 @@ impl MountNamespace {
             return Err(Errno::EINVAL);
         }
         let old = tree.root.clone();
+        if old.locked.swap(false, Ordering::Relaxed) {
+            new_root.mount.locked.store(true, Ordering::Relaxed);
+        }
         new_root.mount.detach();
-        new_root.mount.namespace.store(self.id, Ordering::Relaxed);
-        old.attach(put_old.clone(), self.id);
+        new_root.mount.namespace.store(self.id(), Ordering::Relaxed);
+        old.attach(put_old.clone(), self.id());
         tree.root = new_root.mount.clone();
         tree.sort();
         drop(tree);
@@ -480,33 +621,51 @@ impl MountNamespace {
         Ok(())
     }
 
-    /// A copy of the whole tree (CLONE_NEWNS), and the translation of places in the old tree to the new one.
+    /// A copy of the whole tree (CLONE_NEWNS), and the translation of places in the old tree to the new one. Another user
+    /// namespace than the old one's owns it less: what is covered and how mounts are restricted stays so (`lock_mnt_tree`).
     ///
     /// # Errors
-    /// ENOSPC if the sandbox has too many mounts.
-    pub fn duplicate(&self) -> Result<(Arc<MountNamespace>, impl Fn(&Path) -> Path + use<>)> {
+    /// ENOSPC if the sandbox has too many mounts or namespaces.
+    pub fn duplicate(
+        &self,
+        owner: &Arc<UserNamespace>,
+    ) -> Result<(Arc<MountNamespace>, impl Fn(&Path) -> Path + use<>)> {
+        let common = NsCommon::create(&NAMESPACES, owner)?;
+        let lock = owner != self.common.owner();
         let tree = self.tree.lock();
         let mut charge = MOUNTS.nothing();
         if !charge.resize(tree.mounts.len()) {
             return Err(Errno::ENOSPC);
         }
-        let copy =
-            |m: &Mount| Mount::new(m.superblock.clone(), m.root.clone(), &m.source, m.flags());
+        let copy = |m: &Mount| {
+            let c = m.copy(&m.root);
+            if lock {
+                c.locked_flags.store(true, Ordering::Relaxed);
+            }
+            c
+        };
         let root = copy(&tree.root);
         let mut map = HashMap::from([(tree.root.id, root.clone())]);
-        let ns = MountNamespace::with_root(root, charge);
+        let ns = MountNamespace::with_root(common, root, charge);
         for m in &tree.mounts {
             let Some(at) = m.mountpoint() else { continue };
+            if m.superblock.fs_type == "nsfs" && m.root.name().starts_with(b"mnt:") {
+                // A namespace that kept another alive might keep itself.
+                continue;
+            }
             let Some(parent) = map.get(&at.mount.id).cloned() else {
                 continue;
             };
             let c = copy(m);
+            if lock {
+                c.locked.store(true, Ordering::Relaxed);
+            }
             map.insert(m.id, c.clone());
             let place = Path {
                 mount: parent,
                 dentry: at.dentry,
             };
-            c.attach(place, ns.id);
+            c.attach(place, ns.id());
             ns.tree.lock_nested().mounts.push(c);
         }
         let translate = move |p: &Path| match map.get(&p.mount.id) {
@@ -566,7 +725,7 @@ impl Drop for MountNamespace {
     fn drop(&mut self) {
         let mounts = std::mem::take(&mut self.tree.get_mut().mounts);
         for m in mounts.iter().rev() {
-            m.detach();
+            m.leave();
         }
     }
 }

@@ -19,6 +19,17 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Linkable;
 
+/// EOVERFLOW for a new object whose owner has no id in the file system's user namespace (`fsuidgid_has_mapping`).
+fn may_own(cx: &dyn Caller, dir: &Path) -> Result<()> {
+    let creds = cx.credentials();
+    let ns = dir.mount.superblock().user_ns();
+    if ns.maps_both(creds.fsuid, creds.fsgid) {
+        Ok(())
+    } else {
+        Err(Errno::EOVERFLOW)
+    }
+}
+
 /// EACCES unless the caller may add or remove names in `dir`; ENOENT if `dir` is gone.
 fn may_change(cx: &dyn Caller, dir: &Path) -> Result<()> {
     if dir.dentry.is_deleted() {
@@ -39,6 +50,7 @@ pub(super) fn create(
         return Ok((d, false));
     }
     dir.mount.want_write()?;
+    may_own(cx, dir)?;
     may_change(cx, dir)?;
     let inode = dir.inode().create(cx, name, mode & 0o7777 & !cx.umask())?;
     let dentry = dir.dentry.added(name, inode);
@@ -66,6 +78,7 @@ fn make_name(
         return Err(Errno::ENOENT);
     }
     dir.mount.want_write()?;
+    may_own(cx, &dir)?;
     may_change(cx, &dir)?;
     let inode = make(&dir, &name)?;
     let dentry = dir.dentry.added(&name, inode);
@@ -128,7 +141,7 @@ pub fn symlink(
 
 /// `fs.protected_hardlinks`: others may link only what they can read and write and what is not set-id.
 fn may_link(cx: &dyn Caller, source: &Path, st: &Stat) -> Result<()> {
-    if permission::owner_or_capable(cx.credentials(), st.uid) {
+    if permission::owner_or_capable(cx.credentials(), st.permissions()) {
         return Ok(());
     }
     let harmless = st.file_type == FileType::Regular
@@ -176,6 +189,7 @@ fn may_delete(cx: &dyn Caller, dir: &Path, victim: &Dentry, directory: bool) -> 
 
 /// unlinkat(2) without AT_REMOVEDIR.
 pub fn unlink(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Result<()> {
+    let mounts = fs.namespace().id();
     let mut walk = Walk::new(cx, fs, start, path, WalkFlags::empty())?;
     let (name, slashes) = walk.parent()?.name(Errno::EISDIR)?;
     let dir = walk.at().clone();
@@ -191,7 +205,7 @@ pub fn unlink(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Resul
             });
         }
         may_delete(cx, &dir, &victim, false)?;
-        if victim.is_mountpoint() {
+        if victim.is_mountpoint_in(mounts) {
             return Err(Errno::EBUSY);
         }
         dir.inode().unlink(cx, &name)?;
@@ -206,6 +220,7 @@ pub fn unlink(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Resul
 
 /// rmdir(2).
 pub fn rmdir(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Result<()> {
+    let mounts = fs.namespace().id();
     let mut walk = Walk::new(cx, fs, start, path, WalkFlags::empty())?;
     let name = match walk.parent()? {
         Last::Name(n, _) => n,
@@ -219,7 +234,7 @@ pub fn rmdir(cx: &dyn Caller, fs: &FsContext, start: &At, path: &[u8]) -> Result
         let _names = dir.dentry.lock_names();
         let victim = dir.dentry.lookup(&name)?.ok_or(Errno::ENOENT)?;
         may_delete(cx, &dir, &victim, true)?;
-        if victim.is_mountpoint() {
+        if victim.is_mountpoint_in(mounts) {
             return Err(Errno::EBUSY);
         }
         dir.inode().rmdir(cx, &name)?;
@@ -242,6 +257,7 @@ pub fn rename(
     new_path: &[u8],
     flags: RenameFlags,
 ) -> Result<()> {
+    let mounts = fs.namespace().id();
     let exchange = flags.contains(RenameFlags::EXCHANGE);
     if exchange && flags.intersects(RenameFlags::NOREPLACE | RenameFlags::WHITEOUT) {
         return Err(Errno::EINVAL);
@@ -325,7 +341,8 @@ pub fn rename(
             permission::check(cx, new.inode(), WRITE)?;
         }
     }
-    if old.is_mountpoint() || new.as_ref().is_some_and(|n| n.is_mountpoint()) {
+    let is_mountpoint = |d: &Arc<Dentry>| d.is_mountpoint_in(mounts);
+    if is_mountpoint(&old) || new.as_ref().is_some_and(is_mountpoint) {
         return Err(Errno::EBUSY);
     }
     old_dir

@@ -169,7 +169,9 @@ pub fn open_path(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<
         FileType::Symlink => return Err(Errno::ELOOP),
         FileType::Directory if mask & WRITE != 0 => return Err(Errno::EISDIR),
         FileType::BlockDevice | FileType::CharDevice => {
-            if place.mount.flags().contains(MountFlags::NODEV) {
+            if place.mount.flags().contains(MountFlags::NODEV)
+                || !place.mount.superblock().has_devices()
+            {
                 return Err(Errno::EACCES);
             }
             flags -= OpenFlags::TRUNC;
@@ -179,7 +181,7 @@ pub fn open_path(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<
     }
     permission::check_path(cx, place, mask)?;
     if flags.contains(OpenFlags::NOATIME)
-        && !permission::owner_or_capable(cx.credentials(), inode.stat()?.uid)
+        && !permission::owner_or_capable(cx.credentials(), inode.permissions()?)
     {
         return Err(Errno::EPERM);
     }
@@ -296,7 +298,7 @@ impl FileOps for PathOnly {
 /// The root of the mount of objects that have no tree: an empty directory nobody can reach.
 struct Nothing(InodeMeta);
 
-pub(super) fn nothing_inode() -> InodeRef {
+pub(crate) fn nothing_inode() -> InodeRef {
     Arc::new(Nothing(InodeMeta::default()))
 }
 

@@ -5,7 +5,7 @@ use super::inode::{FileType, Inode, InodeRef, Permissions, Stat};
 use super::mount::MountFlags;
 use super::path::Path;
 use crate::abi::{Errno, Result};
-use crate::auth::{Caps, Credentials};
+use crate::auth::{Caps, Credentials, UserNamespace};
 
 /// Execute or search.
 pub const EXEC: u32 = 1;
@@ -54,21 +54,22 @@ pub fn check_mode(creds: &Credentials, kind: FileType, st: Permissions, mask: u3
     if bits & mask == mask {
         return Ok(());
     }
+    let has = |cap| creds.has_over(st.uid, st.gid, cap);
     let dir = kind == FileType::Directory;
     if dir {
-        if mask & WRITE == 0 && creds.has(Caps::DAC_READ_SEARCH) {
+        if mask & WRITE == 0 && has(Caps::DAC_READ_SEARCH) {
             return Ok(());
         }
-        if creds.has(Caps::DAC_OVERRIDE) {
+        if has(Caps::DAC_OVERRIDE) {
             return Ok(());
         }
         return Err(Errno::EACCES);
     }
-    if mask == READ && creds.has(Caps::DAC_READ_SEARCH) {
+    if mask == READ && has(Caps::DAC_READ_SEARCH) {
         return Ok(());
     }
     // Even root needs one x bit to execute.
-    if (mask & EXEC == 0 || st.perm & 0o111 != 0) && creds.has(Caps::DAC_OVERRIDE) {
+    if (mask & EXEC == 0 || st.perm & 0o111 != 0) && has(Caps::DAC_OVERRIDE) {
         return Ok(());
     }
     Err(Errno::EACCES)
@@ -88,9 +89,9 @@ pub fn check_path(cx: &dyn Caller, path: &Path, mask: u32) -> Result<()> {
     check(cx, path.inode(), mask)
 }
 
-/// Whether the caller owns a file of `uid` or may act as its owner.
-pub fn owner_or_capable(creds: &Credentials, uid: u32) -> bool {
-    creds.fsuid == uid || creds.has(Caps::FOWNER)
+/// Whether the caller owns a file or may act as its owner (`inode_owner_or_capable`).
+pub fn owner_or_capable(creds: &Credentials, of: Permissions) -> bool {
+    creds.fsuid == of.uid || creds.has_own(Caps::FOWNER) && creds.user_ns.uid(of.uid).is_some()
 }
 
 /// EPERM if the sticky bit of directory `dir` keeps the caller from removing or renaming `victim`.
@@ -98,7 +99,7 @@ pub fn check_sticky(creds: &Credentials, dir: &Stat, victim: &Stat) -> Result<()
     if dir.perm & STICKY == 0
         || creds.fsuid == victim.uid
         || creds.fsuid == dir.uid
-        || creds.has(Caps::FOWNER)
+        || creds.has_over(victim.uid, victim.gid, Caps::FOWNER)
     {
         Ok(())
     } else {
@@ -106,9 +107,12 @@ pub fn check_sticky(creds: &Credentials, dir: &Stat, victim: &Stat) -> Result<()
     }
 }
 
-/// Whether set-id bits of a program at `path` count.
-pub fn honours_setid(path: &Path) -> bool {
-    !path.mount.flags().contains(MountFlags::NOSUID)
+/// Whether set-id bits of a program at `path` count for somebody of user namespace `of` in mount namespace `mounts`
+/// (`mnt_may_suid`).
+pub fn honours_setid(path: &Path, of: &UserNamespace, mounts: u64) -> bool {
+    path.mount.namespace_id() == mounts
+        && !path.mount.flags().contains(MountFlags::NOSUID)
+        && of.is_within(path.mount.superblock().user_ns())
 }
 
 /// EACCES unless `path` is a regular file that the caller may execute and its mount is not noexec.
@@ -132,7 +136,7 @@ pub fn ownership(cx: &dyn Caller, dir: &Stat, kind: FileType, perm: u32) -> (u32
         perm | SETGID
     } else if perm & (SETGID | 0o010) == (SETGID | 0o010)
         && !creds.in_group(dir.gid)
-        && !creds.has(Caps::FSETID)
+        && !creds.has_over(dir.uid, dir.gid, Caps::FSETID)
     {
         perm & !SETGID
     } else {
@@ -160,7 +164,7 @@ pub fn written(cx: &dyn Caller, inode: &dyn Inode) -> Result<()> {
         return Ok(());
     }
     let st = inode.permissions()?;
-    if st.perm & (SETUID | SETGID) == 0 || cx.credentials().has(Caps::FSETID) {
+    if st.perm & (SETUID | SETGID) == 0 || cx.credentials().has_over(st.uid, st.gid, Caps::FSETID) {
         return Ok(());
     }
     let perm = without_setid(FileType::Regular, st.perm);

@@ -51,7 +51,7 @@ fn check(cx: &dyn Caller, inode: &InodeRef, name: &[u8], write: bool) -> Result<
         if write
             && kind == FileType::Directory
             && st.perm & STICKY != 0
-            && !owner_or_capable(creds, st.uid)
+            && !owner_or_capable(creds, st.permissions())
         {
             return Err(Errno::EPERM);
         }

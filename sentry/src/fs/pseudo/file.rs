@@ -2,6 +2,7 @@
 
 use super::Attr;
 use crate::abi::{Errno, Result};
+use crate::auth::Credentials;
 use crate::sync::{Changes, Charge, Events, Mutex, Quota, Rank, WaitQueue};
 use crate::usermem::{Sink, Source};
 use crate::vfs::{
@@ -23,6 +24,20 @@ pub trait Content: Send + Sync + 'static {
     /// Takes one write; how many bytes were used.
     fn write(&self, _cx: &dyn Caller, _data: &[u8]) -> Result<usize> {
         Err(Errno::EINVAL)
+    }
+    /// The same for contents to which it matters who opened the file, and where in it is written.
+    fn write_opened(
+        &self,
+        cx: &dyn Caller,
+        _opener: &Credentials,
+        _at: u64,
+        data: &[u8],
+    ) -> Result<usize> {
+        self.write(cx, data)
+    }
+    /// Who may read (4) and write (2) it, where not the permission bits say so.
+    fn permission(&self, _cx: &dyn Caller, _mask: u32) -> Option<Result<()>> {
+        None
     }
     /// Whether the caller may open the file at all, beyond its permission bits.
     fn may_open(&self, _cx: &dyn Caller, _flags: OpenFlags) -> Result<()> {
@@ -83,12 +98,16 @@ impl Inode for PseudoFile {
         self.content.may_open(cx, flags)?;
         Ok(Box::new(Opened {
             content: self.content.clone(),
+            opener: cx.credentials().clone(),
             kept: Mutex::new(Rank::FILE_POS, None),
             followed: self.content.changes().map(|changes| Followed {
                 seen: AtomicU64::new(changes.count()),
                 changes,
             }),
         }))
+    }
+    fn permission(&self, cx: &dyn Caller, mask: u32) -> Option<Result<()>> {
+        self.content.permission(cx, mask)
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -101,6 +120,7 @@ impl Inode for PseudoFile {
 /// An open generated file: the text is made at the first read and again whenever reading starts at 0.
 struct Opened {
     content: Arc<dyn Content>,
+    opener: Arc<Credentials>,
     kept: Mutex<Option<Kept>>,
     followed: Option<Followed>,
 }
@@ -159,9 +179,8 @@ impl FileOps for Opened {
     ) -> Result<usize> {
         let mut data = vec![0u8; src.remaining().min(MAX_WRITE)];
         let got = src.take(&mut data)?;
-        let used = self
-            .content
-            .write(cx, data.get(..got).unwrap_or_default())?;
+        let data = data.get(..got).unwrap_or_default();
+        let used = self.content.write_opened(cx, &self.opener, *pos, data)?;
         *pos = pos.saturating_add(used as u64);
         Ok(used)
     }

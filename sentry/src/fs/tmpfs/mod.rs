@@ -24,6 +24,7 @@ pub use memfd::{
 pub use options::{TmpfsOptions, set_room};
 
 use crate::abi::{Errno, Result};
+use crate::auth::UserNamespace;
 use crate::sync::{Mutex, Rank};
 use crate::vfs::{FileType, InodeRef, StatFs, SuperBlock};
 use std::sync::Arc;
@@ -60,6 +61,11 @@ impl Tmpfs {
     pub fn superblock(options: &TmpfsOptions) -> Arc<SuperBlock> {
         let root: InodeRef = Tmpfs::root(options);
         SuperBlock::new(root, "tmpfs", &options.text())
+    }
+    /// One that somebody of this user namespace mounts.
+    pub fn superblock_of(ns: &Arc<UserNamespace>, options: &TmpfsOptions) -> Arc<SuperBlock> {
+        let root: InodeRef = Tmpfs::root(options);
+        SuperBlock::owned_by(ns, root, "tmpfs", &options.text())
     }
     fn empty(options: &TmpfsOptions) -> Arc<Tmpfs> {
         Arc::new(Tmpfs {

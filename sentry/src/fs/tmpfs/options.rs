@@ -2,6 +2,7 @@
 
 use super::PAGE;
 use crate::abi::{Errno, Result};
+use crate::auth::UserNamespace;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -63,7 +64,14 @@ impl TmpfsOptions {
     /// # Errors
     /// EINVAL for unknown options or bad values.
     pub fn parse(text: &[u8]) -> Result<TmpfsOptions> {
-        let mut o = TmpfsOptions::default();
+        Self::default().with(UserNamespace::initial(), text)
+    }
+    /// Changed by a data string with ids of somebody's user namespace.
+    ///
+    /// # Errors
+    /// EINVAL, also for ids that it does not map.
+    pub fn with(self, ns: &UserNamespace, text: &[u8]) -> Result<TmpfsOptions> {
+        let mut o = self;
         let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
         for item in text.split(',').filter(|s| !s.is_empty()) {
             let (key, value) = item.split_once('=').unwrap_or((item, ""));
@@ -87,8 +95,8 @@ impl TmpfsOptions {
                 "mode" => {
                     o.mode = u32::from_str_radix(value, 8).map_err(|_| Errno::EINVAL)? & 0o7777;
                 }
-                "uid" => o.uid = value.parse().map_err(|_| Errno::EINVAL)?,
-                "gid" => o.gid = value.parse().map_err(|_| Errno::EINVAL)?,
+                "uid" => o.uid = ns.user_arg(value.parse().map_err(|_| Errno::EINVAL)?)?,
+                "gid" => o.gid = ns.group_arg(value.parse().map_err(|_| Errno::EINVAL)?)?,
                 // Where pages come from is the host's business.
                 "huge" | "mpol" | "inode32" | "inode64" | "noswap" => {}
                 _ => return Err(Errno::EINVAL),

@@ -331,7 +331,8 @@ fn mounts_cover_and_uncover() {
     find(&fs, "/m")
         .unwrap()
         .mount
-        .set_flags(MountFlags::default());
+        .set_flags(MountFlags::default())
+        .unwrap();
     let f = creat(&fs, "/m/x").unwrap();
     assert_eq!(text(f.path().unwrap(), &fs), "/m/x");
     assert_eq!(
@@ -349,7 +350,9 @@ fn mounts_cover_and_uncover() {
     ns.unmount(at("/m"), false).unwrap();
     assert_eq!(list(&fs, "/m"), [".", "..", "under"]);
     // A copy of the namespace has mounts of its own.
-    let copy = fs.duplicate_namespace().unwrap();
+    let copy = fs
+        .duplicate_namespace(crate::auth::UserNamespace::initial())
+        .unwrap();
     ns.unmount(at("/b"), true).unwrap();
     assert_eq!(list(&fs, "/b"), [".", ".."]);
     assert_eq!(list(&copy, "/b"), [".", "..", "x"]);

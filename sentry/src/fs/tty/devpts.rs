@@ -9,14 +9,14 @@ use crate::abi::{Errno, Result};
 use crate::fs::anonymous_device;
 use crate::fs::devices::makedev;
 use crate::fs::pseudo::{Attr, Child, Directory, FsId, PseudoDir};
-use crate::sync::{Mutex, Rank};
+use crate::sync::{Charge, Mutex, Quota, Rank};
 use crate::time::TimerQueue;
 use crate::vfs::{
     Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, SetAttr, SetTime, Stat,
     StatFs, SuperBlock, Timestamp,
 };
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 /// Most pairs at a time, unless the `max` option says less.
@@ -103,12 +103,18 @@ pub struct Devpts {
     console: Mutex<Option<Weak<Pty>>>,
     options: DevptsOptions,
     table: Mutex<Table>,
+    _charge: Option<Charge>,
 }
+
+/// Instances that guests mounted.
+static INSTANCES: Quota = Quota::new(256);
+/// Terminals of all instances.
+static PAIRS: Quota = Quota::new(4 * MAX_PTYS as usize);
 
 #[derive(Default)]
 struct Table {
     /// Numbers in use, also of pairs that have lost their node.
-    used: BTreeSet<u32>,
+    used: BTreeMap<u32, Charge>,
     nodes: BTreeMap<u32, Weak<Pty>>,
 }
 
@@ -125,6 +131,7 @@ impl Devpts {
     ) -> Arc<Devpts> {
         const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
         Arc::new(Devpts {
+            _charge: None,
             jobs,
             timers,
             fs: FsId {
@@ -144,6 +151,22 @@ impl Devpts {
             console: Mutex::new(Rank::LEAF, None),
             table: Mutex::new(Rank::LEAF, Table::default()),
         })
+    }
+    /// One that a guest mounts.
+    ///
+    /// # Errors
+    /// ENOSPC if there are too many.
+    pub fn mounted(
+        jobs: Arc<dyn Jobs>,
+        timers: Arc<TimerQueue>,
+        options: DevptsOptions,
+    ) -> Result<Arc<Devpts>> {
+        let charge = INSTANCES.charge(1).ok_or(Errno::ENOSPC)?;
+        let mut new = Devpts::new(jobs, timers, options);
+        if let Some(devpts) = Arc::get_mut(&mut new) {
+            devpts._charge = Some(charge);
+        }
+        Ok(new)
     }
     /// Its mount options.
     pub fn options(&self) -> &DevptsOptions {
@@ -173,9 +196,10 @@ impl Devpts {
         let index = {
             let mut t = self.table.lock();
             let index = (0..self.options.max)
-                .find(|i| !t.used.contains(i))
+                .find(|i| !t.used.contains_key(i))
                 .ok_or(Errno::ENOSPC)?;
-            t.used.insert(index);
+            let charge = PAIRS.charge(1).ok_or(Errno::ENOSPC)?;
+            t.used.insert(index, charge);
             index
         };
         let creds = cx.credentials();

@@ -98,14 +98,14 @@ pub(super) fn slave(
             if !is_controlling(pty, cx) {
                 return Err(Errno::ENOTTY);
             }
-            put(cx, arg, pty.with(|s| s.foreground))
+            put(cx, arg, cx.pid_seen(pty.with(|s| s.foreground)))
         }
         TIOCGSID => {
             let session = pty.with(|s| s.session);
             if !is_controlling(pty, cx) || session == 0 {
                 return Err(Errno::ENOTTY);
             }
-            put(cx, arg, session)
+            put(cx, arg, cx.pid_seen(session))
         }
         TIOCNOTTY => jobs::give_up(pty, cx).map(|()| 0),
         FIONREAD => put(cx, arg, count(pty.with(|s| s.ldisc.readable_bytes()))),
@@ -177,10 +177,10 @@ pub(super) fn master(
             }
             Ok(0)
         }
-        TIOCGPGRP => put(cx, arg, pty.with(|s| s.foreground)),
+        TIOCGPGRP => put(cx, arg, cx.pid_seen(pty.with(|s| s.foreground))),
         TIOCGSID => match pty.with(|s| s.session) {
             0 => Err(Errno::ENOTTY),
-            session => put(cx, arg, session),
+            session => put(cx, arg, cx.pid_seen(session)),
         },
         TIOCNOTTY => Err(Errno::ENOTTY),
         FIONREAD => put(cx, arg, count(pty.output_pending())),

@@ -170,6 +170,7 @@ pub(super) fn set_foreground(pty: &Arc<Pty>, cx: &dyn Caller, pgid: i32) -> Resu
     if !is_controlling(pty, cx) || pty.with(|s| s.session) != cx.sid() {
         return Err(Errno::ENOTTY);
     }
+    let pgid = cx.pid_named(pgid).ok_or(Errno::ESRCH)?;
     match pty.jobs().session_of_group(pgid) {
         None => Err(Errno::ESRCH),
         Some(sid) if sid != cx.sid() => Err(Errno::EPERM),

@@ -34,6 +34,8 @@ pub(super) const ELSEWHERE: u8 = 5;
 /// One task that wants a PI lock.
 pub(super) struct PiWaiter {
     pub(super) tid: i32,
+    /// What lock words call it: its number in its own PID namespace.
+    pub(super) word: u32,
     state: AtomicU8,
     /// Its call has ended; set under the table's lock.
     pub(super) abandoned: AtomicBool,
@@ -41,9 +43,10 @@ pub(super) struct PiWaiter {
 }
 
 impl PiWaiter {
-    pub(super) fn new(tid: i32, state: u8) -> Arc<PiWaiter> {
+    pub(super) fn new(tid: i32, word: u32, state: u8) -> Arc<PiWaiter> {
         Arc::new(PiWaiter {
             tid,
+            word,
             state: AtomicU8::new(state),
             abandoned: AtomicBool::new(false),
             queue: Arc::new(WaitQueue::new()),
@@ -303,7 +306,7 @@ pub fn lock_pi(cx: &mut Cx<'_>, how: &LockPi) -> SysResult {
     let ticket = table.pi.ticket(target)?;
     let tid = cx.task.tid();
     let thread = cx.thread()?;
-    let me = tid.cast_unsigned();
+    let me = cx.task.own_tid().cast_unsigned();
     for _ in 0..MAX_TRIES {
         let value = cx.mem().get(UserPtr::<u32>::new(how.addr))?;
         let owner = value & TID_MASK;
@@ -338,15 +341,17 @@ pub fn lock_pi(cx: &mut Cx<'_>, how: &LockPi) -> SysResult {
         if value & WAITERS == 0 && exchange(thread, how.addr, value, value | WAITERS)? != value {
             continue;
         }
+        // The word has the number that the owner goes by here.
+        let owner_pid = cx.named(owner.cast_signed()).unwrap_or(0);
         if !contended {
-            check_owner_task(cx, key, owner.cast_signed())?;
+            check_owner_task(cx, key, owner_pid)?;
         }
         if how.only_try {
             return Err(Errno::EAGAIN.into());
         }
-        let waiter = PiWaiter::new(tid, WAITING);
+        let waiter = PiWaiter::new(tid, me, WAITING);
         ticket.with(|s| {
-            s.owner = owner.cast_signed();
+            s.owner = owner_pid;
             s.waiters.push_back(waiter.clone());
         });
         drop(ticket);
@@ -359,7 +364,7 @@ pub fn lock_pi(cx: &mut Cx<'_>, how: &LockPi) -> SysResult {
     Err(Errno::EAGAIN.into())
 }
 
-/// ESRCH if the owner in a lock word does not exist, EPERM if it cannot be the owner of a private lock of the caller.
+/// ESRCH if the owner of a lock does not exist, EPERM if it cannot be the owner of a private lock of the caller.
 pub(super) fn check_owner_task(cx: &Cx<'_>, key: Key, owner: i32) -> crate::abi::Result<()> {
     let task = cx.kernel().task(owner).ok_or(Errno::ESRCH)?;
     if matches!(key, Key::Private(..)) && task.mm().id() != cx.mm.id() {
@@ -393,7 +398,7 @@ pub(super) fn resume(
             let target = super::target(cx.mm, addr, shared)?;
             let ticket = table.pi.ticket(target)?;
             let thread = cx.thread()?;
-            let new = parked.waiter.tid.cast_unsigned() | WAITERS | OWNER_DIED;
+            let new = parked.waiter.word | WAITERS | OWNER_DIED;
             for _ in 0..MAX_TRIES {
                 let value = cx.mem().get(UserPtr::<u32>::new(addr))?;
                 if exchange(thread, addr, value, new)? == value {
@@ -426,7 +431,7 @@ pub fn unlock_pi(cx: &mut Cx<'_>, addr: u64, shared: bool) -> SysResult {
     let target = super::target(cx.mm, addr, shared)?;
     let ticket = table.pi.ticket(target)?;
     let thread = cx.thread()?;
-    let me = cx.task.tid().cast_unsigned();
+    let me = cx.task.own_tid().cast_unsigned();
     let next = ticket.with(|s| {
         let next = s.waiters.front().cloned();
         if let Some(w) = &next {
@@ -470,7 +475,7 @@ fn hand_over(
         if value & TID_MASK != me {
             return Err(Errno::EPERM);
         }
-        let new = next.map_or(0, |w| w.tid.cast_unsigned() | WAITERS);
+        let new = next.map_or(0, |w| w.word | WAITERS);
         if exchange(thread, addr, value, new)? == value {
             return Ok(());
         }

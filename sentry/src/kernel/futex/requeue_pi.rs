@@ -71,7 +71,7 @@ pub fn wait_requeue_pi(
     if table.pi.claim_earlier(key, tid) {
         return Ok(0);
     }
-    let waiter = PiWaiter::new(tid, ELSEWHERE);
+    let waiter = PiWaiter::new(tid, cx.task.own_tid().cast_unsigned(), ELSEWHERE);
     let futexes = vec![(pair.from, from, expected, bitset)];
     let enqueued = table.enqueue(cx.mem(), futexes, Some((key, waiter.clone())))?;
     let queue = waiter.queue().clone();
@@ -155,10 +155,15 @@ fn claim(
     let contended = ticket.with(|s| !s.waiters.is_empty() || s.owner != 0);
     for _ in 0..MAX_TRIES {
         let value = cx.mem().get(UserPtr::<u32>::new(addr))?;
-        let owner = (value & TID_MASK).cast_signed();
+        let word = (value & TID_MASK).cast_signed();
+        let owner = if word == 0 {
+            0
+        } else {
+            cx.named(word).unwrap_or(-1)
+        };
         let new = if owner == 0 {
             // With WAITERS, so that it is unlocked here and this table is told.
-            first.tid.cast_unsigned() | (value & OWNER_DIED) | WAITERS
+            first.word | (value & OWNER_DIED) | WAITERS
         } else {
             if owner == first.tid {
                 return Err(Errno::EDEADLK);

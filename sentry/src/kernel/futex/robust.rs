@@ -84,7 +84,7 @@ fn died(
             let _ = table.wake(target.key, 1, MATCH_ANY);
             return Ok(());
         }
-        if value & TID_MASK != cx.task.tid().cast_unsigned() {
+        if value & TID_MASK != cx.task.own_tid().cast_unsigned() {
             return Ok(());
         }
         let found = exchange(thread, addr, value, (value & WAITERS) | OWNER_DIED)?;

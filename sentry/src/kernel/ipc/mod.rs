@@ -1,4 +1,4 @@
-//! System V IPC objects: shared memory, semaphores, message queues (svipc(7)); POSIX message queues. One namespace per sandbox.
+//! System V IPC objects: shared memory, semaphores, message queues (svipc(7)); POSIX message queues.
 //!
 //! Locks: the table of a kind (`IPC_TABLE`), inside it or alone an object's state (`OBJECT`). Guest memory is not touched
 //! under them.
@@ -12,8 +12,8 @@ pub mod shm;
 pub use perm::Perm;
 
 use crate::abi::{Errno, Result};
-use crate::auth::Credentials;
-use crate::sync::{Events, Knob, Mutex, Rank, WaitQueue};
+use crate::auth::{Credentials, UserNamespace};
+use crate::sync::{Charge, Events, Knob, Mutex, Quota, Rank, WaitQueue};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -37,6 +37,7 @@ pub struct Object<S> {
     pub queue: Arc<WaitQueue>,
     /// Permissions and data.
     pub state: Mutex<State<S>>,
+    _charge: Charge,
 }
 
 /// What is inside an [`Object`].
@@ -53,6 +54,9 @@ pub struct State<S> {
 pub struct Table<S> {
     inner: Mutex<Inner<S>>,
     max: &'static Knob,
+    /// Of all namespaces.
+    quota: &'static Quota,
+    owner: Arc<UserNamespace>,
 }
 
 struct Inner<S> {
@@ -63,8 +67,10 @@ struct Inner<S> {
 }
 
 impl<S> Table<S> {
-    fn new(max: &'static Knob) -> Self {
+    fn new(max: &'static Knob, quota: &'static Quota, owner: &Arc<UserNamespace>) -> Self {
         Table {
+            quota,
+            owner: owner.clone(),
             inner: Mutex::new(
                 Rank::IPC_TABLE,
                 Inner {
@@ -112,6 +118,7 @@ impl<S> Table<S> {
         if !self.max.allows(inner.objects.len() + 1) {
             return Err(Errno::ENOSPC);
         }
+        let charge = self.quota.charge(1).ok_or(Errno::ENOSPC)?;
         let data = make()?;
         let index = (0..)
             .zip(inner.objects.keys())
@@ -131,11 +138,12 @@ impl<S> Table<S> {
             state: Mutex::new(
                 Rank::OBJECT,
                 State {
-                    perm: Perm::new(creds, key, flags, inner.seq),
+                    perm: Perm::new(creds, &self.owner, key, flags, inner.seq),
                     removed: false,
                     data,
                 },
             ),
+            _charge: charge,
         });
         inner.objects.insert(index, object);
         if key != IPC_PRIVATE {
@@ -224,7 +232,7 @@ impl<S> Inner<S> {
     }
 }
 
-/// All System V objects of a sandbox.
+/// All System V objects of an IPC namespace.
 pub struct IpcNamespace {
     /// Shared memory segments.
     pub shm: Table<shm::Segment>,
@@ -236,12 +244,13 @@ pub struct IpcNamespace {
     undo_users: Mutex<std::collections::HashSet<i32>>,
 }
 
-impl Default for IpcNamespace {
-    fn default() -> Self {
+impl IpcNamespace {
+    /// Without objects. `owner`: where capabilities over them count.
+    pub fn new(owner: &Arc<UserNamespace>) -> Self {
         IpcNamespace {
-            shm: Table::new(&shm::MAX_SEGMENTS),
-            sem: Table::new(&sem::MAX_SETS),
-            msg: Table::new(&msg::MAX_QUEUES),
+            shm: Table::new(&shm::MAX_SEGMENTS, &shm::SEGMENTS, owner),
+            sem: Table::new(&sem::MAX_SETS, &sem::SETS, owner),
+            msg: Table::new(&msg::MAX_QUEUES, &msg::QUEUES, owner),
             undo_users: Mutex::new(Rank::LEAF, Default::default()),
         }
     }

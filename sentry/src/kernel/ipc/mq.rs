@@ -133,10 +133,20 @@ struct State {
     receivers: usize,
 }
 
-/// All queues of a sandbox.
+/// All queues of an IPC namespace.
 pub struct MqNamespace {
     queues: Mutex<BTreeMap<Vec<u8>, Arc<MqInode>>>,
     charged: Arc<Mutex<HashMap<u32, u64>>>,
+}
+
+impl MqNamespace {
+    /// Another one without queues, on the same accounts.
+    pub fn sibling(&self) -> MqNamespace {
+        MqNamespace {
+            queues: Mutex::new(Rank::IPC_TABLE, BTreeMap::new()),
+            charged: self.charged.clone(),
+        }
+    }
 }
 
 impl Default for MqNamespace {

@@ -2,13 +2,17 @@
 
 use super::{IpcNamespace, now};
 use crate::abi::{Errno, Result};
-use crate::sync::Knob;
+use crate::sync::{Charge, Knob, Quota};
 use std::collections::VecDeque;
 
 /// Most queues.
 pub const MSGMNI: usize = 32000;
 /// `kernel.msgmni`.
 pub static MAX_QUEUES: Knob = Knob::new(0, MSGMNI as u64);
+/// Queues of all namespaces.
+pub(super) static QUEUES: Quota = Quota::new(MSGMNI);
+/// Bytes of messages in them.
+static BYTES: Quota = Quota::new(TOTAL_MAX as usize);
 /// Longest message in bytes.
 pub const MSGMAX: usize = 8192;
 /// Default size of a queue in bytes.
@@ -32,6 +36,8 @@ pub struct Queue {
     pub messages: VecDeque<Message>,
     /// Bytes of text in it.
     pub bytes: u64,
+    /// What its messages cost.
+    charge: Charge,
     /// Most bytes of text.
     pub max_bytes: u64,
     /// Last send, receive, and creation or change, in seconds since the epoch.
@@ -60,6 +66,10 @@ pub enum Wanted {
 }
 
 impl Queue {
+    fn cost(&self) -> usize {
+        let messages = self.messages.len().saturating_mul(OVERHEAD as usize);
+        messages.saturating_add(usize::try_from(self.bytes).unwrap_or(usize::MAX))
+    }
     /// Whether a message of this length fits now.
     pub fn has_room(&self, len: usize) -> bool {
         (len as u64).saturating_add(self.bytes) <= self.max_bytes
@@ -69,6 +79,7 @@ impl Queue {
     pub fn push(&mut self, message: Message, pid: i32) {
         self.bytes += message.text.len() as u64;
         self.messages.push_back(message);
+        self.charge.settle(self.cost());
         self.lspid = pid;
         self.stime = now();
     }
@@ -90,6 +101,7 @@ impl Queue {
     pub fn take(&mut self, at: usize, pid: i32) -> Option<Message> {
         let m = self.messages.remove(at)?;
         self.bytes -= m.text.len() as u64;
+        self.charge.settle(self.cost());
         self.lrpid = pid;
         self.rtime = now();
         Some(m)
@@ -111,6 +123,7 @@ impl IpcNamespace {
                 Ok(Queue {
                     messages: VecDeque::new(),
                     bytes: 0,
+                    charge: BYTES.nothing(),
                     max_bytes: MSGMNB,
                     stime: 0,
                     rtime: 0,
@@ -123,20 +136,11 @@ impl IpcNamespace {
     }
 
     /// ENOMEM if all queues together hold too much for another message of this length.
-    pub fn check_message_memory(&self, len: usize) -> Result<()> {
-        let used: u64 = self
-            .msg
-            .all()
-            .iter()
-            .map(|q| {
-                let s = q.state.lock();
-                s.data.bytes + s.data.messages.len() as u64 * OVERHEAD
-            })
-            .sum();
-        if used + len as u64 + OVERHEAD > TOTAL_MAX {
-            Err(Errno::ENOMEM)
-        } else {
+    pub fn check_message_memory(len: usize) -> Result<()> {
+        if BYTES.has_room(len.saturating_add(OVERHEAD as usize)) {
             Ok(())
+        } else {
+            Err(Errno::ENOMEM)
         }
     }
 }
@@ -150,6 +154,7 @@ mod tests {
         let mut q = Queue {
             messages: VecDeque::new(),
             bytes: 0,
+            charge: BYTES.nothing(),
             max_bytes: 8,
             stime: 0,
             rtime: 0,

@@ -1,10 +1,11 @@
 //! Ownership and permissions of IPC objects (`struct kern_ipc_perm`).
 
 use crate::abi::{Errno, Result};
-use crate::auth::{Caps, Credentials};
+use crate::auth::{Caps, Credentials, UserNamespace};
+use std::sync::Arc;
 
 /// Owner, creator and mode.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Perm {
     pub key: i32,
@@ -15,12 +16,21 @@ pub struct Perm {
     /// Permission bits 0o777, and flags of shared memory above.
     pub mode: u32,
     pub seq: i32,
+    /// Of the IPC namespace: where capabilities over the object count.
+    pub owner: Arc<UserNamespace>,
 }
 
 impl Perm {
     /// Of a new object.
-    pub fn new(creds: &Credentials, key: i32, flags: i32, seq: i32) -> Perm {
+    pub fn new(
+        creds: &Credentials,
+        owner: &Arc<UserNamespace>,
+        key: i32,
+        flags: i32,
+        seq: i32,
+    ) -> Perm {
         Perm {
+            owner: owner.clone(),
             key,
             uid: creds.euid,
             gid: creds.egid,
@@ -42,7 +52,7 @@ impl Perm {
         } else {
             self.mode
         };
-        if wanted & !granted & 0o7 == 0 || creds.has(Caps::IPC_OWNER) {
+        if wanted & !granted & 0o7 == 0 || creds.has_in(&self.owner, Caps::IPC_OWNER) {
             Ok(())
         } else {
             Err(Errno::EACCES)
@@ -51,20 +61,19 @@ impl Perm {
 
     /// EPERM unless the caller may change or remove the object.
     pub fn check_control(&self, creds: &Credentials) -> Result<()> {
-        if creds.euid == self.cuid || creds.euid == self.uid || creds.has(Caps::SYS_ADMIN) {
+        if creds.euid == self.cuid
+            || creds.euid == self.uid
+            || creds.has_in(&self.owner, Caps::SYS_ADMIN)
+        {
             Ok(())
         } else {
             Err(Errno::EPERM)
         }
     }
 
-    /// IPC_SET.
-    pub fn set(&mut self, uid: u32, gid: u32, mode: u32) -> Result<()> {
-        if uid == u32::MAX || gid == u32::MAX {
-            return Err(Errno::EINVAL);
-        }
-        self.uid = uid;
-        self.gid = gid;
+    /// IPC_SET with ids of the caller's user namespace `ns`.
+    pub fn set(&mut self, ns: &UserNamespace, uid: u32, gid: u32, mode: u32) -> Result<()> {
+        (self.uid, self.gid) = (ns.user_arg(uid)?, ns.group_arg(gid)?);
         self.mode = (self.mode & !0o777) | (mode & 0o777);
         Ok(())
     }

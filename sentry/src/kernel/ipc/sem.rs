@@ -13,6 +13,8 @@ pub const SEMMSL: i32 = 32000;
 pub const SEMMNI: usize = 32000;
 /// There is no sysctl for it alone.
 pub(super) static MAX_SETS: Knob = Knob::new(0, SEMMNI as u64);
+/// Sets of all namespaces.
+pub(super) static SETS: Quota = Quota::new(SEMMNI);
 /// Most semaphores in all sets (fewer than Linux's default: they cost the sentry memory).
 pub const SEMMNS: i32 = 512_000;
 /// Most operations in one call.

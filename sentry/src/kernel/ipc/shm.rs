@@ -3,7 +3,7 @@
 use super::{IpcNamespace, Object, now};
 use crate::abi::{Errno, Result};
 use crate::mm::{SharedAnon, page_ceil};
-use crate::sync::Knob;
+use crate::sync::{Knob, Quota};
 use std::sync::{Arc, Weak};
 
 /// Most segments.
@@ -14,6 +14,8 @@ pub const SHMMAX: u64 = u64::MAX - (1 << 24);
 pub static MAX_SIZE: Knob = Knob::new(0, SHMMAX);
 /// `kernel.shmmni`.
 pub static MAX_SEGMENTS: Knob = Knob::new(0, SHMMNI as u64);
+/// Segments of all namespaces.
+pub(super) static SEGMENTS: Quota = Quota::new(SHMMNI);
 /// Most bytes in all segments together (storage is taken as it is touched).
 const TOTAL_MAX: u64 = 1 << 40;
 /// SHM_DEST: removed, but still attached.

@@ -63,10 +63,11 @@ fn watch(task: &Arc<Task>) {
     task.unpublish();
 }
 
-fn trace_by(tracer: &Arc<Task>, seized: bool, options: Options) -> Trace {
+fn trace_by(tracer: &Arc<Task>, task: &Task, seized: bool, options: Options) -> Trace {
+    let ns = task.creds().user_ns.clone();
     Trace {
         tracer: Arc::downgrade(tracer),
-        capable: tracer.creds().has(Caps::SYS_PTRACE),
+        capable: tracer.creds().has_in(&ns, Caps::SYS_PTRACE),
         seized,
         options,
         message: 0,
@@ -96,15 +97,17 @@ pub fn traceme(cx: &Cx<'_>) -> Result<()> {
                 Ok(())
             };
         };
-        let theirs = tracer.creds();
-        if !theirs.has(Caps::SYS_PTRACE) && !theirs.permitted.contains(cx.creds().permitted) {
+        // `cap_ptrace_traceme`.
+        let (theirs, own) = (tracer.creds(), cx.creds());
+        let above = *theirs.user_ns == *own.user_ns && theirs.permitted.contains(own.permitted);
+        if !above && !theirs.has_in(&own.user_ns, Caps::SYS_PTRACE) {
             return Err(Errno::EPERM);
         }
         link(
             &mut tree,
             &tracer,
             task,
-            trace_by(&tracer, false, Options::empty()),
+            trace_by(&tracer, task, false, Options::empty()),
         )?;
     }
     watch(task);
@@ -120,7 +123,7 @@ pub fn attach(cx: &Cx<'_>, task: &Arc<Task>, seize: Option<Options>) -> Result<(
         return Err(Errno::EPERM);
     }
     identity::attach(cx, task, || Ok(()))?;
-    let trace = trace_by(cx.task, seize.is_some(), seize.unwrap_or_default());
+    let trace = trace_by(cx.task, task, seize.is_some(), seize.unwrap_or_default());
     link(&mut cx.kernel().tree.lock(), cx.task, task, trace)?;
     if !identity::may_attach(cx, task) {
         // It has called execve since.

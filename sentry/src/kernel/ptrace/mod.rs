@@ -225,6 +225,15 @@ pub fn shown(task: &Task) -> (bool, i32) {
     (t.is_trace_stopped(), tracer.map_or(0, |t| t.tid()))
 }
 
+/// What the tracer of `task` calls `pid`.
+pub(in crate::kernel) fn seen_by_tracer(task: &Task, pid: i32) -> i32 {
+    let tracer = {
+        let t = task.signals.lock();
+        t.trace.as_ref().and_then(|t| t.tracer.upgrade())
+    };
+    tracer.map_or(pid, |t| task.kernel().pid_seen(t.group().pid_ns(), pid))
+}
+
 /// Registers of a task that stands for its tracer.
 pub fn stopped_registers(task: &Task) -> Option<Registers> {
     let t = task.signals.lock();

@@ -307,7 +307,7 @@ fn install(cx: &mut Cx<'_>, flags: u32, arg: u64) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let creds = cx.creds();
-    if !creds.no_new_privs && !creds.has(Caps::SYS_ADMIN) {
+    if !creds.no_new_privs && !creds.has_own(Caps::SYS_ADMIN) {
         return Err(Errno::EACCES.into());
     }
     let insns: Vec<Insn> = cx.mem().get_array(UserPtr::new(header.filter), len)?;
@@ -394,7 +394,7 @@ fn cannot_follow(cx: &Cx<'_>, own: Option<&Arc<Filter>>) -> Option<i32> {
                 own.is_some_and(|own| chain(own).any(|mine| std::ptr::eq(mine, Arc::as_ptr(&f))))
             }
         };
-        (!follows).then(|| t.tid())
+        (!follows).then(|| t.own_tid())
     })
 }
 

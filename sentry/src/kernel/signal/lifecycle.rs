@@ -78,7 +78,7 @@ pub(crate) fn send_child_exit(parent: &Arc<ThreadGroup>, signal: i32, child: &Ch
     };
     let info = SigInfo::new(signal, why).with_child(
         child.pid,
-        child.uid,
+        super::send::uid_for(parent, child.uid),
         status,
         ticks(child.times.0),
         ticks(child.times.1),
@@ -106,7 +106,13 @@ pub fn is_ignored(task: &Arc<Task>, signal: i32) -> bool {
 pub fn parent_died(task: &Arc<Task>) {
     if let Some(s) = Signal::new(task.parent_death_signal()) {
         let info = SigInfo::user(s, 0, 0);
-        let _ = send_group(task.group(), info, Origin::Kernel);
+        // The parent of a PID namespace's init was above it.
+        let origin = if task.group().is_namespace_init() {
+            Origin::Above
+        } else {
+            Origin::Kernel
+        };
+        let _ = send_group(task.group(), info, origin);
     }
 }
 

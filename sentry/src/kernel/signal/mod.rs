@@ -42,7 +42,8 @@ pub use own::{
 pub use queue::{OnDequeue, Pending, Queued, QuotaGuard, SignalQuota};
 pub(in crate::kernel) use send::trap_again;
 pub use send::{
-    Origin, Sent, check_permission, group_creds, may_signal, send, send_group, send_pgrp, send_task,
+    Origin, Sent, check_permission, group_creds, may_signal, send, send_group, send_pgrp,
+    send_task, uid_for,
 };
 pub use set::{DefaultAction, SigSet, Signal};
 pub use signalfd::SignalFd;

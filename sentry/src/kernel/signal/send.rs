@@ -18,8 +18,16 @@ pub enum Origin {
     Guest,
     /// The sentry: terminals, timers, children, faults.
     Kernel,
+    /// A guest program above the target's PID namespace: SIGKILL and SIGSTOP reach even the init there.
+    Above,
     /// Outside of the sandbox (`cofferdam` forwarding a signal): SIGKILL and SIGSTOP reach even init.
     Outside,
+}
+
+impl Origin {
+    fn is_guest(self) -> bool {
+        matches!(self, Origin::Guest | Origin::Above)
+    }
 }
 
 /// What became of a signal.
@@ -60,7 +68,7 @@ pub fn may_signal(
         || sender.euid == target.uid
         || sender.uid == target.suid
         || sender.uid == target.uid
-        || sender.has(Caps::KILL)
+        || sender.has_in(&target.user_ns, Caps::KILL)
         || (signal == Some(Signal::CONT) && same_session)
 }
 
@@ -83,6 +91,11 @@ pub fn check_permission(
         Some(c) if !may_signal(&sender.creds(), &c, signal, same_session) => Err(Errno::EPERM),
         _ => Ok(()),
     }
+}
+
+/// What a user is called where a process lives.
+pub fn uid_for(group: &ThreadGroup, user: u32) -> u32 {
+    group_creds(group).map_or(user, |c| c.user_ns.show_user(user))
 }
 
 /// Identity of a process: that of its leader, or of what is left of it.
@@ -167,7 +180,7 @@ fn place(
     let action = g.handlers.get(signal);
     {
         let t = task.signals.lock();
-        let force = origin == Origin::Outside;
+        let force = matches!(origin, Origin::Outside | Origin::Above);
         let protected = g.unkillable
             && action.handler == super::action::SIG_DFL
             && !(force && signal.is_kernel_only());
@@ -292,11 +305,11 @@ fn admit(
     match quota.take(task.creds().uid, limit) {
         Some(q) => Ok(Admission::Queue(Some(q))),
         // Standard signals of the kernel and of kill(2) keep their information beyond the limit; at most 31 can wait.
-        None if !signal.is_realtime() && (origin != Origin::Guest || queued.info.code >= 0) => {
+        None if !signal.is_realtime() && (!origin.is_guest() || queued.info.code >= 0) => {
             Ok(Admission::Queue(None))
         }
         None if signal.is_realtime()
-            && origin == Origin::Guest
+            && origin.is_guest()
             && queued.info.code != super::info::code::SI_USER =>
         {
             Err(Errno::EAGAIN)

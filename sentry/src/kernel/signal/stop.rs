@@ -77,8 +77,8 @@ pub(in crate::kernel) fn tell_parent(task: &Task) {
         let (user, system) = group.cpu_time();
         let info = SigInfo::child(
             why,
-            group.pid(),
-            task.creds().uid,
+            kernel.pid_seen(parent.pid_ns(), group.pid()),
+            super::send::uid_for(&parent, task.creds().uid),
             status,
             ticks(user),
             ticks(system),

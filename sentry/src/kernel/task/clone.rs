@@ -3,6 +3,8 @@
 use super::{Task, TaskLocal, TaskParts, VforkDone, exit};
 use crate::abi::Errno;
 use crate::auth::{Caps, Credentials};
+use crate::kernel::namespaces;
+use crate::kernel::namespaces::change::{self, NEWIPC, NEWNS, NEWPID, NEWUSER};
 use crate::kernel::pidfd::PidFd;
 use crate::kernel::ptrace::{self, event_code};
 use crate::kernel::tree::{Life, Node};
@@ -41,20 +43,11 @@ const SETTLS: u64 = libc::CLONE_SETTLS as u64;
 const PARENT_SETTID: u64 = libc::CLONE_PARENT_SETTID as u64;
 const CHILD_CLEARTID: u64 = libc::CLONE_CHILD_CLEARTID as u64;
 const CHILD_SETTID: u64 = libc::CLONE_CHILD_SETTID as u64;
+const SYSVSEM: u64 = libc::CLONE_SYSVSEM as u64;
 const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const DETACHED: u64 = 0x0040_0000;
 const PTRACE: u64 = libc::CLONE_PTRACE as u64;
 const UNTRACED: u64 = libc::CLONE_UNTRACED as u64;
-const NEWNS: u64 = libc::CLONE_NEWNS as u64;
-const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
-const NAMESPACES: u64 = (libc::CLONE_NEWNS
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUSER
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWCGROUP) as u64
-    & 0xffff_ffff;
 
 fn check(cx: &Cx<'_>, a: &CloneArgs) -> Result<(), Errno> {
     let has = |f| a.flags & f != 0;
@@ -62,17 +55,16 @@ fn check(cx: &Cx<'_>, a: &CloneArgs) -> Result<(), Errno> {
         || (has(SIGHAND) && !has(VM))
         || (has(PIDFD) && has(DETACHED))
         || (has(CLEAR_SIGHAND) && has(SIGHAND))
-        || (has(NEWNS) && has(FS))
+        || (has(NEWNS | NEWUSER) && has(FS))
+        || (has(NEWIPC) && has(SYSVSEM))
+        || (has(PARENT) && cx.group().is_namespace_init())
         || !(0..=64).contains(&a.exit_signal)
     {
         return Err(Errno::EINVAL);
     }
-    if has(NAMESPACES & !(libc::CLONE_NEWUSER as u64)) && !cx.creds().has(Caps::SYS_ADMIN) {
-        return Err(Errno::EPERM);
-    }
-    if has(NAMESPACES & !(NEWNS | NEWUTS)) {
-        // Others of the guest's own are not there yet; Linux answers so when they are not configured.
-        cx.kernel().log_missing("clone with new namespaces");
+    // Threads of one process are in one user and one PID namespace.
+    let elsewhere = cx.task.namespaces().pid_for_children != *cx.group().pid_ns();
+    if has(THREAD) && (has(NEWUSER | NEWPID) || elsewhere) {
         return Err(Errno::EINVAL);
     }
     Ok(())
@@ -95,7 +87,9 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
     let event = trace_event(a);
     let traced = event.is_some_and(|e| ptrace::wants(cx.task, e)) || a.flags & PTRACE != 0;
     let child = make(cx, a, done.clone(), traced)?;
-    let tid = child.tid();
+    // Whatever becomes of the child: it is not on its way yet.
+    let child_tid = child.tid();
+    let tid = cx.seen(child_tid);
     if a.flags & PARENT_SETTID != 0 {
         // A fault here is ignored by Linux too.
         let _ = cx.mem().put(UserPtr::<i32>::new(a.parent_tid), &tid);
@@ -116,7 +110,8 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
     p.started = true;
     p.value = tid.cast_unsigned().into();
     p.object = done.map(|d| d as Arc<_>);
-    if event.is_some_and(|e| ptrace::event(cx, e, tid.cast_unsigned().into())) {
+    let message = ptrace::seen_by_tracer(cx.task, child_tid).cast_unsigned();
+    if event.is_some_and(|e| ptrace::event(cx, e, message.into())) {
         return Err(SysErr::Traced);
     }
     wait_for_vfork(cx)
@@ -185,9 +180,19 @@ fn make(
 ) -> Result<Arc<Task>, SysErr> {
     let kernel = cx.kernel().clone();
     let has = |f| a.flags & f != 0;
-    let creds = cx.creds().clone();
+    let creds = if has(NEWUSER) {
+        Arc::new(change::new_user(cx.fs(), cx.creds())?)
+    } else {
+        cx.creds().clone()
+    };
+    let namespaces = if has(namespaces::ALL | namespaces::NEWTIME) {
+        Arc::new(change::new_set(cx.task, a.flags, &creds)?)
+    } else {
+        cx.task.namespaces()
+    };
+    let pid_ns = namespaces.pid_for_children.clone();
     let thread = cx.thread()?;
-    if kernel.task_count() as u64 >= kernel.task_limit() || too_many(cx, &creds) {
+    if kernel.task_count() as u64 >= kernel.task_limit() || too_many(cx, cx.creds()) {
         return Err(Errno::EAGAIN.into());
     }
     let token = kernel.new_token();
@@ -197,11 +202,6 @@ fn make(
     } else {
         let (mm, host) = cx.mm.fork(|| thread.fork(token))?;
         (Arc::new(mm), host)
-    };
-    let uts = if has(NEWUTS) {
-        cx.task.uts().duplicate()
-    } else {
-        cx.task.uts()
     };
     let mut regs = *cx.regs();
     regs.set_return(0);
@@ -226,7 +226,7 @@ fn make(
     let fs = if has(FS) {
         cx.fs().clone()
     } else if has(NEWNS) {
-        Arc::new(cx.fs().duplicate_namespace()?)
+        Arc::new(cx.fs().duplicate_namespace(&creds.user_ns)?)
     } else {
         Arc::new(cx.fs().duplicate())
     };
@@ -246,18 +246,21 @@ fn make(
     }
     let (own_parent, own_exit_signal) = (own.parent, own.exit_signal);
     let own_forker = own.forker.clone();
+    kernel.assign_pid(pid, &pid_ns)?;
     let group = match group_signals {
         None => cx.group().clone(),
         Some(signals) => {
             let g = ThreadGroup::new(
                 &kernel,
-                pid,
-                cx.group().pgid(),
-                cx.group().sid(),
+                (pid, &pid_ns),
+                (cx.group().pgid(), cx.group().sid()),
                 *cx.group().limits().lock(),
                 signals,
                 kernel.boot.elapsed(),
             );
+            if g.is_namespace_init() {
+                g.signals.lock().set_unkillable(true);
+            }
             let terminal = cx.group().tty.lock().clone();
             *g.tty.lock() = terminal;
             g.dumpable.store(
@@ -290,10 +293,11 @@ fn make(
             signals: task_signals,
             local,
             sched: cx.task.sched.inherit(),
+            namespaces,
+            program_ns: cx.task.program_ns(),
         },
     );
     task.seccomp.inherit(&cx.task.seccomp);
-    task.set_uts(uts);
     crate::kernel::keys::inherit(&kernel, cx.task.tid(), pid);
     tree.tasks.insert(pid, Arc::downgrade(&task));
     if has(THREAD) {
@@ -326,6 +330,7 @@ fn make(
             subreaper: false,
             execed: false,
             adopted: false,
+            waits_for_namespace: false,
         };
         node.set_parent(parent);
         tree.nodes.insert(pid, node);
@@ -338,8 +343,8 @@ fn make(
     }
     drop(tree);
     if has(CHILD_SETTID) {
-        let _ =
-            (&*mm as &dyn crate::usermem::GuestMemory).put(UserPtr::<i32>::new(a.child_tid), &pid);
+        let mem: &dyn crate::usermem::GuestMemory = &*mm;
+        let _ = mem.put(UserPtr::<i32>::new(a.child_tid), &task.own_tid());
     }
     Ok(task)
 }

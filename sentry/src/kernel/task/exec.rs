@@ -5,7 +5,7 @@
 
 use super::clone::host_error;
 use crate::abi::{Errno, Result};
-use crate::auth::{Caps, Credentials, FileOwner};
+use crate::auth::{Caps, Credentials, FileOwner, UserNamespace};
 use crate::kernel::ptrace::{self, event_code};
 use crate::kernel::{Cx, Task, futex, signal};
 use crate::loader::{self, Identity, LoadRequest, Loaded};
@@ -31,6 +31,7 @@ struct Prepared {
     /// Whether the identity changed (set-user-id): no parent-death signal.
     secure: bool,
     dumpable: bool,
+    program_ns: Arc<UserNamespace>,
 }
 
 /// execve(2) and execveat(2).
@@ -126,8 +127,8 @@ fn prepare(
         caller: &caller,
         fs,
         limits: cx.mm_limits(),
-        fs_shared: !cx.creds().has(Caps::SETUID) && fs_shared(cx),
-        watched: !cx.creds().has(Caps::SETUID) && ptrace::is_watched(cx.task),
+        fs_shared: !cx.creds().has_own(Caps::SETUID) && fs_shared(cx),
+        watched: !cx.creds().has_own(Caps::SETUID) && ptrace::is_watched(cx.task),
         fixed: cx.local.personality & ADDR_NO_RANDOMIZE != 0,
         traced: cx.task.tracing.is_traced(),
     };
@@ -141,6 +142,7 @@ fn prepare(
         name: p.name,
         secure: p.secure,
         dumpable: p.dumpable,
+        program_ns: p.program_ns,
     })
 }
 
@@ -176,6 +178,8 @@ pub(super) struct Program {
     pub secure: bool,
     /// Whether others of its user may look into it: not if it acts for another user or cannot be read (`begin_new_exec`).
     pub dumpable: bool,
+    /// Whose rights it takes to look into it else (`would_dump`).
+    pub program_ns: Arc<UserNamespace>,
 }
 
 impl Loader<'_> {
@@ -206,6 +210,7 @@ impl Loader<'_> {
             .to_vec();
         let mut creds = old.clone();
         let mut readable = false;
+        let mut program_ns = old.user_ns.clone();
         let request = LoadRequest {
             file,
             path,
@@ -218,6 +223,15 @@ impl Loader<'_> {
             identify: &mut |program| {
                 let stat = program.inode().stat()?;
                 readable = permission::check(self.caller, program.inode(), READ).is_ok();
+                if !readable {
+                    // Only who may read the file may look into it.
+                    while !program_ns.maps_both(stat.uid, stat.gid) {
+                        let Some(above) = program_ns.parent().cloned() else {
+                            break;
+                        };
+                        program_ns = above;
+                    }
+                }
                 let owner = FileOwner {
                     uid: stat.uid,
                     gid: stat.gid,
@@ -228,17 +242,21 @@ impl Loader<'_> {
                     owner,
                     !self.fs_shared
                         && !self.watched
-                        && program.path().is_some_and(permission::honours_setid),
+                        && program.path().is_some_and(|path| {
+                            let mounts = self.fs.namespace().id();
+                            permission::honours_setid(path, &old.user_ns, mounts)
+                        }),
                 );
                 if self.watched {
                     creds.permitted &= old.permitted;
                     creds.effective &= creds.permitted;
                 }
+                let ns = &creds.user_ns;
                 Ok(Identity {
-                    uid: creds.uid,
-                    euid: creds.euid,
-                    gid: creds.gid,
-                    egid: creds.egid,
+                    uid: ns.show_user(creds.uid),
+                    euid: ns.show_user(creds.euid),
+                    gid: ns.show_group(creds.gid),
+                    egid: ns.show_group(creds.egid),
                     secure: creds.euid != creds.uid || creds.egid != creds.gid,
                 })
             },
@@ -256,6 +274,7 @@ impl Loader<'_> {
             name,
             secure,
             dumpable: readable && own && !secure,
+            program_ns,
         })
     }
 }
@@ -299,7 +318,7 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     let old = task.creds();
     if p.secure
         && (old.no_new_privs && !p.creds.no_new_privs
-            || !old.has(Caps::SETUID) && (fs_shared(cx) || ptrace::is_watched(task)))
+            || !old.has_own(Caps::SETUID) && (fs_shared(cx) || ptrace::is_watched(task)))
     {
         // A sibling saw to it after the rights were worked out (SECCOMP_FILTER_FLAG_TSYNC, CLONE_FS).
         return Err(Errno::EAGAIN);
@@ -319,6 +338,7 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
         dumpable(false);
     }
     task.set_creds(p.creds.clone());
+    task.set_program_ns(p.program_ns.clone());
     task.set_mm(p.mm.clone());
     dumpable(p.dumpable);
     if let Some(t) = old_thread {
@@ -349,10 +369,12 @@ fn become_leader(cx: &Cx<'_>) {
     let pid = cx.group().pid();
     let mut tree = cx.kernel().tree.lock();
     if cx.task.tid() != pid {
-        tree.tasks.remove(&cx.task.tid());
-        ptrace::exec_renames(&mut tree, cx.task.tid(), pid);
+        let old = cx.task.tid();
+        tree.tasks.remove(&old);
+        ptrace::exec_renames(&mut tree, old, pid);
         cx.task.set_tid(pid);
         tree.tasks.insert(pid, Arc::downgrade(cx.task));
+        cx.kernel().release_pids(&tree, &[old]);
     }
     if let Some(n) = tree.nodes.get_mut(&pid) {
         n.exit_signal = libc::SIGCHLD;

@@ -94,12 +94,10 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
     signal::detach(task);
     group.last_uid.store(task.creds().uid, Ordering::Relaxed);
     *group.last_name.lock() = task.name();
-    let ipc = kernel
-        .extensions
-        .extension::<crate::kernel::ipc::IpcNamespace>();
+    let ipc = task.namespaces().ipc.clone();
     if group.threads().iter().all(|t| Arc::ptr_eq(t, task)) {
         // Before the parent can learn of the end.
-        ipc.exit_process(group.pid());
+        ipc.objects.exit_process(group.pid());
     }
     let freed = ptrace::detach_all(kernel, task);
     zombies_freed(kernel, &freed);
@@ -107,6 +105,9 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
     {
         let mut tree = kernel.tree.lock();
         tree.tasks.remove(&task.tid());
+        if task.tid() != group.pid() {
+            kernel.release_pids(&tree, &[task.tid()]);
+        }
         let Some(node) = tree.nodes.get_mut(&group.pid()) else {
             return;
         };
@@ -117,35 +118,114 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
             Life::Alive => status,
         };
         if last {
-            node.life = Life::Zombie(status);
-        }
-        if let Some(tracer) = ptrace::died(&mut tree, task, status) {
-            let child = ChildNews {
-                pid: task.tid(),
-                uid: group.last_uid.load(Ordering::Relaxed),
-                status,
-                times: used,
-            };
-            news.deaths.push((tracer, libc::SIGCHLD, child));
-        }
-        if last {
             group.set_exiting();
+        }
+        let waits = last
+            && group.is_namespace_init()
+            && namespace_ends(&mut tree, group, status, &mut news);
+        if waits {
+            // It is not gone before the others are, and then for its parent alone.
+            tree.traced.remove(&task.tid());
+        } else {
+            if last && let Some(node) = tree.nodes.get_mut(&group.pid()) {
+                node.life = Life::Zombie(status);
+            }
+            if let Some(tracer) = ptrace::died(&mut tree, task, status) {
+                let child = ChildNews {
+                    pid: kernel.pid_seen(tracer.pid_ns(), task.tid()),
+                    uid: group.last_uid.load(Ordering::Relaxed),
+                    status,
+                    times: used,
+                };
+                news.deaths.push((tracer, libc::SIGCHLD, child));
+            }
+        }
+        if last && !waits {
             process_ended(&mut tree, group, status, &mut news);
         }
     }
     let last = group.signals.lock().tasks().next().is_none();
     crate::kernel::keys::exit(kernel, task.tid(), last.then(|| group.pid()));
     if last {
-        let ipc = kernel
-            .extensions
-            .extension::<crate::kernel::ipc::IpcNamespace>();
-        ipc.exit_process(group.pid());
+        ipc.objects.exit_process(group.pid());
         crate::kernel::timers::exit(group);
         group.cpu.end(used);
         kernel.count_ended(used);
     }
     group.exit_events.wake(Events::IN);
     news.tell(kernel);
+    namespaces_ended(kernel);
+}
+
+fn end_process(tree: &mut TaskTree, group: &Arc<ThreadGroup>, status: ExitStatus, news: &mut News) {
+    if let Some(node) = tree.nodes.get_mut(&group.pid()) {
+        node.life = Life::Zombie(status);
+    }
+    process_ended(tree, group, status, news);
+}
+
+/// The init of a PID namespace has no thread left: nothing is born there any more, and every process there is killed
+/// (`zap_pid_ns_processes`). Whether there were any, for which it must wait.
+fn namespace_ends(
+    tree: &mut TaskTree,
+    init: &Arc<ThreadGroup>,
+    status: ExitStatus,
+    news: &mut News,
+) -> bool {
+    let ns = init.pid_ns();
+    ns.set_dying();
+    // Its own dead children it reaps itself.
+    let dead = |pid: &i32| {
+        let node = tree.nodes.get(pid);
+        node.is_some_and(|n| matches!(n.life, Life::Zombie(_)))
+    };
+    let children = tree.nodes.get(&init.pid()).map(|n| n.children.clone());
+    let dead: Vec<i32> = children
+        .unwrap_or_default()
+        .into_iter()
+        .filter(dead)
+        .collect();
+    for pid in dead {
+        reap(tree, pid);
+    }
+    let members: Vec<_> = tree
+        .namespace_members(ns)
+        .map(|n| n.group.clone())
+        .collect();
+    if members.is_empty() {
+        return false;
+    }
+    news.killed = members;
+    if let Some(node) = tree.nodes.get_mut(&init.pid()) {
+        node.life = Life::Exiting(status);
+        node.waits_for_namespace = true;
+    }
+    true
+}
+
+/// Ends inits whose namespaces have become empty. Call whenever a process was removed, without the tree's lock.
+pub(in crate::kernel) fn namespaces_ended(kernel: &Arc<Kernel>) {
+    loop {
+        let mut news = News::default();
+        let init = {
+            let mut tree = kernel.tree.lock();
+            let Some(pid) = tree.emptied.pop() else {
+                return;
+            };
+            let Some(node) = tree.nodes.get_mut(&pid) else {
+                continue;
+            };
+            let Life::Exiting(status) = node.life else {
+                continue;
+            };
+            node.waits_for_namespace = false;
+            let group = node.group.clone();
+            end_process(&mut tree, &group, status, &mut news);
+            group
+        };
+        init.exit_events.wake(Events::IN);
+        news.tell(kernel);
+    }
 }
 
 /// What to do after the tree's lock is released.
@@ -160,6 +240,8 @@ struct News {
     /// PR_SET_PDEATHSIG receivers.
     parent_died: Vec<Arc<Task>>,
     init_ended: Option<ExitStatus>,
+    /// Processes whose PID namespace ends.
+    killed: Vec<Arc<ThreadGroup>>,
     /// A process whose parent is outside.
     outside: Option<(i32, ExitStatus)>,
 }
@@ -180,6 +262,10 @@ impl News {
                 signal::send_child_exit(&parent, signal, &child);
             }
             parent.child_events.wake(Events::IN);
+        }
+        for g in self.killed {
+            let kill = signal::SigInfo::kernel(signal::Signal::KILL);
+            let _ = signal::send_group(&g, kill, signal::Origin::Outside);
         }
         for g in self.orphaned {
             signal::send_kernel(&g, libc::SIGHUP);
@@ -225,7 +311,7 @@ fn process_ended(
         news.hangup = Some(group.clone());
     }
     // Children go to the nearest subreaper, else to init.
-    let heir = nearest_reaper(tree, parent_pid);
+    let heir = nearest_reaper(tree, group, parent_pid);
     // An ordinary program as init is told of no strangers, unless it asked for them.
     let unseen =
         heir == 1 && tree.reap_orphans && !tree.nodes.get(&heir).is_some_and(|h| h.subreaper);
@@ -283,8 +369,10 @@ fn notify_parent(
     let tracer = ptrace::orphaned(tree, child.pid());
     let uid = child.last_uid.load(Ordering::Relaxed);
     let times = child.times.lock().dead_threads;
-    let news_item = ChildNews {
-        pid: child.pid(),
+    let news_item = |told: &ThreadGroup| ChildNews {
+        pid: told
+            .kernel()
+            .map_or(0, |k| k.pid_seen(told.pid_ns(), child.pid())),
         uid,
         status,
         times,
@@ -296,7 +384,8 @@ fn notify_parent(
         } else {
             libc::SIGCHLD
         };
-        news.deaths.push((tracer, signal, news_item));
+        let item = news_item(&tracer);
+        news.deaths.push((tracer, signal, item));
         return;
     }
     let Some(p) = tree.nodes.get(&parent).map(|n| n.group.clone()) else {
@@ -306,11 +395,19 @@ fn notify_parent(
         }
         return;
     };
-    if tree.nodes.get(&child.pid()).is_some_and(|n| n.adopted) {
+    let adopted = tree.nodes.get(&child.pid()).is_some_and(|n| n.adopted);
+    // An init that is ending reaps whatever comes to it.
+    let ending = tree
+        .nodes
+        .get(&parent)
+        .is_some_and(|n| n.waits_for_namespace);
+    if adopted || ending {
         reap(tree, child.pid());
         return;
     }
     let (send, autoreap) = signal::child_exit_policy(&p, exit_signal);
+    // It must still have its number there.
+    let news_item = news_item(&p);
     if autoreap {
         forget(tree, child.pid());
     }
@@ -318,8 +415,14 @@ fn notify_parent(
         .push((p, if send { exit_signal } else { 0 }, news_item));
 }
 
-fn nearest_reaper(tree: &TaskTree, mut pid: i32) -> i32 {
+/// Who gets the children of `child`: a subreaper above it, else the init of its PID namespace.
+fn nearest_reaper(tree: &TaskTree, child: &ThreadGroup, mut pid: i32) -> i32 {
+    let ns = child.pid_ns();
+    let init = ns.init();
     while let Some(n) = tree.nodes.get(&pid) {
+        if pid == init || n.group.pid_ns() != ns {
+            break;
+        }
         if n.subreaper && n.life == Life::Alive {
             return pid;
         }
@@ -328,7 +431,7 @@ fn nearest_reaper(tree: &TaskTree, mut pid: i32) -> i32 {
         }
         pid = n.parent;
     }
-    1
+    init
 }
 
 /// Removes a zombie for which nobody waited: nobody is told what it used (getrusage(2), times(2)).
@@ -336,6 +439,22 @@ fn forget(tree: &mut TaskTree, pid: i32) -> Option<Node> {
     let node = tree.nodes.remove(&pid)?;
     if let Some(parent) = tree.nodes.get_mut(&node.parent) {
         parent.children.retain(|c| *c != pid);
+    }
+    let group = &node.group;
+    if let Some(kernel) = group.kernel() {
+        kernel.release_pids(tree, &[pid, group.pgid(), group.sid()]);
+    }
+    let mut at = group.pid_ns();
+    while !at.is_initial() {
+        let init = at.init();
+        let waits = tree.nodes.get(&init).is_some_and(|n| n.waits_for_namespace);
+        if waits && tree.namespace_members(at).next().is_none() {
+            tree.emptied.push(init);
+        }
+        match at.parent() {
+            Some(above) => at = above,
+            None => break,
+        }
     }
     Some(node)
 }

@@ -13,10 +13,9 @@ pub fn process_or_self(cx: &Cx<'_>, pid: i32) -> Result<Arc<ThreadGroup>> {
     match pid {
         0 => Ok(cx.group().clone()),
         p => cx
-            .kernel()
-            .task(p)
+            .find_task(p)
             .map(|t| t.group().clone())
-            .or_else(|| cx.kernel().process(p))
+            .or_else(|| cx.find_process(p))
             .ok_or(Errno::ESRCH),
     }
 }
@@ -27,8 +26,15 @@ pub fn process_or_self(cx: &Cx<'_>, pid: i32) -> Result<Arc<ThreadGroup>> {
 /// ESRCH: neither the caller nor its child. EACCES: the child has called execve. EPERM: a session leader, another session, or no such group.
 pub fn setpgid(cx: &Cx<'_>, pid: i32, pgid: i32) -> Result<()> {
     let own = cx.group();
-    let pid = if pid == 0 { own.pid() } else { pid };
-    let pgid = if pgid == 0 { pid } else { pgid };
+    let pid = match pid {
+        0 => own.pid(),
+        p => cx.named(p).ok_or(Errno::ESRCH)?,
+    };
+    // A group that the caller cannot see is none of its session.
+    let pgid = match pgid {
+        0 => pid,
+        p => cx.named(p).unwrap_or(0),
+    };
     let tree = cx.kernel().tree.lock();
     let node = tree.nodes.get(&pid).ok_or(Errno::ESRCH)?;
     if pid != own.pid() {
@@ -71,7 +77,7 @@ pub fn setsid(cx: &Cx<'_>) -> Result<i32> {
     own.set_sid(own.pid());
     drop(tree);
     *own.tty.lock() = None;
-    Ok(own.pid())
+    Ok(cx.own_pid())
 }
 
 /// Makes the caller adopt orphaned descendants, or not.

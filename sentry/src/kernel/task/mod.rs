@@ -2,8 +2,8 @@
 
 use super::cx::Progress;
 use super::signal::TaskSignals;
-use super::{FdTable, Kernel, ThreadGroup, UtsNamespace};
-use crate::auth::Credentials;
+use super::{FdTable, Kernel, Namespaces, ThreadGroup};
+use crate::auth::{Credentials, UserNamespace};
 use crate::mm::MemoryManager;
 use crate::sync::{Mutex, Rank, WaitKey, WaitQueue};
 use crate::vfs::FsContext;
@@ -58,7 +58,9 @@ pub struct Task {
     pub seccomp: super::seccomp::Seccomp,
     /// Whether somebody traces it, and what that wants to see.
     pub tracing: super::ptrace::Tracing,
-    uts: Mutex<Arc<UtsNamespace>>,
+    namespaces: Mutex<Arc<Namespaces>>,
+    /// The user namespace its program was executed in (`mm->user_ns`).
+    program_ns: Mutex<Arc<UserNamespace>>,
     /// Signal sent when the parent dies (PR_SET_PDEATHSIG), 0 none.
     parent_death_signal: AtomicI32,
     /// A file operation sent the task a signal that ends the call in flight (ERESTARTSYS): job control.
@@ -147,6 +149,8 @@ pub(super) struct TaskParts {
     pub signals: TaskSignals,
     pub local: TaskLocal,
     pub sched: SchedState,
+    pub namespaces: Arc<Namespaces>,
+    pub program_ns: Arc<UserNamespace>,
 }
 
 struct Shared {
@@ -248,7 +252,8 @@ impl Task {
             thread: Mutex::new(Rank::LEAF, Some(parts.thread.into())),
             run_state: AtomicU8::new(super::worker::state::RUNNING),
             signals: parts.signals,
-            uts: Mutex::new(Rank::LEAF, kernel.uts.clone()),
+            namespaces: Mutex::new(Rank::LEAF, parts.namespaces),
+            program_ns: Mutex::new(Rank::LEAF, parts.program_ns),
             seccomp: Default::default(),
             tracing: Default::default(),
             parent_death_signal: AtomicI32::new(0),
@@ -341,13 +346,15 @@ impl Task {
         let seen = self.seccomp.active()
             || self.tracing.is_traced()
             || tracer.is_some_and(|t| t.wants_all());
+        let number = |pid| self.kernel.pid_seen(self.group.pid_ns(), pid);
+        let ns = &own.creds.user_ns;
         let answers = (!seen).then(|| Answers {
-            pid: self.group.pid().cast_unsigned(),
-            tid: self.tid().cast_unsigned(),
-            uid: own.creds.uid,
-            gid: own.creds.gid,
-            euid: own.creds.euid,
-            egid: own.creds.egid,
+            pid: number(self.group.pid()).cast_unsigned(),
+            tid: number(self.tid()).cast_unsigned(),
+            uid: ns.show_user(own.creds.uid),
+            gid: ns.show_group(own.creds.gid),
+            euid: ns.show_user(own.creds.euid),
+            egid: ns.show_group(own.creds.egid),
             futexes: thread.host_futexes() && !super::futex::host::are_home(&own.mm),
         });
         thread.answer(answers.as_ref());
@@ -362,6 +369,10 @@ impl Task {
     /// The reason to see each call is gone: it publishes anew when it runs next.
     pub(super) fn republish(&self) {
         self.changed();
+    }
+    /// What its ids are called where it lives has changed: from its next call on it is told anew.
+    pub fn forget_answers(&self) {
+        self.unpublish();
     }
     pub(super) fn set_tid(&self, tid: i32) {
         self.tid.store(tid, Ordering::Relaxed);
@@ -438,13 +449,27 @@ impl Task {
     pub fn set_fs(&self, fs: Arc<FsContext>) {
         drop(self.change(|s| std::mem::replace(&mut s.fs, fs)));
     }
-    /// Names of the machine.
-    pub fn uts(&self) -> Arc<UtsNamespace> {
-        self.uts.lock().clone()
+    /// Namespaces, but for those that credentials, file-system context and process have.
+    pub fn namespaces(&self) -> Arc<Namespaces> {
+        self.namespaces.lock().clone()
     }
-    /// Gives the task other ones (unshare, clone).
-    pub fn set_uts(&self, uts: Arc<UtsNamespace>) {
-        *self.uts.lock() = uts;
+    /// Gives the task other ones (unshare, setns).
+    pub fn set_namespaces(&self, new: Arc<Namespaces>) {
+        let old = std::mem::replace(&mut *self.namespaces.lock(), new);
+        drop(old);
+    }
+    /// The user namespace whose owner's rights are needed to look into its program if that is not dumpable.
+    pub fn program_ns(&self) -> Arc<UserNamespace> {
+        self.program_ns.lock().clone()
+    }
+    /// execve.
+    pub(super) fn set_program_ns(&self, ns: Arc<UserNamespace>) {
+        let old = std::mem::replace(&mut *self.program_ns.lock(), ns);
+        drop(old);
+    }
+    /// Thread id in its own PID namespace: what gettid(2) returns.
+    pub fn own_tid(&self) -> i32 {
+        self.kernel.pid_seen(self.group.pid_ns(), self.tid())
     }
     /// Gives the task its own or another descriptor table. The old one, and whether the task was its last user.
     pub fn set_fds(&self, fds: Arc<FdTable>) -> (Arc<FdTable>, bool) {

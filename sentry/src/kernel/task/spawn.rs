@@ -55,11 +55,11 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
     let p = loader.load(&r.creds, r.file, r.path, false, r.argv, r.envp)?;
     let mut tree = kernel.tree.lock();
     let pid = tree.allocate_pid().ok_or(Errno::EAGAIN)?;
+    kernel.assign_pid(pid, &kernel.namespaces.pid_for_children)?;
     let group = ThreadGroup::new(
         kernel,
-        pid,
-        pid,
-        pid,
+        (pid, &kernel.namespaces.pid_for_children),
+        (pid, pid),
         r.limits,
         GroupSignals::default(),
         kernel.boot.elapsed(),
@@ -91,6 +91,8 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
             signals: TaskSignals::default(),
             local,
             sched: SchedState::new(kernel.cpu_mask()),
+            namespaces: kernel.namespaces.clone(),
+            program_ns: p.program_ns,
         },
     );
     tree.tasks.insert(pid, Arc::downgrade(&task));
@@ -105,6 +107,7 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
         forker: Default::default(),
         execed: false,
         adopted: false,
+        waits_for_namespace: false,
     };
     tree.nodes.insert(pid, node);
     Ok(task)

@@ -44,7 +44,7 @@ pub enum Change {
 
 /// One child's change, as wait4 and waitid report it.
 pub struct Found {
-    /// Child's pid.
+    /// Child's pid, as the caller sees it.
     pub pid: i32,
     /// Its real uid.
     pub uid: u32,
@@ -75,6 +75,12 @@ pub struct Wanted {
 /// # Errors
 /// ECHILD if there is no such child.
 pub fn find(cx: &Cx<'_>, which: Which, wanted: Wanted) -> Result<Option<Found>, Errno> {
+    let found = find_child(cx, which, wanted);
+    super::exit::namespaces_ended(cx.kernel());
+    found
+}
+
+fn find_child(cx: &Cx<'_>, which: Which, wanted: Wanted) -> Result<Option<Found>, Errno> {
     let kernel = cx.kernel();
     let mut tree = kernel.tree.lock();
     let children = tree
@@ -115,7 +121,7 @@ pub fn find(cx: &Cx<'_>, which: Which, wanted: Wanted) -> Result<Option<Found>, 
         if !wanted.keep && !matches!(change, Change::Ended(_)) {
             group.signals.lock().report = None;
         }
-        let found = describe(&group, change);
+        let found = describe(cx, &group, change);
         if matches!(change, Change::Ended(_)) && !wanted.keep {
             reap(&mut tree, pid);
         }
@@ -132,9 +138,9 @@ pub fn find(cx: &Cx<'_>, which: Which, wanted: Wanted) -> Result<Option<Found>, 
                 _ => continue,
             };
             let found = Found {
-                pid: c.tid,
-                uid: c.uid,
-                ..describe(&c.group, change)
+                pid: cx.seen(c.tid),
+                uid: cx.creds().user_ns.show_user(c.uid),
+                ..describe(cx, &c.group, change)
             };
             if !wanted.keep {
                 c.take(&mut tree);
@@ -155,11 +161,14 @@ pub fn find(cx: &Cx<'_>, which: Which, wanted: Wanted) -> Result<Option<Found>, 
     if any { Ok(None) } else { Err(Errno::ECHILD) }
 }
 
-fn describe(group: &Arc<ThreadGroup>, change: Change) -> Found {
+fn describe(cx: &Cx<'_>, group: &Arc<ThreadGroup>, change: Change) -> Found {
     let t = *group.times.lock();
     Found {
-        pid: group.pid(),
-        uid: group.last_uid.load(Ordering::Relaxed),
+        pid: cx.seen(group.pid()),
+        uid: cx
+            .creds()
+            .user_ns
+            .show_user(group.last_uid.load(Ordering::Relaxed)),
         change,
         usage: (
             t.dead_threads.0.saturating_add(t.children.0),

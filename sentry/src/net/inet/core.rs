@@ -96,6 +96,8 @@ impl Core {
         });
         let usable = a.ip().is_unspecified()
             || free
+            // It is of the host's even where the loopback is down.
+            || a.is_ipv4() && a.ip().is_loopback()
             || !matches!(self.namespace.interfaces.route(a.ip()), Route::Unreachable)
             || a.ip() == IpAddr::from([255, 255, 255, 255]);
         if !usable {
@@ -103,7 +105,9 @@ impl Core {
         }
         if a.port() != 0
             && a.port() < unprivileged()
-            && !cx.caller.credentials().has(Caps::NET_BIND_SERVICE)
+            && !self
+                .namespace
+                .allows(cx.caller.credentials(), Caps::NET_BIND_SERVICE)
         {
             return Err(Errno::EACCES);
         }
@@ -182,7 +186,7 @@ impl Core {
             return Err(Errno::EINVAL);
         }
         let interfaces = &self.namespace.interfaces;
-        let admin = cx.credentials().has(Caps::NET_ADMIN);
+        let admin = self.namespace.allows(cx.credentials(), Caps::NET_ADMIN);
         self.with_options(|o| o.set(admin, self.kind, interfaces, level, name, value))
     }
 

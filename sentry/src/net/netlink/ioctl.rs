@@ -32,6 +32,7 @@ struct IfConf {
 const SIOCGIFNAME: u32 = 0x8910;
 const SIOCGIFCONF: u32 = 0x8912;
 const SIOCGIFFLAGS: u32 = 0x8913;
+const SIOCSIFFLAGS: u32 = 0x8914;
 const SIOCGIFADDR: u32 = 0x8915;
 const SIOCGIFDSTADDR: u32 = 0x8917;
 const SIOCGIFBRDADDR: u32 = 0x8919;
@@ -55,12 +56,17 @@ const CHANGES: [u32; 16] = [
 /// ENODEV for an unknown interface; EADDRNOTAVAIL if it has no IPv4 address; EPERM for changes; ENOTTY.
 pub fn ioctl(cx: &dyn Caller, ns: &NetNamespace, cmd: u32, arg: u64) -> Result<i64> {
     if CHANGES.contains(&cmd) {
-        cx.memory().get(UserPtr::<IfReq>::new(arg))?;
-        return Err(if cx.credentials().has(Caps::NET_ADMIN) {
-            Errno::EOPNOTSUPP
-        } else {
-            Errno::EPERM
-        });
+        let r = cx.memory().get(UserPtr::<IfReq>::new(arg))?;
+        if !ns.allows(cx.credentials(), Caps::NET_ADMIN) {
+            return Err(Errno::EPERM);
+        }
+        if cmd != SIOCSIFFLAGS {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let [low, _, ..] = r.value;
+        // IFF_UP.
+        named(ns, &r)?.set_up(low & 1 != 0)?;
+        return Ok(0);
     }
     match cmd {
         SIOCGIFCONF => list(cx, ns, UserPtr::new(arg)),
@@ -79,22 +85,23 @@ pub fn ioctl(cx: &dyn Caller, ns: &NetNamespace, cmd: u32, arg: u64) -> Result<i
         | SIOCGIFMAP => {
             let ptr: UserPtr<IfReq> = UserPtr::new(arg);
             let mut r = cx.memory().get(ptr)?;
-            let end = r.name.iter().position(|b| *b == 0).unwrap_or(NAME - 1);
-            let name = r.name.get(..end).unwrap_or(&[]);
-            // An alias ("lo:1") is its interface.
-            let name = name.split(|b| *b == b':').next().unwrap_or(name);
-            let i = ns
-                .interfaces
-                .all()
-                .iter()
-                .find(|i| i.name().as_bytes() == name)
-                .ok_or(Errno::ENODEV)?;
-            r.value = value(&**i, cmd)?;
+            r.value = value(named(ns, &r)?, cmd)?;
             cx.memory().put(ptr, &r)?;
             Ok(0)
         }
         _ => Err(Errno::ENOTTY),
     }
+}
+
+/// The interface that a request names.
+fn named<'a>(ns: &'a NetNamespace, r: &IfReq) -> Result<&'a dyn Interface> {
+    let end = r.name.iter().position(|b| *b == 0).unwrap_or(NAME - 1);
+    let name = r.name.get(..end).unwrap_or(&[]);
+    // An alias ("lo:1") is its interface.
+    let name = name.split(|b| *b == b':').next().unwrap_or(name);
+    let mut all = ns.interfaces.all().iter();
+    let found = all.find(|i| i.name().as_bytes() == name);
+    found.map(|i| &**i).ok_or(Errno::ENODEV)
 }
 
 fn name_of(i: &dyn Interface) -> [u8; NAME] {

@@ -40,7 +40,7 @@ pub(super) fn handle(
         } else {
             one(cx, ns, port, &header, body)
         };
-        let dump = header.flags & DUMP != 0;
+        let dump = is_dump(&header);
         match outcome {
             Ok(messages) => {
                 let silent = messages.is_empty() && header.flags & ACK == 0;
@@ -89,13 +89,15 @@ fn one(
 ) -> Result<Vec<Vec<u8>>> {
     // Message types come in fours: new, delete, get, set.
     let get = header.kind & 3 == 2;
-    if !get && !cx.credentials().has(Caps::NET_ADMIN) {
+    if !get && !ns.allows(cx.credentials(), Caps::NET_ADMIN) {
         return Err(Errno::EPERM);
     }
-    let dump = header.flags & DUMP != 0;
+    let dump = is_dump(header);
     let family = body.first().copied().unwrap_or(0);
     let mut list = match header.kind {
         libc::RTM_GETLINK => links(ns, header, port, body, dump)?,
+        libc::RTM_NEWLINK | libc::RTM_SETLINK => return set_link(ns, body),
+        libc::RTM_NEWADDR => return add_address(ns, body),
         libc::RTM_GETADDR if dump => addresses(ns, header, port, family),
         libc::RTM_GETROUTE if dump => routes(ns, header, port, family),
         libc::RTM_GETROUTE => return route_to(ns, header, port, body),
@@ -126,8 +128,13 @@ fn one(
     Ok(list)
 }
 
+/// Whether all objects are asked for: with other requests the bits mean "replace" and "not if it is there".
+fn is_dump(header: &Header) -> bool {
+    header.kind & 3 == 2 && header.flags & DUMP != 0
+}
+
 fn flags(header: &Header) -> u16 {
-    if header.flags & DUMP != 0 { MULTI } else { 0 }
+    if is_dump(header) { MULTI } else { 0 }
 }
 
 fn links(
@@ -156,6 +163,61 @@ fn links(
         all.iter().find(|i| i.name().as_bytes() == name)
     };
     Ok(vec![link(&**found.ok_or(Errno::ENODEV)?, header, port)])
+}
+
+fn word(body: &[u8], at: usize) -> Result<u32> {
+    let bytes = body.get(at..at + 4).and_then(|b| b.try_into().ok());
+    bytes.map(u32::from_ne_bytes).ok_or(Errno::EINVAL)
+}
+
+/// RTM_NEWLINK of an interface that is there: IFF_UP alone can be changed.
+fn set_link(ns: &NetNamespace, body: &[u8]) -> Result<Vec<Vec<u8>>> {
+    // struct ifinfomsg: index, flags and which of them count.
+    let (index, flags, change) = (word(body, 4)?, word(body, 8)?, word(body, 12)?);
+    let i = match index {
+        0 => {
+            let name = body.get(16..).and_then(|a| attribute(a, libc::IFLA_IFNAME));
+            let name = name.ok_or(Errno::EOPNOTSUPP)?;
+            let mut all = ns.interfaces.all().iter();
+            all.find(|i| name.strip_suffix(b"\0").unwrap_or(name) == i.name().as_bytes())
+                // Others cannot be made.
+                .ok_or(Errno::EOPNOTSUPP)?
+        }
+        n => ns.interfaces.by_index(n).ok_or(Errno::ENODEV)?,
+    };
+    const UP: u32 = libc::IFF_UP as u32;
+    if change & !UP != 0 && change != u32::MAX {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if change & UP != 0 {
+        i.set_up(flags & UP != 0)?;
+    } else if flags & UP != 0 {
+        // Without a mask all flags count.
+        i.set_up(true)?;
+    }
+    Ok(Vec::new())
+}
+
+/// RTM_NEWADDR.
+fn add_address(ns: &NetNamespace, body: &[u8]) -> Result<Vec<Vec<u8>>> {
+    // struct ifaddrmsg: family, prefix length, flags, scope, index; attributes at 8.
+    let prefix = *body.get(1).ok_or(Errno::EINVAL)?;
+    let i = ns
+        .interfaces
+        .by_index(word(body, 4)?)
+        .ok_or(Errno::ENODEV)?;
+    let attributes = body.get(8..).unwrap_or(&[]);
+    let local = attribute(attributes, libc::IFA_LOCAL).or(attribute(attributes, libc::IFA_ADDRESS));
+    let local = local.ok_or(Errno::EINVAL)?;
+    let ip = if let Ok(v4) = <[u8; 4]>::try_from(local) {
+        IpAddr::from(v4)
+    } else if let Ok(v6) = <[u8; 16]>::try_from(local) {
+        IpAddr::from(v6)
+    } else {
+        return Err(Errno::EINVAL);
+    };
+    i.add_address(ip, prefix)?;
+    Ok(Vec::new())
 }
 
 fn c_string(s: &str) -> Vec<u8> {

@@ -57,7 +57,10 @@ impl Directory for Fds {
         let index = BASE + u64::from(fd.unsigned_abs());
         if self.info {
             let s = self.subject.clone();
-            let text = move |_: &dyn Caller| info(&entry(&s, fd)?);
+            let text = move |_: &dyn Caller| {
+                let live = s.live()?;
+                info(&entry(&s, fd)?, &|pid| live.seen(pid))
+            };
             return Ok(PseudoFile::new(self.subject.attr(0o444, index), text));
         }
         let f = e.file.flags();
@@ -114,7 +117,7 @@ impl LinkTarget for FdLink {
     }
 }
 
-fn info(e: &FdEntry) -> Result<Vec<u8>> {
+fn info(e: &FdEntry, seen: &dyn Fn(i32) -> i32) -> Result<Vec<u8>> {
     let file = &e.file;
     let pos = if file.ops().seekable() {
         file.position()
@@ -129,18 +132,18 @@ fn info(e: &FdEntry) -> Result<Vec<u8>> {
         file.path().map_or(13, |p| p.mount.id())
     );
     // Writing to a string does not fail.
-    let _ = of_kind(file, &mut text);
+    let _ = of_kind(file, seen, &mut text);
     Ok(text.into_bytes())
 }
 
 /// What proc_pid_fdinfo(5) shows of kernel objects of their own kinds.
-fn of_kind(file: &File, out: &mut String) -> std::fmt::Result {
+fn of_kind(file: &File, seen: &dyn Fn(i32) -> i32, out: &mut String) -> std::fmt::Result {
     if let Some(e) = file.downcast::<EventFd>() {
         writeln!(out, "eventfd-count: {:16x}", e.count())?;
     } else if let Some(s) = file.downcast::<SignalFd>() {
         writeln!(out, "sigmask:\t{:016x}", s.mask().0)?;
     } else if let Some(p) = file.downcast::<PidFd>() {
-        writeln!(out, "Pid:\t{0}\nNSpid:\t{0}", p.pid())?;
+        writeln!(out, "Pid:\t{0}\nNSpid:\t{0}", seen(p.pid()))?;
     } else if let Ok(i) = inotify::instance(file) {
         for (wd, inode, mask) in i.watches() {
             let (ino, dev) = inode.stat().map_or((0, 0), |s| (s.ino, s.dev));

@@ -2,13 +2,15 @@
 
 use super::{Live, Subject};
 use crate::abi::{Errno, Result};
-use crate::auth::Caps;
+use crate::auth::user_ns::IdKind;
+use crate::auth::{Caps, Credentials, UserNamespace};
 use crate::fs::pseudo::{PseudoFile, StaticDir};
 use crate::kernel::limits::INFINITY;
 use crate::kernel::{IdMaps, ptrace};
 use crate::usermem::GuestMemory;
 use crate::vfs::{Caller, InodeRef};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Most bytes of arguments or environment that are shown.
@@ -77,16 +79,71 @@ pub(super) fn io(_: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
     Ok(b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n".to_vec())
 }
 
-pub(super) fn uid_map(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
-    Ok(id_map(l, |maps| &maps.users))
+pub(super) fn uid_map(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
+    show_map(l, cx, IdKind::Users, |maps| &maps.users)
 }
 
-pub(super) fn gid_map(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
-    Ok(id_map(l, |maps| &maps.groups))
+pub(super) fn gid_map(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
+    show_map(l, cx, IdKind::Groups, |maps| &maps.groups)
 }
 
-pub(super) fn projid_map(_: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
-    Ok(id_line(&[0, 0, u32::MAX]).into_bytes())
+pub(super) fn projid_map(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
+    let ns = user_ns(l)?;
+    Ok(ns
+        .show_map(IdKind::Projects, &cx.credentials().user_ns)
+        .into_bytes())
+}
+
+pub(super) fn setgroups(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    Ok(user_ns(l)?.show_setgroups().as_bytes().to_vec())
+}
+
+fn user_ns(l: &Live) -> Result<Arc<UserNamespace>> {
+    Ok(l.task()?.creds().user_ns.clone())
+}
+
+fn show_map(
+    l: &Live,
+    cx: &dyn Caller,
+    kind: IdKind,
+    which: impl FnOnce(&IdMaps) -> &Vec<[u32; 3]>,
+) -> Result<Vec<u8>> {
+    let ns = user_ns(l)?;
+    if ns.is_initial() {
+        return Ok(id_map(l, which));
+    }
+    Ok(ns.show_map(kind, &cx.credentials().user_ns).into_bytes())
+}
+
+fn set_map(l: &Live, kind: IdKind, opener: &Credentials, text: &[u8]) -> Result<()> {
+    let ns = user_ns(l)?;
+    ns.write_map(kind, text, opener)?;
+    if let Some(kernel) = l.group.kernel() {
+        // What their ids are called has changed.
+        for task in kernel.tasks() {
+            if task.creds().user_ns.is_within(&ns) {
+                task.forget_answers();
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn set_uid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<()> {
+    set_map(l, IdKind::Users, opener, text)
+}
+
+pub(super) fn set_gid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<()> {
+    set_map(l, IdKind::Groups, opener, text)
+}
+
+pub(super) fn set_projid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<()> {
+    set_map(l, IdKind::Projects, opener, text)
+}
+
+/// Who opened the file for writing had the right.
+pub(super) fn set_setgroups(l: &Live, _: &Credentials, text: &[u8]) -> Result<()> {
+    user_ns(l)?.write_setgroups(text)
 }
 
 fn id_line([inside, outside, n]: &[u32; 3]) -> String {
@@ -165,7 +222,7 @@ pub(super) fn children(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
     let all = kernel.processes();
     let own = all.iter().filter(|g| g.parent_pid() == pid);
     Ok(own
-        .flat_map(|g| format!("{} ", g.pid()).into_bytes())
+        .flat_map(|g| format!("{} ", l.seen(g.pid())).into_bytes())
         .collect())
 }
 

@@ -3,6 +3,7 @@
 use super::Subject;
 use crate::abi::{Errno, Result};
 use crate::fs::pseudo::{Attr, LinkTarget, PseudoLink, StaticDir};
+use crate::kernel::namespaces::{Namespace, nsfs};
 use crate::vfs::{Caller, InodeRef, MagicTarget, Path};
 
 #[derive(Clone, Copy)]
@@ -60,34 +61,37 @@ pub(super) fn make(s: &Subject, name: &[u8]) -> InodeRef {
     )
 }
 
-/// Names and numbers: one namespace of each kind but `uts`, with the numbers Linux gives its initial ones.
-const NAMESPACES: &[(&str, u64)] = &[
-    ("cgroup", 4_026_531_835),
-    ("ipc", 4_026_531_839),
-    ("mnt", 4_026_531_841),
-    ("net", 4_026_531_840),
-    ("pid", 4_026_531_836),
-    ("pid_for_children", 4_026_531_836),
-    ("time", 4_026_531_834),
-    ("time_for_children", 4_026_531_834),
-    ("user", 4_026_531_837),
-    ("uts", 4_026_531_838),
-];
+/// `ns/NAME`.
+struct NsLink {
+    subject: Subject,
+    name: &'static str,
+}
+
+impl NsLink {
+    fn namespace(&self, cx: &dyn Caller) -> Result<Namespace> {
+        let l = self.subject.live().map_err(|_| Errno::ENOENT)?;
+        l.inspect(cx, |task| {
+            let task = task.ok_or(Errno::ENOENT)?;
+            Namespace::of(task, self.name).ok_or(Errno::ENOENT)
+        })
+    }
+}
+
+impl LinkTarget for NsLink {
+    fn text(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
+        Ok(self.namespace(cx)?.text())
+    }
+    fn magic(&self, cx: &dyn Caller) -> Option<Result<MagicTarget>> {
+        Some(self.namespace(cx).map(|ns| MagicTarget::Path(ns.path())))
+    }
+}
 
 pub(super) fn namespaces(s: &Subject) -> InodeRef {
     let mut dir = StaticDir::new();
-    for (i, (name, number)) in NAMESPACES.iter().enumerate() {
-        let kind = name.split('_').next().unwrap_or(name).to_owned();
-        let number = *number;
+    for (i, name) in nsfs::LINKS.iter().enumerate() {
         let subject = s.clone();
-        let text = move |_: &dyn Caller| -> Result<Vec<u8>> {
-            let number = match kind.as_str() {
-                "uts" => subject.live()?.task.map_or(number, |t| t.uts().number()),
-                _ => number,
-            };
-            Ok(format!("{kind}:[{number}]").into_bytes())
-        };
-        dir.add(name, PseudoLink::new(s.attr(0o777, 110 + i as u64), text));
+        let link = NsLink { subject, name };
+        dir.add(name, PseudoLink::new(s.attr(0o777, 110 + i as u64), link));
     }
     let attr = Attr {
         perm: 0o511,

@@ -12,9 +12,9 @@ mod status;
 use super::root::task_of;
 use super::{Proc, net};
 use crate::abi::{Errno, Result};
-use crate::auth::Caps;
+use crate::auth::{Caps, Credentials};
 use crate::fs::pseudo::{Attr, Child, Content, Directory, PseudoDir, PseudoFile};
-use crate::kernel::{Task, ThreadGroup, identity};
+use crate::kernel::{PidNamespace, Task, ThreadGroup, identity};
 use crate::sync::Changes;
 use crate::vfs::{Caller, FileType, InodeRef, OpenFlags};
 use std::sync::{Arc, Weak};
@@ -35,6 +35,8 @@ struct Live {
     /// The thread, or any thread of the process; `None` for a zombie.
     task: Option<Arc<Task>>,
     whole_process: bool,
+    /// Whose numbers are shown.
+    ns: Arc<PidNamespace>,
 }
 
 impl Subject {
@@ -63,6 +65,7 @@ impl Subject {
             group,
             task,
             whole_process: self.tid.is_none(),
+            ns: self.proc.ns.clone(),
         })
     }
     fn number(&self) -> i32 {
@@ -72,7 +75,11 @@ impl Subject {
     fn owner(&self) -> (u32, u32) {
         let Ok(l) = self.live() else { return (0, 0) };
         if l.group.dumpable.load(std::sync::atomic::Ordering::Relaxed) != 1 {
-            return (0, 0);
+            // Root of the namespace that its program is of.
+            return l.task.map_or((0, 0), |t| {
+                let ns = t.program_ns();
+                (ns.user(0).unwrap_or(0), ns.group(0).unwrap_or(0))
+            });
         }
         l.task.map_or((0, 0), |t| {
             let c = t.creds();
@@ -85,6 +92,14 @@ impl Subject {
 }
 
 impl Live {
+    /// What a process or group is called where the file system was mounted.
+    fn seen(&self, pid: i32) -> i32 {
+        if pid <= 0 {
+            // No process.
+            return pid;
+        }
+        self.group.kernel().map_or(0, |k| k.pid_seen(&self.ns, pid))
+    }
     fn task(&self) -> Result<&Arc<Task>> {
         self.task.as_ref().ok_or(Errno::ESRCH)
     }
@@ -107,18 +122,8 @@ impl Live {
         if task_of(cx).is_some_and(|c| Arc::ptr_eq(c.group(), &self.group)) {
             return Ok(());
         }
-        let (me, it) = (cx.credentials(), task.creds());
-        if me.has(Caps::SYS_PTRACE) {
-            return Ok(());
-        }
-        let same = [it.uid, it.euid, it.suid] == [me.fsuid; 3]
-            && [it.gid, it.egid, it.sgid] == [me.fsgid; 3];
-        let dumpable = self
-            .group
-            .dumpable
-            .load(std::sync::atomic::Ordering::Relaxed)
-            == 1;
-        if same && dumpable && me.permitted.contains(it.permitted) {
+        let me = cx.credentials();
+        if identity::may_access(me, (me.fsuid, me.fsgid), me.effective, task) {
             Ok(())
         } else {
             Err(Errno::EACCES)
@@ -141,6 +146,7 @@ pub(super) fn ino(number: i32, index: u64) -> u64 {
 /// The directory of a process (or, as Linux allows, of any thread by its tid).
 pub(super) fn lookup(proc: &Proc, pid: i32) -> Result<InodeRef> {
     let kernel = proc.kernel()?;
+    let pid = kernel.pid_named(&proc.ns, pid).ok_or(Errno::ENOENT)?;
     let group = kernel
         .process(pid)
         .or_else(|| kernel.task(pid).map(|t| t.group().clone()))
@@ -160,6 +166,8 @@ fn dir(s: Subject) -> InodeRef {
 
 type Text = fn(&Live, &dyn Caller) -> Result<Vec<u8>>;
 type Store = fn(&Live, &dyn Caller, &[u8]) -> Result<()>;
+/// What is written counts by who opened the file, and only at its start.
+type StoreMap = fn(&Live, &Credentials, &[u8]) -> Result<()>;
 
 /// One generated file.
 struct Entry {
@@ -169,6 +177,7 @@ struct Entry {
     private: bool,
     text: Text,
     store: Option<Store>,
+    map: Option<StoreMap>,
 }
 
 const fn public(name: &'static str, text: Text) -> Entry {
@@ -178,6 +187,7 @@ const fn public(name: &'static str, text: Text) -> Entry {
         private: false,
         text,
         store: None,
+        map: None,
     }
 }
 const fn private(name: &'static str, perm: u32, text: Text) -> Entry {
@@ -187,6 +197,7 @@ const fn private(name: &'static str, perm: u32, text: Text) -> Entry {
         private: true,
         text,
         store: None,
+        map: None,
     }
 }
 const fn writable(name: &'static str, perm: u32, text: Text, store: Store) -> Entry {
@@ -196,6 +207,17 @@ const fn writable(name: &'static str, perm: u32, text: Text, store: Store) -> En
         private: false,
         text,
         store: Some(store),
+        map: None,
+    }
+}
+const fn mapped(name: &'static str, text: Text, map: StoreMap) -> Entry {
+    Entry {
+        name,
+        perm: 0o644,
+        private: false,
+        text,
+        store: None,
+        map: Some(map),
     }
 }
 
@@ -213,7 +235,7 @@ static FILES: &[Entry] = &[
         info::set_coredump_filter,
     ),
     public("cpuset", |_, _| Ok(b"/\n".to_vec())),
-    writable("gid_map", 0o644, info::gid_map, info::refuse),
+    mapped("gid_map", info::gid_map, info::set_gid_map),
     private("io", 0o400, info::io),
     public("limits", info::limits),
     writable(
@@ -235,15 +257,10 @@ static FILES: &[Entry] = &[
         info::set_oom_score_adj,
     ),
     private("personality", 0o400, |_, _| Ok(b"00000000\n".to_vec())),
-    writable("projid_map", 0o644, info::projid_map, info::refuse),
+    mapped("projid_map", info::projid_map, info::set_projid_map),
     public("schedstat", info::schedstat),
     public("sessionid", |_, _| Ok(b"4294967295".to_vec())),
-    writable(
-        "setgroups",
-        0o644,
-        |_, _| Ok(b"allow\n".to_vec()),
-        info::refuse,
-    ),
+    mapped("setgroups", info::setgroups, info::set_setgroups),
     private("smaps", 0o444, maps::smaps),
     private("smaps_rollup", 0o444, maps::smaps_rollup),
     // The sentry's stacks are nobody's business.
@@ -258,7 +275,7 @@ static FILES: &[Entry] = &[
         info::timer_slack,
         info::set_timer_slack,
     ),
-    writable("uid_map", 0o644, info::uid_map, info::refuse),
+    mapped("uid_map", info::uid_map, info::set_uid_map),
     public("wchan", |_, _| Ok(b"0".to_vec())),
 ];
 
@@ -297,6 +314,22 @@ impl Content for Generated {
             Err(_) => Ok(Vec::new()),
         }
     }
+    fn write_opened(
+        &self,
+        cx: &dyn Caller,
+        opener: &Credentials,
+        at: u64,
+        data: &[u8],
+    ) -> Result<usize> {
+        let Some(map) = self.entry.map else {
+            return self.write(cx, data);
+        };
+        if at != 0 {
+            return Err(Errno::EINVAL);
+        }
+        map(&self.subject.live()?, opener, data)?;
+        Ok(data.len())
+    }
     fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
         let store = self.entry.store.ok_or(Errno::EINVAL)?;
         store(&self.subject.live()?, cx, data)?;
@@ -309,7 +342,14 @@ impl Content for Generated {
         let task = self.subject.live().ok()?.task?;
         Some(task.fs().namespace().changes().clone())
     }
-    fn may_open(&self, cx: &dyn Caller, _: OpenFlags) -> Result<()> {
+    fn may_open(&self, cx: &dyn Caller, flags: OpenFlags) -> Result<()> {
+        if self.entry.name == "setgroups" && flags.bits() & 3 != 0 {
+            let live = self.subject.live()?;
+            let ns = live.task()?.creds().user_ns.clone();
+            if !cx.credentials().has_in(&ns, Caps::SYS_ADMIN) {
+                return Err(Errno::EACCES);
+            }
+        }
         if self.entry.private {
             self.subject.live()?.may_inspect(cx)
         } else {
@@ -396,6 +436,11 @@ struct Tasks(Subject);
 impl Directory for Tasks {
     fn lookup(&self, name: &[u8]) -> Result<InodeRef> {
         let tid = parse(name).ok_or(Errno::ENOENT)?;
+        let proc = &self.0.proc;
+        let tid = proc
+            .kernel()?
+            .pid_named(&proc.ns, tid)
+            .ok_or(Errno::ENOENT)?;
         let s = Subject {
             tid: Some(tid),
             ..self.0.clone()
@@ -405,7 +450,7 @@ impl Directory for Tasks {
     }
     fn list(&self, _: &dyn Caller) -> Result<Vec<Child>> {
         let l = self.0.live()?;
-        let mut tids: Vec<i32> = l.group.threads().iter().map(|t| t.tid()).collect();
+        let mut tids: Vec<i32> = l.group.threads().iter().map(|t| l.seen(t.tid())).collect();
         tids.sort_unstable();
         let each = |tid: i32| Child {
             name: tid.to_string().into_bytes(),

@@ -90,12 +90,19 @@ fn place(m: &Arc<Mount>, root: &Path, places: &HashMap<i32, Vec<u8>>) -> Option<
     Some(text)
 }
 
+/// What of its file system a mount shows: an object without a tree by its name (`uts:[4026532000]`).
+fn part(m: &Mount) -> Vec<u8> {
+    let root = m.root();
+    if root.is_anonymous() {
+        root.name().to_vec()
+    } else {
+        b"/".to_vec()
+    }
+}
+
 /// As the lines show it.
 fn shown(m: &Mount, place: &[u8]) -> Vec<u8> {
     let dentry = m.root();
-    if dentry.is_anonymous() {
-        return dentry.name().to_vec();
-    }
     let mut text = place.to_vec();
     if text.is_empty() {
         text.push(b'/');
@@ -129,10 +136,11 @@ pub(super) fn mountinfo(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
             o => o.to_owned(),
         };
         format!(
-            "{} {parent} {}:{} / {} {} - {} {} {options_of_fs}\n",
+            "{} {parent} {}:{} {} {} {} - {} {} {options_of_fs}\n",
             m.id(),
             crate::fs::devices::major(dev),
             crate::fs::devices::minor(dev),
+            escape(&part(m)),
             escape(at),
             options(m),
             sb.fs_type(),

@@ -40,7 +40,7 @@ fn times(l: &Live) -> (u64, u64) {
 fn terminal(l: &Live) -> (u64, i32) {
     let terminal = l.group.tty.lock().clone();
     match terminal.and_then(|t| t.downcast::<Pty>().ok()) {
-        Some(pty) => (pty.device(), pty.job_state().1),
+        Some(pty) => (pty.device(), l.seen(pty.job_state().1)),
         None => (0, -1),
     }
 }
@@ -72,14 +72,14 @@ pub(super) fn stat(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
     let tty = terminal(l);
     let threads = l.group.threads().len();
     let (pending, blocked, ignored, caught) = super::status::signal_sets(l);
-    let mut out = format!("{number} (").into_bytes();
+    let mut out = format!("{} (", l.seen(number)).into_bytes();
     out.extend_from_slice(&info::name(l));
     let tail = format!(
         ") {} {} {} {} {} {} 4194304 0 0 0 0 {} {} {} {} {} {nice} {threads} 0 {} {} {} 18446744073709551615 {} {} {} 0 0 {} {} {} {} 0 0 0 17 0 0 {policy} 0 0 0 {} {} {} {} {} {} {} 0\n",
         state(l),
-        l.group.parent_pid(),
-        l.group.pgid(),
-        l.group.sid(),
+        l.seen(l.group.parent_pid()),
+        l.seen(l.group.pgid()),
+        l.seen(l.group.sid()),
         tty.0,
         tty.1,
         ticks(user),

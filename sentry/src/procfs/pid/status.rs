@@ -27,7 +27,7 @@ fn state_word(c: char) -> &'static str {
     }
 }
 
-pub(super) fn status(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+pub(super) fn status(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
     let mut out = b"Name:\t".to_vec();
     for b in info::name(l) {
         match b {
@@ -43,32 +43,42 @@ pub(super) fn status(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
         _ => l.group.pid(),
     };
     let c = l.task.as_ref().map(|t| t.creds());
-    let ids = |pick: fn(&crate::auth::Credentials) -> [u32; 4]| {
-        let v = c.as_ref().map_or([0; 4], |c| pick(c));
+    let reader = &cx.credentials().user_ns;
+    let ids = |pick: fn(&crate::auth::Credentials) -> [u32; 4], show: &dyn Fn(u32) -> u32| {
+        let v = c.as_ref().map_or([0; 4], |c| pick(c)).map(show);
         format!("{}\t{}\t{}\t{}", v[0], v[1], v[2], v[3])
     };
     let _ = write!(
         s,
-        "\nUmask:\t{umask:04o}\nState:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\nTracerPid:\t{}\nUid:\t{}\nGid:\t{}\nFDSize:\t{}\nGroups:\t",
+        "\nUmask:\t{umask:04o}\nState:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t{}\nUid:\t{}\nGid:\t{}\nFDSize:\t{}\nGroups:\t",
         state_word(stat::state(l)),
-        l.group.pid(),
-        l.group.parent_pid(),
-        l.task.as_ref().map_or(0, |t| ptrace::shown(t).1),
-        ids(|c| [c.uid, c.euid, c.suid, c.fsuid]),
-        ids(|c| [c.gid, c.egid, c.sgid, c.fsgid]),
+        l.seen(l.group.pid()),
+        l.seen(tid),
+        l.seen(l.group.parent_pid()),
+        l.task.as_ref().map_or(0, |t| l.seen(ptrace::shown(t).1)),
+        ids(|c| [c.uid, c.euid, c.suid, c.fsuid], &|u| reader
+            .show_user(u)),
+        ids(|c| [c.gid, c.egid, c.sgid, c.fsgid], &|g| reader
+            .show_group(g)),
         l.task
             .as_ref()
             .map_or(0, |t| (t.fds().list().last().map_or(0, |n| n + 1)).max(64)),
     );
     for g in c.iter().flat_map(|c| c.groups.iter()) {
-        let _ = write!(s, "{g} ");
+        let _ = write!(s, "{} ", reader.show_group(*g));
     }
+    let levels = |pid| {
+        let all = l.group.kernel().map(|k| k.pids_seen(&l.ns, tid, pid));
+        let each = all.unwrap_or_default().into_iter();
+        each.fold(String::new(), |s, n| format!("{s}\t{n}"))
+    };
     let _ = writeln!(
         s,
-        "\nNStgid:\t{}\nNSpid:\t{tid}\nNSpgid:\t{}\nNSsid:\t{}\nKthread:\t0",
-        l.group.pid(),
-        l.group.pgid(),
-        l.group.sid()
+        "\nNStgid:{}\nNSpid:{}\nNSpgid:{}\nNSsid:{}\nKthread:\t0",
+        levels(l.group.pid()),
+        levels(tid),
+        levels(l.group.pgid()),
+        levels(l.group.sid())
     );
     if let Some(t) = &l.task {
         let z = t.mm().sizes();

@@ -54,7 +54,7 @@ pub(super) fn capget(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     }
     let creds = match header.pid {
         0 => cx.creds().clone(),
-        pid => cx.kernel().task(pid).ok_or(Errno::ESRCH)?.creds(),
+        pid => cx.find_task(pid).ok_or(Errno::ESRCH)?.creds(),
     };
     let part = |caps: Caps, word: usize| (caps.bits() >> (32 * word)) as u32;
     let out = [0, 1].map(|w| Data {
@@ -69,7 +69,7 @@ pub(super) fn capget(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 pub(super) fn capset(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (header, words) = words(cx, args.get(0))?;
     let words = words?;
-    if header.pid != 0 && header.pid != cx.task.tid() {
+    if header.pid != 0 && header.pid != cx.task.own_tid() {
         return Err(Errno::EPERM.into());
     }
     let raw = cx.mem().get_array(args.get::<UserPtr<Data>>(1), words)?;

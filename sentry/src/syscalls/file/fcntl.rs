@@ -81,8 +81,9 @@ fn simple(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, args: &Args) -> R
         F_SETOWN_EX => set_owner_ex(cx, file, args.get(2)),
         F_GETOWN_EX => {
             let o = current_owner(cx, file);
+            let pid = cx.seen(o.pid);
             let out = UserPtr::<[i32; 2]>::new(args.get(2));
-            cx.mem().put(out, &[o.kind, o.pid])?;
+            cx.mem().put(out, &[o.kind, pid])?;
             Ok(0)
         }
         F_GETOWNER_UIDS => Err(Errno::EINVAL),
@@ -127,7 +128,7 @@ fn set_flags(cx: &Cx<'_>, fd: Fd, file: &Arc<File>, new: OpenFlags) -> Result<i6
     let old = file.flags();
     if new.contains(OpenFlags::NOATIME)
         && !old.contains(OpenFlags::NOATIME)
-        && !permission::owner_or_capable(cx.creds(), file.inode().stat()?.uid)
+        && !permission::owner_or_capable(cx.creds(), file.inode().permissions()?)
     {
         return Err(Errno::EPERM);
     }
@@ -153,7 +154,8 @@ fn current_owner(cx: &Cx<'_>, file: &File) -> FileOwner {
 /// F_GETOWN: a process group is negative.
 pub(super) fn get_owner(cx: &Cx<'_>, file: &File) -> i32 {
     let o = current_owner(cx, file);
-    if o.kind == owner::PGRP { -o.pid } else { o.pid }
+    let pid = cx.seen(o.pid);
+    if o.kind == owner::PGRP { -pid } else { pid }
 }
 
 /// F_SETOWN.
@@ -176,6 +178,10 @@ fn set_owner_ex(cx: &Cx<'_>, file: &File, addr: u64) -> Result<i64> {
 }
 
 fn change_owner(cx: &Cx<'_>, file: &File, kind: i32, pid: i32) -> Result<i64> {
+    let pid = match pid {
+        0 => 0,
+        n => cx.named(n).ok_or(Errno::ESRCH)?,
+    };
     if pid != 0 && !exists(cx, kind, pid) {
         return Err(Errno::ESRCH);
     }

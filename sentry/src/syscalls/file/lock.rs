@@ -106,7 +106,7 @@ pub(super) fn record(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, addr: 
                     } else {
                         (l.end - l.start).cast_signed().saturating_add(1)
                     },
-                    pid: l.pid,
+                    pid: if l.pid == -1 { -1 } else { cx.seen(l.pid) },
                     pad2: 0,
                 };
             }

@@ -56,7 +56,7 @@ impl Buffers {
 /// Sends the calling task a signal of its own doing (SIGPIPE, SIGXFSZ).
 pub(super) fn signal_self(cx: &Cx<'_>, signo: i32) {
     if let Some(signal) = Signal::new(signo) {
-        let info = SigInfo::user(signal, cx.group().pid(), cx.creds().uid);
+        let info = SigInfo::user(signal, cx.own_pid(), cx.own_uid());
         let _ = send_task(cx.task, info, Origin::Kernel);
     }
 }

@@ -35,8 +35,10 @@ pub(super) fn fchmodat2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 }
 
 fn do_chown(cx: &Cx<'_>, place: &Path, uid: u32, gid: u32) -> SysResult {
-    let id = |n: u32| (n != u32::MAX).then_some(n);
-    attr::chown(&cx.caller(), place, id(uid), id(gid))?;
+    let ns = &cx.creds().user_ns;
+    let uid = (uid != u32::MAX).then(|| ns.user_arg(uid)).transpose()?;
+    let gid = (gid != u32::MAX).then(|| ns.group_arg(gid)).transpose()?;
+    attr::chown(&cx.caller(), place, uid, gid)?;
     Ok(0)
 }
 

@@ -1,12 +1,17 @@
-//! mount, umount2, pivot_root: tmpfs, proc, bind mounts and remounts; what else a kernel can mount is not here.
+//! mount, umount2, pivot_root: tmpfs, proc, sysfs, devpts, mqueue, cgroup2, bind mounts and remounts; what else a kernel can
+//! mount is not here.
 
 use super::at::{FDCWD, NOFOLLOW, lookup};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
+use crate::fs::sysfs;
 use crate::fs::tmpfs::{Tmpfs, TmpfsInode, TmpfsOptions};
+use crate::fs::tty::{Devpts, DevptsOptions};
+use crate::kernel::jobs::KernelJobs;
+use crate::kernel::machine::KernelMachine;
+use crate::kernel::namespaces::Namespace;
 use crate::syscalls::{Args, Cx, SysResult};
 use crate::usermem::UserStr;
-use crate::vfs::caller::require;
 use crate::vfs::{MountFlags, Path, SuperBlock};
 use std::sync::Arc;
 
@@ -35,12 +40,83 @@ fn mount_flags(bits: u64) -> MountFlags {
     f
 }
 
-/// A new instance of a file system.
-fn new_superblock(cx: &Cx<'_>, kind: &[u8], data: &[u8]) -> Result<Arc<SuperBlock>> {
+/// A new instance of a file system, if the caller may mount it: capabilities count where what it shows belongs.
+fn new_superblock(
+    cx: &Cx<'_>,
+    kind: &[u8],
+    data: &[u8],
+    flags: MountFlags,
+) -> Result<Arc<SuperBlock>> {
+    let (kernel, me) = (cx.kernel(), cx.creds());
+    let own = cx.task.namespaces();
+    let owner = match kind {
+        b"tmpfs" | b"ramfs" | b"devpts" => &me.user_ns,
+        b"proc" => cx.group().pid_ns().common.owner(),
+        b"sysfs" => own.net.common.owner(),
+        b"mqueue" => own.ipc.common.owner(),
+        b"cgroup2" => own.cgroup.common.owner(),
+        _ => return Err(Errno::ENODEV),
+    };
+    if !me.has_in(owner, Caps::SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
+    let as_is = |sb: Arc<SuperBlock>| {
+        let root = sb.root().inode().clone();
+        SuperBlock::owned_by(owner, root, sb.fs_type(), sb.options())
+    };
     match kind {
-        b"tmpfs" | b"ramfs" => Ok(Tmpfs::superblock(&TmpfsOptions::parse(data)?)),
-        b"proc" => Ok(crate::procfs::superblock(cx.kernel())),
-        _ => Err(Errno::ENODEV),
+        b"proc" | b"sysfs" => {
+            // What the caller's mounts hide must stay hidden (`mount_too_revealing`).
+            let ns = cx.fs().namespace();
+            if !ns.common().owner().is_initial() && !ns.shows_all_of(kind, flags) {
+                return Err(Errno::EPERM);
+            }
+            Ok(if kind == b"proc" {
+                crate::procfs::superblock_of(kernel, cx.group().pid_ns(), owner)
+            } else {
+                as_is(sysfs::superblock(&KernelMachine::of(kernel)))
+            })
+        }
+        b"cgroup2" => Ok(as_is(sysfs::cgroup_superblock(&KernelMachine::of(kernel)))),
+        b"devpts" => {
+            let mut options = DevptsOptions::parse(data)?;
+            options.uid = options.uid.map(|u| owner.user_arg(u)).transpose()?;
+            options.gid = options.gid.map(|g| owner.group_arg(g)).transpose()?;
+            let new = Devpts::mounted(KernelJobs::new(kernel), kernel.timers.clone(), options)?;
+            Ok(as_is(new.superblock()))
+        }
+        b"mqueue" => {
+            let options = TmpfsOptions {
+                uid: owner.root(),
+                gid: owner.group(0).unwrap_or(0),
+                ..TmpfsOptions::default()
+            };
+            Ok(SuperBlock::owned_by(
+                owner,
+                Tmpfs::root(&options),
+                "mqueue",
+                "",
+            ))
+        }
+        _ => {
+            let defaults = TmpfsOptions {
+                uid: me.fsuid,
+                gid: me.fsgid,
+                ..TmpfsOptions::default()
+            };
+            let options = defaults.with(owner, data)?;
+            Ok(Tmpfs::superblock_of(owner, &options))
+        }
+    }
+}
+
+/// EPERM unless the caller may change its mount namespace.
+fn may_mount(cx: &Cx<'_>) -> Result<()> {
+    let ns = cx.fs().namespace();
+    if cx.creds().has_in(ns.common().owner(), Caps::SYS_ADMIN) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
     }
 }
 
@@ -53,8 +129,7 @@ pub(super) fn mount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let kind = optional(cx, args.get(2))?;
     let source_text = optional(cx, source)?;
     let at = lookup(cx, FDCWD, args.get(1), 0)?;
-    let caller = cx.caller();
-    require(&caller, Caps::SYS_ADMIN)?;
+    may_mount(cx)?;
     let data = if flags & (MS_BIND | MS_MOVE | PROPAGATION) == 0 {
         // As Linux: at most a page, and an unreadable pointer counts as none only if it is null.
         optional(cx, args.get(4))?
@@ -63,15 +138,21 @@ pub(super) fn mount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     };
     let ns = cx.fs().namespace();
     if flags & MS_REMOUNT != 0 {
-        return Ok(remount(&at, flags, &data)?);
+        return Ok(remount(cx, &at, flags, &data)?);
     }
     if flags & MS_BIND != 0 {
         if source_text.is_empty() {
             return Err(Errno::ENOENT.into());
         }
         let from = lookup(cx, FDCWD, source, 0)?;
-        if from.mount.namespace_id() != ns.id() {
-            return Err(Errno::EINVAL.into());
+        match Namespace::of_inode(&**from.inode()) {
+            // One that is older than this, or this, would keep itself (`mnt_ns_loop`).
+            Some(Namespace::Mount(other)) if other.id() <= ns.id() => {
+                return Err(Errno::EINVAL.into());
+            }
+            Some(_) => {}
+            None if from.mount.namespace_id() != ns.id() => return Err(Errno::EINVAL.into()),
+            None => {}
         }
         ns.bind(&from, &at, flags & MS_REC != 0)?;
         return Ok(0);
@@ -94,7 +175,7 @@ pub(super) fn mount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if kind.is_empty() {
         return Err(Errno::EINVAL.into());
     }
-    let sb = new_superblock(cx, &kind, &data)?;
+    let sb = new_superblock(cx, &kind, &data, mount_flags(flags))?;
     let shown = if source_text.is_empty() {
         b"none".as_slice()
     } else {
@@ -109,10 +190,24 @@ fn is_mount_root(at: &Path) -> bool {
 }
 
 /// MS_REMOUNT: of one mount with MS_BIND, else of its file system too.
-fn remount(at: &Path, flags: u64, data: &[u8]) -> Result<i64> {
-    if !is_mount_root(at) {
+fn remount(cx: &Cx<'_>, at: &Path, flags: u64, data: &[u8]) -> Result<i64> {
+    if !is_mount_root(at) || at.mount.namespace_id() != cx.fs().namespace().id() {
         return Err(Errno::EINVAL);
     }
+    let sb = at.mount.superblock();
+    if flags & MS_BIND == 0 && !cx.creds().has_in(sb.user_ns(), Caps::SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
+    let mut new = mount_flags(flags);
+    let atime = MountFlags::NOATIME
+        | MountFlags::NODIRATIME
+        | MountFlags::RELATIME
+        | MountFlags::STRICTATIME;
+    if !MountFlags::from_bits_truncate(flags as u32).intersects(atime) {
+        // Not asked for: as it was.
+        new = (new - atime) | (at.mount.flags() & atime);
+    }
+    at.mount.set_flags(new)?;
     if flags & MS_BIND == 0
         && !data.is_empty()
         && let Some(t) = at
@@ -125,7 +220,6 @@ fn remount(at: &Path, flags: u64, data: &[u8]) -> Result<i64> {
     {
         t.file_system().set_limits(&TmpfsOptions::parse(data)?)?;
     }
-    at.mount.set_flags(mount_flags(flags));
     Ok(0)
 }
 
@@ -145,7 +239,7 @@ pub(super) fn umount2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         0
     };
     let at = lookup(cx, FDCWD, args.get(0), how)?;
-    require(&cx.caller(), Caps::SYS_ADMIN)?;
+    may_mount(cx)?;
     if !is_mount_root(&at) {
         return Err(Errno::EINVAL.into());
     }
@@ -162,7 +256,7 @@ pub(super) fn umount2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 }
 
 pub(super) fn pivot_root(cx: &mut Cx<'_>, args: &Args) -> SysResult {
-    require(&cx.caller(), Caps::SYS_ADMIN)?;
+    may_mount(cx)?;
     let new = lookup(cx, FDCWD, args.get(0), 0)?;
     let old = lookup(cx, FDCWD, args.get(1), 0)?;
     if !new.is_dir() || !old.is_dir() {

@@ -4,7 +4,6 @@ use super::at::{FDCWD, lookup, place_of};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::syscalls::{Args, Cx, SysResult};
-use crate::vfs::caller::require;
 use crate::vfs::permission::{self, EXEC};
 use crate::vfs::{Path, permission::check};
 
@@ -36,7 +35,9 @@ pub(super) fn chroot(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         return Err(Errno::ENOTDIR.into());
     }
     permission::check(&cx.caller(), place.inode(), EXEC)?;
-    require(&cx.caller(), Caps::SYS_CHROOT)?;
+    if !cx.creds().has_own(Caps::SYS_CHROOT) {
+        return Err(Errno::EPERM.into());
+    }
     cx.fs().set_root(place);
     Ok(0)
 }

@@ -38,8 +38,8 @@ fn put_stat(cx: &Cx<'_>, addr: u64, s: &Stat) -> SysResult {
         ino: s.ino,
         nlink: s.nlink.into(),
         mode: s.mode(),
-        uid: s.uid,
-        gid: s.gid,
+        uid: cx.creds().user_ns.show_user(s.uid),
+        gid: cx.creds().user_ns.show_group(s.gid),
         pad0: 0,
         rdev: s.rdev,
         size: s.size,
@@ -155,8 +155,8 @@ pub(super) fn statx(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         blksize: s.blksize,
         attributes: if is_root { ATTR_MOUNT_ROOT } else { 0 },
         nlink: s.nlink,
-        uid: s.uid,
-        gid: s.gid,
+        uid: cx.creds().user_ns.show_user(s.uid),
+        gid: cx.creds().user_ns.show_group(s.gid),
         mode: s.mode() as u16,
         pad0: 0,
         ino: s.ino,
@@ -261,7 +261,7 @@ fn real(creds: &Credentials) -> Credentials {
     c.fsuid = c.uid;
     c.fsgid = c.gid;
     if c.securebits & NO_SETUID_FIXUP == 0 {
-        c.effective = if c.uid == 0 {
+        c.effective = if c.uid == c.user_ns.root() {
             c.permitted
         } else {
             Caps::empty()

@@ -6,27 +6,29 @@ use crate::kernel::task::job;
 
 /// `getpid()`.
 pub fn getpid(cx: &mut Cx<'_>, _: &Args) -> SysResult {
-    Ok(cx.group().pid().into())
+    Ok(cx.own_pid().into())
 }
 /// `gettid()`.
 pub fn gettid(cx: &mut Cx<'_>, _: &Args) -> SysResult {
-    Ok(cx.task.tid().into())
+    Ok(cx.task.own_tid().into())
 }
 /// `getppid()`.
 pub fn getppid(cx: &mut Cx<'_>, _: &Args) -> SysResult {
-    Ok(cx.group().parent_pid().into())
+    Ok(cx.seen(cx.group().parent_pid()).into())
 }
 /// `getpgrp()`.
 pub fn getpgrp(cx: &mut Cx<'_>, _: &Args) -> SysResult {
-    Ok(cx.group().pgid().into())
+    Ok(cx.seen(cx.group().pgid()).into())
 }
 /// `getpgid(pid)`.
 pub fn getpgid(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    Ok(job::process_or_self(cx, a.get(0))?.pgid().into())
+    let pgid = job::process_or_self(cx, a.get(0))?.pgid();
+    Ok(cx.seen(pgid).into())
 }
 /// `getsid(pid)`.
 pub fn getsid(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    Ok(job::process_or_self(cx, a.get(0))?.sid().into())
+    let sid = job::process_or_self(cx, a.get(0))?.sid();
+    Ok(cx.seen(sid).into())
 }
 /// `setpgid(pid, pgid)`.
 pub fn setpgid(cx: &mut Cx<'_>, a: &Args) -> SysResult {
@@ -48,5 +50,5 @@ pub fn setsid(cx: &mut Cx<'_>, _: &Args) -> SysResult {
 /// `set_tid_address(*tid)`.
 pub fn set_tid_address(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     cx.local.clear_child_tid = a.get(0);
-    Ok(cx.task.tid().into())
+    Ok(cx.task.own_tid().into())
 }

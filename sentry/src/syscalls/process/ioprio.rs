@@ -61,7 +61,7 @@ pub fn set(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     }
     for task in tasks(cx, a.get(0), a.get(1))? {
         let it = task.creds();
-        if it.uid != me.euid && it.uid != me.uid && !me.has(Caps::SYS_NICE) {
+        if it.uid != me.euid && it.uid != me.uid && !me.has_in(&it.user_ns, Caps::SYS_NICE) {
             return Err(Errno::EPERM.into());
         }
         task.sched.io_priority.store(priority, Relaxed);

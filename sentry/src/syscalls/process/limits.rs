@@ -72,11 +72,14 @@ pub fn prlimit64(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let group = match a.get::<i32>(0) {
         0 => cx.group().clone(),
         pid => {
-            let task = cx.kernel().task(pid).ok_or(Errno::ESRCH)?;
+            let task = cx.find_task(pid).ok_or(Errno::ESRCH)?;
             let (me, it) = (cx.creds(), task.creds());
             let same = [it.uid, it.euid, it.suid] == [me.uid; 3]
                 && [it.gid, it.egid, it.sgid] == [me.gid; 3];
-            if !Arc::ptr_eq(task.group(), cx.group()) && !same && !me.has(Caps::SYS_RESOURCE) {
+            if !Arc::ptr_eq(task.group(), cx.group())
+                && !same
+                && !me.has_in(&it.user_ns, Caps::SYS_RESOURCE)
+            {
                 return Err(Errno::EPERM.into());
             }
             task.group().clone()

@@ -23,9 +23,9 @@ pub static TABLE: &[Syscall] = &[
         clone::clone,
         &[CloneFlags, Ptr, Ptr, Ptr, Ptr],
     )
-    .partial("new mount and UTS namespaces only"),
+    .partial("no new time namespaces"),
     Syscall::new(libc::SYS_clone3, "clone3", clone::clone3, &[Ptr, Uint])
-        .partial("new mount and UTS namespaces only, no set_tid, no cgroup"),
+        .partial("no new time namespaces, no set_tid, no cgroup"),
     Syscall::new(libc::SYS_fork, "fork", clone::fork, &[]),
     Syscall::new(libc::SYS_vfork, "vfork", clone::vfork, &[]),
     Syscall::new(libc::SYS_exit, "exit", exit::exit, &[Int]),
@@ -69,14 +69,13 @@ pub static TABLE: &[Syscall] = &[
         namespaces::unshare,
         &[CloneFlags],
     )
-    .partial("descriptors, file-system context, mounts and UTS only"),
+    .partial("no time namespaces"),
     Syscall::new(
         libc::SYS_setns,
         "setns",
         namespaces::setns,
         &[Fd, CloneFlags],
-    )
-    .partial("always refused: there is one namespace of each kind"),
+    ),
     Syscall::new(
         libc::SYS_kcmp,
         "kcmp",

@@ -128,7 +128,7 @@ fn current_nice(task: &Task) -> i32 {
 fn recorded(cx: &Cx<'_>, pid: i32, field: fn(&SchedState) -> i32) -> Result<i32> {
     match target(cx, pid) {
         Ok(task) => Ok(field(&task.sched)),
-        Err(Errno::ESRCH) if cx.kernel().process(pid).is_some() => Ok(0),
+        Err(Errno::ESRCH) if cx.find_process(pid).is_some() => Ok(0),
         Err(e) => Err(e),
     }
 }

@@ -70,7 +70,8 @@ struct PeekSigInfo {
 /// `ptrace(request, pid, addr, data)`.
 pub fn ptrace(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let [request, _, addr, data, _, _] = a.0;
-    let pid: i32 = a.get(1);
+    // Of whom it does not see there is none.
+    let pid = cx.named(a.get(1)).unwrap_or(-1);
     match request {
         TRACEME => {
             ptrace::traceme(cx)?;

@@ -12,13 +12,13 @@ pub(super) fn target(cx: &Cx<'_>, pid: i32) -> Result<Arc<Task>> {
     match pid {
         0 => Ok(cx.task.clone()),
         p if p < 0 => Err(Errno::EINVAL),
-        p => cx.kernel().task(p).ok_or(Errno::ESRCH),
+        p => cx.find_task(p).ok_or(Errno::ESRCH),
     }
 }
 
 fn may_change(cx: &Cx<'_>, task: &Task) -> Result<()> {
     let (me, it) = (cx.creds(), task.creds());
-    if me.euid == it.euid || me.euid == it.uid || me.has(Caps::SYS_NICE) {
+    if me.euid == it.euid || me.euid == it.uid || me.has_in(&it.user_ns, Caps::SYS_NICE) {
         Ok(())
     } else {
         Err(Errno::EPERM)
@@ -29,20 +29,17 @@ pub(super) fn selected(cx: &Cx<'_>, which: u32, who: i32) -> Result<Vec<Arc<Task
     let all = |g: Vec<Arc<ThreadGroup>>| g.iter().flat_map(|g| g.threads()).collect();
     Ok(match which {
         libc::PRIO_PROCESS if who == 0 => vec![cx.task.clone()],
-        libc::PRIO_PROCESS => cx.kernel().task(who).into_iter().collect(),
-        libc::PRIO_PGRP => {
-            all(cx
-                .kernel()
-                .process_group(if who == 0 { cx.group().pgid() } else { who }))
-        }
+        libc::PRIO_PROCESS => cx.find_task(who).into_iter().collect(),
+        libc::PRIO_PGRP if who == 0 => all(cx.kernel().process_group(cx.group().pgid())),
+        libc::PRIO_PGRP => all(cx.find_group(who)),
         libc::PRIO_USER => {
             let uid = if who == 0 {
-                cx.creds().uid
+                Some(cx.creds().uid)
             } else {
-                who.cast_unsigned()
+                cx.creds().user_ns.user(who.cast_unsigned())
             };
             let mut v: Vec<Arc<Task>> = all(cx.kernel().processes());
-            v.retain(|t| t.creds().uid == uid);
+            v.retain(|t| Some(t.creds().uid) == uid && cx.seen(t.tid()) != 0);
             v
         }
         _ => return Err(Errno::EINVAL),

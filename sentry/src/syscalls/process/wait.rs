@@ -53,8 +53,9 @@ pub fn wait4(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         -1 => Which::Any,
         0 => Which::Group(cx.group().pgid()),
         i32::MIN => return Err(Errno::ESRCH.into()),
-        p if p < 0 => Which::Group(-p),
-        p => Which::Pid(p),
+        // What the caller cannot see is no child of its.
+        p if p < 0 => Which::Group(cx.named(-p).unwrap_or(0)),
+        p => Which::Pid(cx.named(p).unwrap_or(0)),
     };
     let Some(found) = search(cx, which, options | WEXITED)? else {
         return Ok(0);
@@ -81,8 +82,8 @@ pub fn waitid(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let mut nonblock = false;
     let which = match a.get::<u32>(0) {
         libc::P_ALL => Which::Any,
-        libc::P_PID if id > 0 => Which::Pid(id),
-        libc::P_PGID if id > 0 => Which::Group(id),
+        libc::P_PID if id > 0 => Which::Pid(cx.named(id).unwrap_or(0)),
+        libc::P_PGID if id > 0 => Which::Group(cx.named(id).unwrap_or(0)),
         libc::P_PGID if id == 0 => Which::Group(cx.group().pgid()),
         libc::P_PIDFD if id >= 0 => {
             let file = cx.file(super::super::Fd(id))?;

@@ -13,8 +13,7 @@ pub(super) fn kill(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         // ESRCH comes before EINVAL.
         kill::find_process(cx.task, pid)?;
     }
-    let message =
-        kill::number(args.get(1))?.map(|s| SigInfo::user(s, cx.group().pid(), cx.creds().uid));
+    let message = kill::number(args.get(1))?.map(|s| SigInfo::user(s, cx.own_pid(), cx.own_uid()));
     kill::by_pid(cx.task, pid, &message)?;
     Ok(0)
 }
@@ -32,7 +31,7 @@ fn send_specific(cx: &mut Cx<'_>, tgid: Option<i32>, tid: i32, signo: i32) -> Sy
         return Err(Errno::EINVAL.into());
     }
     let target = kill::find_task(cx.task, tgid, tid)?;
-    let message = kill::number(signo)?.map(|s| SigInfo::tkill(s, cx.group().pid(), cx.creds().uid));
+    let message = kill::number(signo)?.map(|s| SigInfo::tkill(s, cx.own_pid(), cx.own_uid()));
     kill::to_task(cx.task, &target, &message)?;
     Ok(0)
 }
@@ -56,7 +55,7 @@ fn message(info: SigInfo) -> Result<Message> {
 pub(super) fn rt_sigqueueinfo(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let pid: i32 = args.get(0);
     let info = read_info(cx, args.get(2), args.get(1))?;
-    if forged(&info) && pid != cx.task.tid() {
+    if forged(&info) && pid != cx.task.own_tid() {
         return Err(Errno::EPERM.into());
     }
     let target = kill::find_process(cx.task, pid)?;
@@ -70,7 +69,7 @@ pub(super) fn rt_tgsigqueueinfo(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if tid <= 0 || tgid <= 0 {
         return Err(Errno::EINVAL.into());
     }
-    if forged(&info) && tid != cx.task.tid() {
+    if forged(&info) && tid != cx.task.own_tid() {
         return Err(Errno::EPERM.into());
     }
     let target = kill::find_task(cx.task, Some(tgid), tid)?;

@@ -20,9 +20,8 @@ pub(super) fn pidfd_open(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if flags & !(nonblock.bits() | THREAD) != 0 || pid <= 0 {
         return Err(Errno::EINVAL.into());
     }
-    let kernel = cx.kernel();
-    let task = kernel.task(pid);
-    let group = kernel.process(pid);
+    let task = cx.find_task(pid);
+    let group = cx.find_process(pid);
     if task.is_none() && group.is_none() {
         return Err(Errno::ESRCH.into());
     }
@@ -87,7 +86,11 @@ pub(super) fn pidfd_send_signal(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if target.reaped() {
         return Err(Errno::ESRCH.into());
     }
-    let (pid, uid) = (cx.group().pid(), cx.creds().uid);
+    let (pid, uid) = (cx.own_pid(), cx.own_uid());
+    // Only downwards.
+    if !target.group().pid_ns().is_within(cx.group().pid_ns()) {
+        return Err(Errno::EINVAL.into());
+    }
     let message: Message = kill::number(signo)?.map(|s| match given {
         Some(info) => info,
         None if to_thread => SigInfo::tkill(s, pid, uid),

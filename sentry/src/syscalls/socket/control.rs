@@ -74,14 +74,16 @@ fn rights(cx: &Cx<'_>, data: &[u8]) -> Result<Vec<Arc<File>>> {
 fn credentials(cx: &Cx<'_>, data: &[u8]) -> Result<Ucred> {
     let u = Ucred::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
     let c = cx.creds();
-    let pid_ok = u.pid == cx.group().pid() || c.has(Caps::SYS_ADMIN);
-    let uid_ok = [c.uid, c.euid, c.suid].contains(&u.uid) || c.has(Caps::SETUID);
-    let gid_ok = [c.gid, c.egid, c.sgid].contains(&u.gid) || c.has(Caps::SETGID);
-    if pid_ok && uid_ok && gid_ok {
-        Ok(u)
-    } else {
-        Err(Errno::EPERM)
+    let over_pids = cx.group().pid_ns().common.owner();
+    let (uid, gid) = (c.user_ns.user_arg(u.uid)?, c.user_ns.group_arg(u.gid)?);
+    let pid_ok = u.pid == cx.own_pid() || c.has_in(over_pids, Caps::SYS_ADMIN);
+    let uid_ok = [c.uid, c.euid, c.suid].contains(&uid) || c.has_own(Caps::SETUID);
+    let gid_ok = [c.gid, c.egid, c.sgid].contains(&gid) || c.has_own(Caps::SETGID);
+    if !(pid_ok && uid_ok && gid_ok) {
+        return Err(Errno::EPERM);
     }
+    let pid = cx.named(u.pid).ok_or(Errno::ESRCH)?;
+    Ok(Ucred { pid, uid, gid })
 }
 
 /// Writes received control messages to a buffer of `room` bytes: how many bytes were used, and MSG_CTRUNC if they did not fit.
@@ -104,6 +106,7 @@ pub(super) fn write(
     for c in control {
         match c {
             Cmsg::Credentials(u) => {
+                let u = u.seen_by(&cx.caller());
                 w.put(cx, libc::SOL_SOCKET, libc::SCM_CREDENTIALS, u.as_bytes())?;
             }
             Cmsg::Other(level, kind, data) => w.put(cx, level, kind, &data)?,

@@ -99,7 +99,7 @@ pub(super) fn socket(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         libc::AF_NETLINK => NetlinkSocket::new(&ns, SockType::from_raw(raw_type)?, protocol)?,
         // Link-layer packets: there is no link, and raw access is a privilege.
         libc::AF_PACKET => {
-            return Err(if cx.creds().has(Caps::NET_RAW) {
+            return Err(if ns.allows(cx.creds(), Caps::NET_RAW) {
                 Errno::EAFNOSUPPORT.into()
             } else {
                 Errno::EPERM.into()

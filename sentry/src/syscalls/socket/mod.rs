@@ -104,9 +104,9 @@ pub static TABLE: &[Syscall] = &[
     ),
 ];
 
-/// The sandbox's network namespace.
+/// The caller's network namespace.
 fn namespace(cx: &Cx<'_>) -> Arc<NetNamespace> {
-    cx.kernel().extensions.extension::<NetNamespace>()
+    cx.task.namespaces().net.clone()
 }
 
 /// File and socket of a descriptor argument; EBADF, ENOTSOCK.

@@ -103,7 +103,8 @@ pub(super) fn reboot(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     const HALT: u32 = 0xcdef_0123;
     const POWER_OFF: u32 = 0x4321_fedc;
     let [magic1, magic2, command]: [u32; 3] = [args.get(0), args.get(1), args.get(2)];
-    if !cx.creds().has(Caps::SYS_BOOT) {
+    let ns = cx.group().pid_ns();
+    if !cx.creds().has_in(ns.common.owner(), Caps::SYS_BOOT) {
         return Err(Errno::EPERM.into());
     }
     if magic1 != MAGIC1 || !MAGIC2.contains(&magic2) {
@@ -114,7 +115,7 @@ pub(super) fn reboot(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         HALT | POWER_OFF => libc::SIGINT,
         _ => return Err(Errno::EINVAL.into()),
     };
-    if let Some(init) = cx.kernel().process(1) {
+    if let Some(init) = cx.kernel().process(ns.init()) {
         signal::start_group_exit(&init, ExitStatus::Signaled(signo, false));
     }
     // Nothing runs on after a reboot.

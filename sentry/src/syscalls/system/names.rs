@@ -23,7 +23,7 @@ fn field(text: &[u8]) -> Field {
 }
 
 pub(super) fn uname(cx: &mut Cx<'_>, args: &Args) -> SysResult {
-    let names = cx.task.uts().names().lock().clone();
+    let names = cx.task.namespaces().uts.names().lock().clone();
     let machine: &[u8] = if cx.local.personality & PER_MASK == PER_LINUX32 {
         b"i686"
     } else {
@@ -42,7 +42,8 @@ pub(super) fn uname(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 }
 
 fn read_name(cx: &Cx<'_>, args: &Args) -> Result<Vec<u8>> {
-    if !cx.creds().has(Caps::SYS_ADMIN) {
+    let owner = cx.task.namespaces().uts.common.owner().clone();
+    if !cx.creds().has_in(&owner, Caps::SYS_ADMIN) {
         return Err(Errno::EPERM);
     }
     let len = usize::try_from(args.get::<i32>(1))
@@ -56,13 +57,13 @@ fn read_name(cx: &Cx<'_>, args: &Args) -> Result<Vec<u8>> {
 
 pub(super) fn sethostname(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let name = read_name(cx, args)?;
-    cx.task.uts().names().lock().hostname = name;
+    cx.task.namespaces().uts.names().lock().hostname = name;
     Ok(0)
 }
 
 pub(super) fn setdomainname(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let name = read_name(cx, args)?;
-    cx.task.uts().names().lock().domainname = name;
+    cx.task.namespaces().uts.names().lock().domainname = name;
     Ok(0)
 }
 

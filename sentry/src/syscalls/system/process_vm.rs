@@ -28,7 +28,7 @@ fn remote(cx: &Cx<'_>, args: &Args) -> Result<(Arc<MemoryManager>, Vec<Range>)> 
         return Err(Errno::EINVAL);
     }
     let pid: i32 = args.get(0);
-    let task = cx.kernel().task(pid).ok_or(Errno::ESRCH)?;
+    let task = cx.find_task(pid).ok_or(Errno::ESRCH)?;
     let mm = identity::attach(cx, &task, || Ok(task.mm()))?;
     Ok((mm, list.into_iter().map(|[a, l]| (a, l)).collect()))
 }

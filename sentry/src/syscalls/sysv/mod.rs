@@ -9,6 +9,7 @@ mod words;
 use super::ArgKind::{Fd, Hex, InBuf, Int, Mode, OpenFlags, OutBuf, Path, Ptr, Timespec, Uint};
 use super::{Cx, Syscall};
 use crate::kernel::ipc::IpcNamespace;
+use crate::kernel::namespaces::Ipc;
 use std::sync::Arc;
 
 /// This family's calls.
@@ -79,6 +80,16 @@ const IPC_SET: i32 = 1;
 const IPC_STAT: i32 = 2;
 const IPC_INFO: i32 = 3;
 
-fn namespace(cx: &Cx<'_>) -> Arc<IpcNamespace> {
-    cx.kernel().extensions.extension()
+/// The caller's IPC namespace.
+fn namespace(cx: &Cx<'_>) -> Objects {
+    Objects(cx.task.namespaces().ipc.clone())
+}
+
+struct Objects(Arc<Ipc>);
+
+impl std::ops::Deref for Objects {
+    type Target = IpcNamespace;
+    fn deref(&self) -> &IpcNamespace {
+        &self.0.objects
+    }
 }

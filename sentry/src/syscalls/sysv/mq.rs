@@ -5,7 +5,7 @@ use crate::kernel::ipc::mq::{
     COOKIE, Capacity, MqInode, MqNamespace, Notification, PRIO_MAX, Receiver, Registration,
     queue_of,
 };
-use crate::kernel::signal::{Origin, SigInfo, Signal, send_group};
+use crate::kernel::signal::{Origin, SigInfo, Signal, send_group, uid_for};
 use crate::net::netlink;
 use crate::net::socket::socket_of;
 use crate::sync::Events;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 const SI_MESGQ: i32 = -3;
 
 fn namespace(cx: &Cx<'_>) -> Arc<MqNamespace> {
-    cx.kernel().extensions.extension()
+    cx.task.namespaces().ipc.queues.clone()
 }
 
 /// mq_open(2).
@@ -131,7 +131,9 @@ fn notify(cx: &Cx<'_>, r: Registration) {
     let (Some(signal), Some(group)) = (Signal::new(number), cx.kernel().process(r.tgid)) else {
         return;
     };
-    let info = SigInfo::queued(signal, SI_MESGQ, cx.group().pid(), cx.creds().uid, value);
+    let pid = cx.kernel().pid_seen(group.pid_ns(), cx.group().pid());
+    let uid = uid_for(&group, cx.creds().uid);
+    let info = SigInfo::queued(signal, SI_MESGQ, pid, uid, value);
     if let Err(e) = send_group(&group, info, Origin::Kernel) {
         log::debug!("notification of a message was lost: {e}");
     }

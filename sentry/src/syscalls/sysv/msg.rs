@@ -5,7 +5,7 @@ use super::{IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, namespace};
 use crate::abi::Errno;
 use crate::auth::Caps;
 use crate::kernel::ipc::msg::{MAX_QUEUES, MSGMAX, MSGMNB, Message, Queue, Wanted};
-use crate::kernel::ipc::{IPC_NOWAIT, Object, Perm, now};
+use crate::kernel::ipc::{IPC_NOWAIT, IpcNamespace, Object, Perm, now};
 use crate::sync::Events;
 use crate::syscalls::{Args, Block, Cx, OnSignal, SysErr, SysResult};
 use crate::usermem::UserPtr;
@@ -46,9 +46,8 @@ pub fn msgsnd(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     }
     let mut text = vec![0; len];
     cx.mem().read_bytes(at.wrapping_add(8), &mut text)?;
-    let ns = namespace(cx);
     let queue = queue_of(cx, id)?;
-    ns.check_message_memory(len)?;
+    IpcNamespace::check_message_memory(len)?;
     let pid = cx.group().pid();
     let creds = cx.creds();
     let sent = {
@@ -163,7 +162,7 @@ pub fn msgctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                 if command != STAT_ANY {
                     s.perm.check(creds, 0o444)?;
                 }
-                stat(&s.perm, &s.data)
+                stat(cx, &s.perm, &s.data)
             };
             w.put(cx.mem(), buf)?;
             Ok(if command == IPC_STAT {
@@ -183,7 +182,7 @@ pub fn msgctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                 if max > MSGMNB && !creds.has(Caps::SYS_RESOURCE) {
                     return Err(Errno::EPERM.into());
                 }
-                s.perm.set(uid, gid, mode)?;
+                s.perm.set(&creds.user_ns, uid, gid, mode)?;
                 s.data.max_bytes = max;
                 s.data.ctime = now();
             }
@@ -201,17 +200,17 @@ pub fn msgctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 }
 
 /// `struct msqid64_ds`.
-fn stat(perm: &Perm, q: &Queue) -> Words {
+fn stat(cx: &Cx<'_>, perm: &Perm, q: &Queue) -> Words {
     Words::default()
-        .perm(perm)
+        .perm(&cx.creds().user_ns, perm)
         .i64(q.stime)
         .i64(q.rtime)
         .i64(q.ctime)
         .u64(q.bytes)
         .u64(q.messages.len() as u64)
         .u64(q.max_bytes)
-        .i32(q.lspid)
-        .i32(q.lrpid)
+        .i32(cx.seen(q.lspid))
+        .i32(cx.seen(q.lrpid))
         .u64(0)
         .u64(0)
 }

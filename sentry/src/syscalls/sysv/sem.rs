@@ -3,6 +3,7 @@
 use super::words::{Words, read_perm};
 use super::{IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, namespace};
 use crate::abi::Errno;
+use crate::auth::UserNamespace;
 use crate::kernel::ipc::sem::{
     NotNow, SEM_UNDO, SEMMNI, SEMMNS, SEMMSL, SEMOPM, SEMVMX, SemOp, Set, Waiting,
 };
@@ -145,7 +146,7 @@ pub fn semctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
                 if command != STAT_ANY {
                     s.perm.check(creds, 0o444)?;
                 }
-                stat(&s.perm, &s.data)
+                stat(&creds.user_ns, &s.perm, &s.data)
             };
             w.put(cx.mem(), arg)?;
             Ok(if command == IPC_STAT {
@@ -159,7 +160,7 @@ pub fn semctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let set = ns.sem.find(id)?;
             let mut s = set.state.lock();
             s.perm.check_control(creds)?;
-            s.perm.set(uid, gid, mode)?;
+            s.perm.set(&creds.user_ns, uid, gid, mode)?;
             s.data.ctime = now();
             Ok(0)
         }
@@ -235,7 +236,7 @@ fn one(cx: &Cx<'_>, set: &Arc<Object<Set>>, num: i32, command: i32, arg: u64) ->
             let counted = |zero| i32::try_from(s.data.waiting_for(index, zero)).unwrap_or(i32::MAX);
             match command {
                 GETVAL => sem.value,
-                GETPID => sem.pid,
+                GETPID => cx.seen(sem.pid),
                 GETNCNT => counted(false),
                 _ => counted(true),
             }
@@ -248,9 +249,9 @@ fn one(cx: &Cx<'_>, set: &Arc<Object<Set>>, num: i32, command: i32, arg: u64) ->
 }
 
 /// `struct semid64_ds`.
-fn stat(perm: &Perm, set: &Set) -> Words {
+fn stat(reader: &UserNamespace, perm: &Perm, set: &Set) -> Words {
     Words::default()
-        .perm(perm)
+        .perm(reader, perm)
         .i64(set.otime)
         .u64(0)
         .i64(set.ctime)

@@ -153,7 +153,7 @@ pub fn shmctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             } else {
                 ns.shm.at_index(id)?
             };
-            let (w, result) = stat(&object, |p| match command {
+            let (w, result) = stat(cx, &object, |p| match command {
                 STAT_ANY => Ok(()),
                 _ => p.check(creds, 0o444),
             })?;
@@ -169,7 +169,7 @@ pub fn shmctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let object = ns.shm.find(id)?;
             let mut s = object.state.lock();
             s.perm.check_control(creds)?;
-            s.perm.set(uid, gid, mode)?;
+            s.perm.set(&creds.user_ns, uid, gid, mode)?;
             s.data.ctime = now();
             Ok(0)
         }
@@ -183,7 +183,7 @@ pub fn shmctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let object = ns.shm.find(id)?;
             let limit = cx.limit(libc::RLIMIT_MEMLOCK);
             let mut s = object.state.lock();
-            if !creds.has(Caps::IPC_LOCK) {
+            if !creds.has_in(&s.perm.owner, Caps::IPC_LOCK) {
                 if creds.euid != s.perm.uid && creds.euid != s.perm.cuid {
                     return Err(Errno::EPERM.into());
                 }
@@ -204,6 +204,7 @@ pub fn shmctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 
 /// `struct shmid64_ds`, and the id.
 fn stat(
+    cx: &Cx<'_>,
     object: &Object<Segment>,
     check: impl FnOnce(&crate::kernel::ipc::Perm) -> Result<(), Errno>,
 ) -> Result<(Words, i32), Errno> {
@@ -211,13 +212,13 @@ fn stat(
     check(&s.perm)?;
     let d = &s.data;
     let w = Words::default()
-        .perm(&s.perm)
+        .perm(&cx.creds().user_ns, &s.perm)
         .u64(d.size)
         .i64(d.atime)
         .i64(d.dtime)
         .i64(d.ctime)
-        .i32(d.cpid)
-        .i32(d.lpid)
+        .i32(cx.seen(d.cpid))
+        .i32(cx.seen(d.lpid))
         .u64(d.attached())
         .u64(0)
         .u64(0);

@@ -1,6 +1,7 @@
 //! Structures of the IPC calls as bytes (`asm-generic/ipcbuf.h`, `shmbuf.h`, `sembuf.h`, `msgbuf.h`).
 
 use crate::abi::Result;
+use crate::auth::UserNamespace;
 use crate::kernel::ipc::Perm;
 use crate::usermem::{GuestMemory, UserPtr};
 
@@ -29,12 +30,12 @@ impl Words {
         self.u64(v.cast_unsigned())
     }
     /// `struct ipc64_perm`, 48 bytes.
-    pub fn perm(self, p: &Perm) -> Self {
+    pub fn perm(self, reader: &UserNamespace, p: &Perm) -> Self {
         self.i32(p.key)
-            .u32(p.uid)
-            .u32(p.gid)
-            .u32(p.cuid)
-            .u32(p.cgid)
+            .u32(reader.show_user(p.uid))
+            .u32(reader.show_group(p.gid))
+            .u32(reader.show_user(p.cuid))
+            .u32(reader.show_group(p.cgid))
             .u32(p.mode)
             .u32(p.seq.cast_unsigned() & 0xffff)
             .u32(0)

@@ -73,12 +73,11 @@ impl AnyClock {
             _ => return Err(Errno::EINVAL),
         };
         let pid = !(id >> 3);
-        let kernel = cx.kernel();
         if id & PER_THREAD != 0 {
-            let own = pid == 0 || pid == cx.task.tid();
+            let own = pid == 0 || pid == cx.task.own_tid();
             let ours = own
-                || kernel
-                    .task(pid)
+                || cx
+                    .find_task(pid)
                     .is_some_and(|t| Arc::ptr_eq(t.group(), cx.group()));
             return if ours {
                 Ok(AnyClock::Thread { own, kind })
@@ -88,7 +87,7 @@ impl AnyClock {
         }
         let group = match pid {
             0 => cx.group().clone(),
-            p => kernel.process(p).ok_or(Errno::EINVAL)?,
+            p => cx.find_process(p).ok_or(Errno::EINVAL)?,
         };
         Ok(AnyClock::Process(group, kind))
     }

@@ -1,16 +1,12 @@
 //! UTS namespaces (uts_namespaces(7)): the names of the machine that a task sees and may set.
-//!
-//! A task has one; children share it unless they are made with CLONE_NEWUTS. No descriptor names one, so that it ends with its
-//! last task.
 
-use crate::sync::{Mutex, Rank};
+use crate::abi::Result;
+use crate::auth::{NsCommon, UserNamespace};
+use crate::sync::{Mutex, Quota, Rank};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Number of the initial one, as in Linux (PROC_UTS_INIT_INO).
-const INITIAL: u64 = 4_026_531_838;
-/// Numbers of the others are above those of all initial namespaces.
-static NEXT: AtomicU64 = AtomicU64::new(4_026_532_000);
+/// Most of them (`user.max_uts_namespaces`).
+pub static QUOTA: Quota = Quota::new(1024);
 
 /// uname(2)'s settable names.
 #[derive(Clone, Debug)]
@@ -23,7 +19,8 @@ pub struct UtsNames {
 
 /// `struct uts_namespace`.
 pub struct UtsNamespace {
-    number: u64,
+    /// Number and owner.
+    pub common: NsCommon,
     names: Mutex<UtsNames>,
 }
 
@@ -34,25 +31,22 @@ impl UtsNamespace {
             hostname: hostname.to_vec(),
             domainname: b"(none)".to_vec(),
         };
-        Self::with(INITIAL, names)
-    }
-
-    fn with(number: u64, names: UtsNames) -> Arc<UtsNamespace> {
         Arc::new(UtsNamespace {
-            number,
+            common: NsCommon::initial(super::INITIAL_UTS),
             names: Mutex::new(Rank::LEAF, names),
         })
     }
 
     /// A new one with the same names.
-    pub fn duplicate(&self) -> Arc<UtsNamespace> {
+    ///
+    /// # Errors
+    /// ENOSPC if there are too many.
+    pub fn duplicate(&self, owner: &Arc<UserNamespace>) -> Result<Arc<UtsNamespace>> {
         let names = self.names.lock().clone();
-        Self::with(NEXT.fetch_add(1, Ordering::Relaxed), names)
-    }
-
-    /// What `/proc/PID/ns/uts` shows.
-    pub fn number(&self) -> u64 {
-        self.number
+        Ok(Arc::new(UtsNamespace {
+            common: NsCommon::create(&QUOTA, owner)?,
+            names: Mutex::new(Rank::LEAF, names),
+        }))
     }
 
     /// The names.
