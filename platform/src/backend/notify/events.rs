@@ -462,6 +462,8 @@ impl Inner {
                 self.events.push((task, Trap::Gone));
             }
         }
+        let idle = std::mem::take(&mut *process.idle.lock()).len();
+        self.idle.fetch_sub(idle, Relaxed);
         process.mailboxes.store_in(&self.depot);
         self.zombies.lock().push(process.inner_pid);
     }
@@ -522,7 +524,7 @@ impl Inner {
         let mut state = task.state.lock();
         state.terminated = true;
         match state.phase {
-            Phase::Dead | Phase::Doomed | Phase::Exiting | Phase::Parked => return,
+            Phase::Dead | Phase::Doomed | Phase::Exiting | Phase::Idle => return,
             Phase::Running => {
                 state.phase = Phase::Doomed;
                 drop(state);
@@ -543,20 +545,21 @@ impl Inner {
         }
     }
 
-    /// Lets a doomed, stopped thread of a process that lives on leave; the leader stays to keep the process id.
+    /// Lets a doomed, stopped thread of a process that lives on leave, or be idle.
     pub(super) fn finish(&self, task: &Arc<Task>) {
-        let mut state = task.state.lock();
-        if state.phase != Phase::Doomed {
+        if task.state.lock().phase != Phase::Doomed {
             return;
         }
-        if task.tid == task.process.pid {
-            state.phase = Phase::Parked;
-            task.process.hosts.fetch_sub(1, SeqCst);
-            return;
-        }
-        state.phase = Phase::Exiting;
-        drop(state);
         self.unwatch(task);
+        if self.rest(task) {
+            return;
+        }
+        self.leave_process(task);
+    }
+
+    /// Has the host thread of a stopped task end.
+    pub(super) fn leave_process(&self, task: &Task) {
+        task.state.lock().phase = Phase::Exiting;
         // Fails only if it is dead already.
         let _ = self.order(task, order::EXIT);
     }

@@ -15,7 +15,7 @@ use crate::bell::{self, Ring};
 use crate::stub::filter::{self, DOORBELL};
 use crate::stub::mailbox::Op;
 use crate::stub::ops::result;
-use crate::stub::slot::{ARGS, FP, FP_AREA, RESULT, SLOT, kind, order};
+use crate::stub::slot::{ARGS, FP, FP_AREA, RESULT, SLOT, USED_BEFORE, kind, order};
 use crate::{Error, GUEST_END, GUEST_START, Result, sys, wake};
 
 /// How often a waiting sentry looks whether the stub ran away, in milliseconds.
@@ -412,12 +412,26 @@ impl Inner {
 
     /// CPU time of one thread in nanoseconds (user, system).
     pub(super) fn thread_time(&self, task: &Task) -> Result<(u64, u64)> {
-        let [user_s, user_us, system_s, system_us, _] = self.usage(task)?;
         let ns = |s: u64, us: u64| {
             s.saturating_mul(1_000_000_000)
                 .saturating_add(us.saturating_mul(1000))
         };
-        Ok((ns(user_s, user_us), ns(system_s, system_us)))
+        let times = |[user_s, user_us, system_s, system_us]: [u64; 4]| {
+            (ns(user_s, user_us), ns(system_s, system_us))
+        };
+        if task.reused.load(Relaxed) {
+            return Ok((0, 0));
+        }
+        let [a, b, c, d, _] = self.usage(task)?;
+        let (user, system) = times([a, b, c, d]);
+        if !task.before.load(Relaxed) {
+            return Ok((user, system));
+        }
+        let before = times(task.process.mailboxes.words(task.slot, USED_BEFORE));
+        Ok((
+            user.saturating_sub(before.0),
+            system.saturating_sub(before.1),
+        ))
     }
 
     /// Greatest resident size of its process so far, in bytes.
@@ -428,22 +442,20 @@ impl Inner {
 
     /// What a thread's own getrusage(2) says: ru_utime, ru_stime, ru_maxrss.
     fn usage(&self, task: &Task) -> Result<[u64; 5]> {
-        let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
-        let op = Op {
-            number: libc::SYS_getrusage.cast_unsigned(),
-            args: [
-                who,
-                self.slot_address(task.slot) + RESULT as u64,
-                0,
-                0,
-                0,
-                0,
-            ],
-            with_fd: 0,
-        };
         self.settle(task)?;
-        self.execute_list(task, &[op], &[])?;
+        self.execute_list(task, &[self.ask_usage(task, RESULT)], &[])?;
         Ok(task.process.mailboxes.words(task.slot, RESULT))
+    }
+
+    /// The operation by which a thread says at this place of its slot what it has used.
+    pub(super) fn ask_usage(&self, task: &Task, offset: usize) -> Op {
+        let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
+        let to = self.slot_address(task.slot) + offset as u64;
+        Op {
+            number: libc::SYS_getrusage.cast_unsigned(),
+            args: [who, to, 0, 0, 0, 0],
+            with_fd: 0,
+        }
     }
 
     /// The vector registers of a stopped task; as at process start if the guest made a mess of them.
@@ -463,7 +475,7 @@ impl Inner {
         (at != 0).then(|| self.vector_registers_at(task, at))
     }
 
-    fn vector_registers_at(&self, task: &Task, at: u64) -> Vec<u8> {
+    pub(super) fn vector_registers_at(&self, task: &Task, at: u64) -> Vec<u8> {
         let mailboxes = &task.process.mailboxes;
         let image = at
             .checked_sub(self.slot_address(task.slot))
