@@ -121,7 +121,7 @@ const LINES: &[(i64, Buffer, Buffer)] = &[
 ];
 
 /// Calls without output that may make a thread.
-const MAKE_TASKS: &[i64] = &[libc::SYS_clone, libc::SYS_clone3];
+const MAKE_TASKS: &[i64] = &[libc::SYS_clone, libc::SYS_clone3, libc::SYS_vfork];
 
 /// The table as the stub reads it.
 pub(crate) const TABLE: [u32; CALLS] = {

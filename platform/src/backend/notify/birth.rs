@@ -1,7 +1,10 @@
 //! New processes and threads, and the pool of processes that are made ahead.
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 
 use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
@@ -49,6 +52,10 @@ impl Inner {
         token: Token,
         vector: Option<&[u8]>,
     ) -> Result<Arc<Task>> {
+        if self.died.load(Relaxed) != 0 && self.depot.is_empty() {
+            // Theirs can be used again.
+            self.bury();
+        }
         let mut mailboxes = self.depot.mailboxes(SLOT, SLOTS)?;
         // The child inherits the address of its alternate stack, hence the slot's number.
         mailboxes.take_first(parent.slot);
@@ -86,7 +93,9 @@ impl Inner {
             return Err(host(e));
         }
         self.processes.lock().insert(key, Arc::clone(&process));
-        Ok(self.register(child.tid, process, parent.slot, child.ring, regs, token))
+        let task = self.register(child.tid, process, parent.slot, child.ring, regs, token);
+        task.pace.is_forked();
+        Ok(task)
     }
 
     /// Ends a new process that nobody can watch: else it would wait for orders for ever.
@@ -134,7 +143,10 @@ impl Inner {
     ) -> Result<exchange::Child> {
         match self.clone_task(parent, flags, slot, mailboxes) {
             Err(Error::Op { errno, .. })
-                if errno == libc::EAGAIN && (self.reap() | self.dismiss_idle()) =>
+                if errno == libc::EAGAIN && {
+                    self.bury();
+                    self.reap() | self.dismiss_idle()
+                } =>
             {
                 self.clone_task(parent, flags, slot, mailboxes)
             }

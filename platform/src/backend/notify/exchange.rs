@@ -18,8 +18,8 @@ use crate::stub::ops::result;
 use crate::stub::slot::{ARGS, FP, FP_AREA, RESULT, SLOT, USED_BEFORE, kind, order};
 use crate::{Error, GUEST_END, GUEST_START, Result, sys, wake};
 
-/// How often a waiting sentry looks whether the stub ran away, in milliseconds.
-const TICK: i32 = 50;
+/// How often a waiting sentry looks whether the stub ran away.
+const TICK: Duration = Duration::from_millis(50);
 /// After which silence in an exchange the stub is interrupted.
 const SILENCE: Duration = Duration::from_millis(50);
 /// User CPU time that an exchange may cost the process, per host thread of it, in nanoseconds: the others run meanwhile.
@@ -73,6 +73,8 @@ struct Watch {
     birth: Option<Instant>,
     /// When it began, or the stub was last interrupted.
     prodded: Option<Instant>,
+    /// It is over when the task rings the message again that the sentry has.
+    again: bool,
 }
 
 impl Watch {
@@ -132,9 +134,9 @@ impl Inner {
                     args,
                 });
             }
-            if let Some(ring) = self.next_ring(Some(TICK))? {
+            if let Some(ring) = self.next_ring(Some(TICK), false)? {
                 if ring.tid == task.tid {
-                    if self.pay(task, &ring)? {
+                    if self.pay(task, &ring)? && !watch.again {
                         continue;
                     }
                     return Ok(ring);
@@ -238,18 +240,22 @@ impl Inner {
         Ok(())
     }
 
-    /// Answers a stopped task, but never through its slot, where other threads of the guest could rewrite the order.
-    fn order_by_ring(&self, task: &Task, order: u64) -> Result<()> {
-        let mut state = task.state.lock();
-        if state.waits == Waits::Slot {
-            state.waits = Waits::Owed(order);
-            self.is_due(true);
-            drop(state);
-            task.doze();
+    /// Has a stopped task wait for its answer by a ring: an order to clone must not lie in its slot, where other threads of the guest could rewrite it.
+    /// Its ring also brings the worker to its processor, where the two can be bound while it sleeps: to move one that runs takes long.
+    fn have_it_ring(&self, task: &Task) -> Result<()> {
+        if task.state.lock().waits != Waits::Slot {
             return Ok(());
         }
-        drop(state);
-        self.order(task, order)
+        task.doze();
+        let mut watch = Watch {
+            again: true,
+            ..Watch::default()
+        };
+        self.ring_of(task, false, &mut watch)?;
+        match task.state.lock().waits {
+            Waits::Ring(_) => Ok(()),
+            _ => self.give_up(task, "left a hot exchange"),
+        }
     }
 
     /// Lets the stub clone itself; `mailboxes` for a new process. The child waits for orders.
@@ -266,11 +272,16 @@ impl Inner {
             .mailboxes
             .set_words(parent.slot, ARGS, &[flags]);
         let zygote = std::ptr::eq(parent, &*self.zygote);
+        if !zygote {
+            self.pause_pace(parent);
+        }
+        self.have_it_ring(parent)?;
+        // The worker sleeps until a descriptor has arrived, and is woken from there like any sleeper.
+        self.bind_here(0);
         if zygote {
             // It does nothing else, and may stay here.
             self.bind_zygote();
         } else {
-            self.pause_pace(parent);
             self.bind_here(parent.tid);
         }
         let child = self.cloned(parent, flags, order, mailboxes);
@@ -280,6 +291,7 @@ impl Inner {
         if let Ok(child) = &child {
             self.unbind(parent, child.tid);
         }
+        self.unbind_worker();
         child
     }
 
@@ -290,7 +302,7 @@ impl Inner {
         (order, nonce): (u64, u64),
         mailboxes: Option<BorrowedFd<'_>>,
     ) -> Result<Child> {
-        self.order_by_ring(parent, order)?;
+        self.order(parent, order)?;
         let mut watch = Watch::default();
         watch.expect_birth(BIRTH);
         let mut passed = false;

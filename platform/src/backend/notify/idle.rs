@@ -6,6 +6,7 @@
 //! stub answers itself, the CPU time that was used (subtracted). An interrupt on its way to the last one is at most a spurious one of the next.
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
 
 use super::{Inner, Phase, State, Task, Waits};
 use crate::stub::slot::{FP_AREA, USED_BEFORE, order, windows};
@@ -14,9 +15,9 @@ use crate::{Registers, Result, Token};
 /// How many idle threads a process has at most, and all together: they count against the host's limits.
 const IDLE: usize = 8;
 const ALL: usize = 32;
-/// How long to wait for idle threads to leave at most, in looks, and how long one takes in milliseconds.
+/// How long to wait for idle threads to leave at most, in looks, and how long one takes.
 const LOOKS: usize = 10;
-const LOOK: i32 = 5;
+const LOOK: Duration = Duration::from_millis(5);
 
 impl Inner {
     /// A stopped task whose guest thread has ended shall be idle; false if there are enough. The leader always is: it keeps the process id.
@@ -31,6 +32,8 @@ impl Inner {
         drop(idle);
         self.idle.fetch_add(1, Relaxed);
         process.hosts.fetch_sub(1, SeqCst);
+        // It may have been watched, or have come by a clone.
+        self.set_affinity(task.tid, None);
         let mut state = task.state.lock();
         state.phase = Phase::Idle;
         let spins = state.waits == Waits::Slot;

@@ -51,6 +51,8 @@ const POOL: usize = 3;
 const REUSED: usize = 32;
 /// How many dead processes wait to be reaped by the zygote while others run.
 const ZOMBIES: usize = 8;
+/// The same before that cannot wait for a pause any longer.
+const MOST_ZOMBIES: usize = 24;
 
 /// The platform. Dropping it ends every stub process.
 pub struct NotifyPlatform {
@@ -75,6 +77,8 @@ struct Inner {
     worker: usize,
     shape: Shape,
     zygote: Arc<Task>,
+    /// Since when it is known that processes died which nobody has looked at yet, in cycles; 0 if there are none.
+    died: AtomicU64,
     /// The worker waits or is about to.
     waiting: AtomicBool,
     woken: AtomicBool,
@@ -281,8 +285,12 @@ pub const SENTRY_SYSCALLS: &[(i64, &str)] = &[
         "receives and answers the doorbell (SECCOMP_IOCTL_NOTIF_*)",
     ),
     (
-        libc::SYS_poll,
+        libc::SYS_ppoll,
         "waits for the doorbell, deaths and wake-ups",
+    ),
+    (
+        libc::SYS_poll,
+        "waits for what the host's kernel does by itself",
     ),
     (libc::SYS_epoll_wait, "which processes died"),
     (libc::SYS_epoll_ctl, "watches a new process"),
@@ -370,6 +378,8 @@ impl NotifyPlatform {
         let bell = bell::eventfd().map_err(|e| host("make an eventfd", e))?;
         let started = zygote::launch_free(layout, moves, fd.as_fd(), inline)?;
         let guard = ZygoteGuard(Some(started.pid));
+        // Not before: guests would inherit it.
+        sys::be_punctual();
         let pidfd = bell::pidfd(started.pid).map_err(|e| host("watch the zygote", e))?;
         bell::watch(deaths.as_fd(), pidfd.as_fd(), 0).map_err(|e| host("watch the zygote", e))?;
         let sync = bell::set_sync(started.listener.as_fd(), true).is_ok();
@@ -403,6 +413,7 @@ impl NotifyPlatform {
             worker: sys::thread_mark(),
             shape,
             zygote,
+            died: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             woken_last: AtomicBool::new(false),
@@ -536,6 +547,7 @@ impl Platform for NotifyPlatform {
             None => self.inner.new_stub()?,
         };
         task.state.lock().token = token;
+        task.pace.expect_calls();
         let process = Arc::clone(&task.process);
         Ok((
             process,
