@@ -505,15 +505,18 @@ impl Inner {
                 if silence == 0 {
                     silence = now;
                 }
-                if now.wrapping_sub(silence) > LULL && (dead || self.needs_stubs()) {
-                    if dead {
+                if now.saturating_sub(silence) > LULL && (dead || self.needs_stubs()) {
+                    let more = if dead {
                         self.bury();
+                        true
                     } else {
-                        self.refill();
-                    }
-                    silence = sys::cycles();
+                        self.refill()
+                    };
+                    let then = sys::cycles();
+                    // The host refuses processes: not again and again.
+                    silence = if more { then } else { u64::MAX };
                     before = None;
-                    hot.last.fetch_max(silence, Relaxed);
+                    hot.last.fetch_max(then, Relaxed);
                 }
                 if hot.crowded.load(Relaxed) != 0 {
                     self.crowd(now);
