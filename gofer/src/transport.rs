@@ -18,6 +18,12 @@ pub struct Received {
     pub lost: bool,
 }
 
+/// Runs a wait that may take long, while its caller's other work goes on elsewhere.
+pub type Aside = dyn Fn(&mut dyn FnMut()) + Send + Sync;
+
+/// How long a message may take before its receiver waits aside, in nanoseconds. Debug builds do so every time, which tests it.
+const PATIENCE: i64 = if cfg!(debug_assertions) { 0 } else { 200_000 };
+
 /// Carries whole messages between two processes that do not trust each other.
 pub trait Transport: Send {
     /// Sends one message, and with it a duplicate of `fd`.
@@ -26,12 +32,12 @@ pub trait Transport: Send {
     /// The connection is unusable (`EPIPE` when the peer is gone).
     fn send(&mut self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()>;
 
-    /// Waits for one message.
+    /// Waits for one message, `aside` if it takes long.
     ///
     /// # Errors
     /// The connection is unusable, the message does not fit into `buf`, or it carries more
     /// descriptors than this end accepts.
-    fn recv(&mut self, buf: &mut [u8]) -> io::Result<Received>;
+    fn recv(&mut self, buf: &mut [u8], aside: Option<&Aside>) -> io::Result<Received>;
 
     /// Ends the connection in both directions, so that the peer notices at once.
     fn shutdown(&mut self);
@@ -96,6 +102,23 @@ impl SeqPacket {
     }
 }
 
+impl SeqPacket {
+    /// Whether something is there to be received, at once or within so many nanoseconds (`None`: however long it takes). If it cannot be told, yes.
+    fn is_ready(&self, within: Option<i64>) -> bool {
+        let mut fd = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let timeout = within.map(|tv_nsec| libc::timespec { tv_sec: 0, tv_nsec });
+        let timeout = timeout
+            .as_ref()
+            .map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: one pollfd, and a timeout or none, which live as long as the call; no signal mask.
+        unsafe { libc::ppoll(&raw mut fd, 1, timeout, std::ptr::null()) != 0 }
+    }
+}
+
 impl Transport for SeqPacket {
     fn send(&mut self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let mut iov = libc::iovec {
@@ -130,7 +153,14 @@ impl Transport for SeqPacket {
         }
     }
 
-    fn recv(&mut self, buf: &mut [u8]) -> io::Result<Received> {
+    fn recv(&mut self, buf: &mut [u8], aside: Option<&Aside>) -> io::Result<Received> {
+        if let Some(aside) = aside
+            && !self.is_ready(Some(PATIENCE))
+        {
+            aside(&mut || {
+                self.is_ready(None);
+            });
+        }
         let mut iov = libc::iovec {
             iov_base: buf.as_mut_ptr().cast(),
             iov_len: buf.len(),

@@ -23,7 +23,7 @@ fn a_full_table_fails_one_call() {
         let mut socket = SeqPacket::new(theirs);
         let (mut request, mut reply) = (vec![0; MAX_MESSAGE], Vec::new());
         loop {
-            let received = socket.recv(&mut request).unwrap();
+            let received = socket.recv(&mut request, None).unwrap();
             if received.len == 0 {
                 return session.handles();
             }

@@ -40,7 +40,7 @@ impl Raw {
 
     fn send(&mut self, message: &[u8]) -> Option<(Reply<'_>, Option<OwnedFd>)> {
         self.socket.send(message, None).ok()?;
-        let received = self.socket.recv(&mut self.buf).ok()?;
+        let received = self.socket.recv(&mut self.buf, None).ok()?;
         if received.len == 0 {
             return None;
         }
@@ -215,7 +215,7 @@ fn descriptors_that_no_request_has_are_not_kept() {
         let mut message = Vec::new();
         Request::Close.encode(7, &[], &mut message).unwrap();
         raw.socket.send(&message, Some(null.as_fd())).unwrap();
-        let received = raw.socket.recv(&mut raw.buf).unwrap();
+        let received = raw.socket.recv(&mut raw.buf, None).unwrap();
         let (_, reply) = Reply::decode(&raw.buf[..received.len]).unwrap();
         assert_eq!(
             reply,

@@ -60,7 +60,7 @@ fn evil(
     std::thread::spawn(move || {
         let mut socket = SeqPacket::new(theirs);
         let (mut buf, mut out) = (vec![0; 1 << 17], Vec::new());
-        while let Ok(received) = socket.recv(&mut buf) {
+        while let Ok(received) = socket.recv(&mut buf, None) {
             if received.len == 0 {
                 return;
             }
@@ -267,7 +267,7 @@ fn a_server_that_is_gone_or_of_another_version_is_told_apart() {
     std::thread::spawn(move || {
         let mut socket = SeqPacket::new(theirs);
         let (mut buf, mut out) = (vec![0; 1 << 17], Vec::new());
-        let received = socket.recv(&mut buf).unwrap();
+        let received = socket.recv(&mut buf, None).unwrap();
         let (header, ..) = Request::decode(&buf[..received.len]).unwrap();
         let error = Reply::Error {
             errno: libc::EPROTONOSUPPORT,

@@ -338,6 +338,9 @@ pub enum CutShort {
     Before,
 }
 
+/// Runs a wait that may take long, while another thread is the worker.
+pub type Aside = dyn Fn(&mut dyn FnMut()) + Send + Sync;
+
 /// A way to run guest threads and trap their system calls.
 pub trait Platform: Send + Sync {
     /// `ptrace`, `notify` or `inline`.
@@ -349,6 +352,19 @@ pub trait Platform: Send + Sync {
     }
     /// How many worker threads may call `next_event` at once.
     fn max_workers(&self) -> usize;
+    /// Whether the worker's part can go from thread to thread, by [`Platform::leave`] and [`Platform::take_over`].
+    fn is_movable(&self) -> bool {
+        false
+    }
+    /// The caller, a worker, ceases to be one until it takes over again; the threads in its hands stay so. Whether guest threads run, which may want a
+    /// worker meanwhile.
+    fn leave(&self) -> bool {
+        false
+    }
+    /// The caller is a worker from now on, in place of one that has left.
+    fn take_over(&self) {}
+    /// Exchanges with guest processes that take long are waited for by `aside`, which leaves and takes over again around the wait. Works once.
+    fn wait_by(&self, _aside: Box<Aside>) {}
     /// An empty address space (nothing mapped in the guest range) with one stopped thread, from the pool
     /// if one is ready. FPU state is as at process start.
     fn new_process(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)>;

@@ -7,8 +7,10 @@
 //! When the gofer is gone, or has sent anything that breaks the protocol, the connection is dead:
 //! every call, also those under way, returns [`GoferError::Dead`] at once.
 //!
+//! Who uses it may let others work while it waits long ([`Client::wait_by`]).
+//!
 //! Locks: `channel` may be held across a round trip; `pending` never is, and is taken inside
-//! `channel`. Neither calls out.
+//! `channel`. Neither calls out, but for that wait with `channel`.
 
 mod calls;
 mod types;
@@ -16,12 +18,12 @@ mod types;
 pub use types::{Created, DirBatch, DirEntry, NodeRef, Walked};
 
 use crate::protocol::{Attr, HandleId, MAGIC, MAX_CLOSES, MAX_MESSAGE, Reply, Request, VERSION};
-use crate::transport::{SeqPacket, Transport};
-use parking_lot::Mutex;
+use crate::transport::{Aside, SeqPacket, Transport};
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Why a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +72,7 @@ struct Inner {
     channel: Mutex<Channel>,
     pending: Mutex<Vec<HandleId>>,
     dead: AtomicBool,
+    aside: OnceLock<Box<Aside>>,
 }
 
 /// A connection to a gofer.
@@ -147,12 +150,24 @@ impl Inner {
                 .encode(id, &[], &mut channel.request)
                 .map_err(|_| GoferError::Errno(libc::EMSGSIZE))?;
         }
-        let message = channel.round_trip(id, fd);
+        let aside = self.aside.get().map(AsRef::as_ref);
+        let message = channel.round_trip(id, fd, aside);
         if message.is_none() {
             self.dead.store(true, Ordering::Release);
             channel.transport.shutdown();
         }
         message.ok_or(GoferError::Dead)
+    }
+
+    /// The channel, once nobody else uses it.
+    fn channel(&self) -> MutexGuard<'_, Channel> {
+        let mut guard = self.channel.try_lock();
+        if guard.is_none()
+            && let Some(aside) = self.aside.get()
+        {
+            aside(&mut || guard = Some(self.channel.lock()));
+        }
+        guard.unwrap_or_else(|| self.channel.lock())
     }
 
     fn kill(&self, channel: &mut Channel) {
@@ -170,9 +185,14 @@ struct Message {
 }
 
 impl Channel {
-    fn round_trip(&mut self, id: u64, fd: Option<BorrowedFd<'_>>) -> Option<Message> {
+    fn round_trip(
+        &mut self,
+        id: u64,
+        fd: Option<BorrowedFd<'_>>,
+        aside: Option<&Aside>,
+    ) -> Option<Message> {
         self.transport.send(&self.request, fd).ok()?;
-        let received = self.transport.recv(&mut self.reply).ok()?;
+        let received = self.transport.recv(&mut self.reply, aside).ok()?;
         let (header, _) = Reply::decode(self.reply.get(..received.len)?).ok()?;
         let fds = u16::from(received.fd.is_some() || received.lost);
         (header.id == id && header.fds == fds).then_some(Message {
@@ -208,6 +228,7 @@ impl Client {
             channel: Mutex::new(channel),
             pending: Mutex::new(Vec::new()),
             dead: AtomicBool::new(false),
+            aside: OnceLock::new(),
         };
         let mut client = Self {
             inner: Arc::new(inner),
@@ -235,6 +256,11 @@ impl Client {
             Err(GoferError::Errno(_)) => Err(ConnectError::Version),
             Err(GoferError::Dead) => Err(ConnectError::Dead),
         }
+    }
+
+    /// From now on answers that take long are waited for by `aside`, and so are other threads' round trips. Works once.
+    pub fn wait_by(&self, aside: Box<Aside>) {
+        let _ = self.inner.aside.set(aside);
     }
 
     /// How many exports there are to attach to.
@@ -269,7 +295,7 @@ impl Client {
         fd: Option<BorrowedFd<'_>>,
         take: impl FnOnce(Reply<'_>, Option<OwnedFd>) -> Option<T>,
     ) -> GoferResult<T> {
-        let mut channel = self.inner.channel.lock();
+        let mut channel = self.inner.channel();
         let message = self.inner.exchange(&mut channel, request, fd)?;
         let bytes = channel.reply.get(..message.len).unwrap_or_default();
         let taken = match Reply::decode(bytes) {

@@ -60,7 +60,7 @@ pub fn serve(transport: &mut dyn Transport, mut session: Session) -> Result<(), 
     let mut request = vec![0; MAX_MESSAGE];
     let mut reply = Vec::with_capacity(MAX_MESSAGE);
     loop {
-        let received = match transport.recv(&mut request) {
+        let received = match transport.recv(&mut request, None) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
             Err(error) => return Err(error.into()),

@@ -20,6 +20,7 @@ pub use process::Boot;
 use crate::abi::Errno;
 use crate::fs::host::HostPoller;
 use crate::kernel::{ExitStatus, Kernel};
+use crate::sync::{aside, aside_locked};
 use crate::vfs::FsContext;
 use nix::sys::resource::{Resource, getrlimit};
 use std::sync::Arc;
@@ -32,12 +33,15 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
     let failed = |what: &str, e: &dyn std::fmt::Display| BootError::Failed(format!("{what}: {e}"));
     let guest = config.guest;
     if let Some(gofer) = &config.gofer {
+        gofer.wait_by(Box::new(|wait| aside(wait)));
         crate::vfs::host::set_gofer(gofer.clone());
         let limit = getrlimit(Resource::RLIMIT_NOFILE);
         crate::mm::set_descriptors(limit.map_or(0, |(soft, _)| soft));
     }
     let kernel = Kernel::new(config.platform, &guest.hostname, config.tracer)
         .map_err(|e| failed("cannot start the sentry's helper threads", &e))?;
+    // Whatever is locked: who wants that waits aside, too.
+    kernel.platform.wait_by(Box::new(|wait| aside_locked(wait)));
     if let Some(name) = &guest.domainname {
         kernel.uts.names().lock().domainname.clone_from(name);
     }

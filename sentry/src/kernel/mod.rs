@@ -21,6 +21,7 @@ mod memory_events;
 pub mod pidfd;
 pub mod rewriting;
 pub mod seccomp;
+mod shift;
 pub mod signal;
 pub mod task;
 pub mod timers;
@@ -64,6 +65,7 @@ pub struct Kernel {
     run_queue: Mutex<VecDeque<Arc<Task>>>,
     /// Length of `run_queue`.
     queued: AtomicUsize,
+    shift: shift::Shift,
     /// Work for a worker's thread: see [`Kernel::on_worker`].
     errands: Mutex<VecDeque<Errand>>,
     /// There may be some.
@@ -154,10 +156,10 @@ impl Kernel {
         *self.init_status.lock()
     }
     /// Ends the sandbox at once: workers return, and dropping the platform ends every guest process.
-    pub fn shut_down(&self) {
+    pub fn shut_down(self: &Arc<Self>) {
         self.stopping
             .store(true, std::sync::atomic::Ordering::SeqCst);
-        self.platform.wake();
+        self.rouse();
     }
     /// Memory of the sandbox.
     pub fn memory(&self) -> MemoryInfo {
@@ -231,6 +233,7 @@ impl Kernel {
             tree: Mutex::new(Rank::TASKS, tree::TaskTree::default()),
             run_queue: Mutex::new(Rank::RUN_QUEUE, VecDeque::new()),
             queued: AtomicUsize::new(0),
+            shift: shift::Shift::default(),
             errands: Mutex::new(Rank::RUN_QUEUE, VecDeque::new()),
             has_errands: AtomicBool::new(false),
             next_token: AtomicU64::new(1),

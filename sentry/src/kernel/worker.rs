@@ -7,12 +7,13 @@
 //! nobody has woken it meanwhile does it become `PARKED`.
 
 use super::futex::FutexTable;
+use super::shift::Work;
 use super::signal::{self, Delivery};
 use super::task::{GuestRegs, exit};
 use super::{Cx, ExitStatus, Kernel, Task};
 use super::{rewriting, seccomp};
 use crate::abi::{Errno, sysno};
-use crate::sync::{Events, Notify};
+use crate::sync::{Events, Notify, work_for};
 use crate::syscalls::{self, Args, Block, OnSignal, SysErr};
 use crate::time::Instant;
 use cofferdam_platform::{CutShort, Event, Thread, Token, Trap};
@@ -95,53 +96,96 @@ impl Notify for TaskWaker {
 }
 
 impl Kernel {
-    fn enqueue(&self, task: Arc<Task>) {
+    fn enqueue(self: &Arc<Self>, task: Arc<Task>) {
         {
             let mut queue = self.run_queue.lock();
             queue.push_back(task);
             self.queued.store(queue.len(), Ordering::Relaxed);
         }
         if !IS_WORKER.get() {
-            self.platform.wake();
+            self.rouse();
         }
     }
 
     /// Has a worker call `f` soon: only workers may ask the platform for new address spaces, since a tracer is a thread.
-    pub fn on_worker(&self, f: impl FnOnce() + Send + 'static) {
+    pub fn on_worker(self: &Arc<Self>, f: impl FnOnce() + Send + 'static) {
         self.errands.lock().push_back(Box::new(f));
         self.has_errands.store(true, Ordering::SeqCst);
-        self.platform.wake();
+        self.rouse();
+    }
+
+    /// Whether there is something to do for a worker but what guests ask for.
+    pub(super) fn has_work(&self) -> bool {
+        self.queued.load(Ordering::SeqCst) > 0 || self.has_errands.load(Ordering::SeqCst)
+    }
+
+    /// Whether workers are to end.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     fn next_errand(&self) -> Option<super::Errand> {
         self.errands.lock().pop_front()
     }
 
-    /// Takes events until init has exited. Called on each worker thread.
+    /// Takes events until init has exited. Called on the thread that launched the platform.
     ///
     /// # Errors
     /// The platform failed; the sandbox must end.
     pub fn work(self: &Arc<Self>) -> cofferdam_platform::Result<()> {
+        let worked = self.work_on(true);
+        match self.failure() {
+            Some(error) => Err(error),
+            None => worked,
+        }
+    }
+
+    /// Works until the sandbox ends, or others do and this thread is not needed.
+    fn work_on(self: &Arc<Self>, is_first: bool) -> cofferdam_platform::Result<()> {
         IS_WORKER.set(true);
+        if self.platform.is_movable() {
+            work_for(Some(Arc::new(Work(Arc::clone(self)))));
+        }
+        let worked = self.take_events(is_first);
+        work_for(None);
+        worked
+    }
+
+    fn take_events(self: &Arc<Self>, is_first: bool) -> cofferdam_platform::Result<()> {
         let mut known = Known::default();
-        while !self.stopping.load(Ordering::Relaxed) {
-            if self.has_errands.swap(false, Ordering::SeqCst) {
-                while let Some(f) = self.next_errand() {
-                    f();
+        while !self.is_stopping() {
+            if self.shift.is_wanted() {
+                known = Known::default();
+                if !self.change_shift(is_first) {
+                    return Ok(());
                 }
             }
-            if let Some(task) = self.dequeue() {
-                task.run_state.store(PARKING, Ordering::SeqCst);
-                step(&task, None);
-                if TURN_ENDED.take() {
-                    self.take_traps(&mut known)?;
-                }
-                continue;
+            if let Err(e) = self.take_event(&mut known) {
+                self.leave_work();
+                return Err(e);
             }
-            match self.platform.next_event()? {
-                Event::Woken => {}
-                Event::Trap(token, trap) => self.trapped(&mut known, token, trap),
+        }
+        self.leave_work();
+        Ok(())
+    }
+
+    fn take_event(self: &Arc<Self>, known: &mut Known) -> cofferdam_platform::Result<()> {
+        if self.has_errands.swap(false, Ordering::SeqCst) {
+            while let Some(f) = self.next_errand() {
+                f();
             }
+        }
+        if let Some(task) = self.dequeue() {
+            task.run_state.store(PARKING, Ordering::SeqCst);
+            step(&task, None);
+            if TURN_ENDED.take() {
+                self.take_traps(known)?;
+            }
+            return Ok(());
+        }
+        match self.platform.next_event()? {
+            Event::Woken => {}
+            Event::Trap(token, trap) => self.trapped(known, token, trap),
         }
         Ok(())
     }
@@ -187,9 +231,18 @@ impl Kernel {
     }
 
     /// Starts a task that has never run: its host thread is stopped and its registers are set.
-    pub fn start(&self, task: Arc<Task>) {
+    pub fn start(self: &Arc<Self>, task: Arc<Task>) {
         task.run_state.store(QUEUED, Ordering::SeqCst);
         self.enqueue(task);
+    }
+}
+
+/// What a worker thread other than the first does.
+pub(super) fn run_beside(kernel: &Arc<Kernel>) {
+    if kernel.stand_by(false)
+        && let Err(e) = kernel.work_on(false)
+    {
+        kernel.fail(e);
     }
 }
 

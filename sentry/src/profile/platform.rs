@@ -4,8 +4,8 @@
 
 use super::{Part, Profile};
 use cofferdam_platform::{
-    AddressSpace, Answers, Call, CutShort, Event, MemOp, Platform, Registers, Result, Thread,
-    Token, Vdso,
+    AddressSpace, Answers, Aside, Call, CutShort, Event, MemOp, Platform, Registers, Result,
+    Thread, Token, Vdso,
 };
 use std::sync::Arc;
 
@@ -55,6 +55,18 @@ impl Platform for Timed<Arc<dyn Platform>> {
     }
     fn max_workers(&self) -> usize {
         self.inner.max_workers()
+    }
+    fn is_movable(&self) -> bool {
+        self.inner.is_movable()
+    }
+    fn leave(&self) -> bool {
+        self.inner.leave()
+    }
+    fn take_over(&self) {
+        self.inner.take_over();
+    }
+    fn wait_by(&self, aside: Box<Aside>) {
+        self.inner.wait_by(aside);
     }
     fn new_process(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)> {
         let made = self.host(|p| p.new_process(token))?;

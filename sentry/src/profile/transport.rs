@@ -1,7 +1,7 @@
 //! Times the gofer's answers.
 
 use super::{Part, Profile};
-use cofferdam_gofer::transport::{Received, Transport};
+use cofferdam_gofer::transport::{Aside, Received, Transport};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -28,9 +28,9 @@ impl Transport for Timed {
         self.inner.send(message, fd)
     }
 
-    fn recv(&mut self, buf: &mut [u8]) -> io::Result<Received> {
+    fn recv(&mut self, buf: &mut [u8], aside: Option<&Aside>) -> io::Result<Received> {
         let inner = &mut self.inner;
-        self.profile.time(Part::Gofer, || inner.recv(buf))
+        self.profile.time(Part::Gofer, || inner.recv(buf, aside))
     }
 
     fn shutdown(&mut self) {

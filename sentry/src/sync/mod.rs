@@ -9,12 +9,14 @@
 //! makes callers of one object wait for each other on Linux, too: the position of an open file, the writers of a file, the names of a
 //! directory, a rename. [`before_exchange`] checks that in debug builds.
 
+mod aside;
 mod changes;
 mod knob;
 mod mutex;
 mod quota;
 mod wait_queue;
 
+pub use aside::{Workplace, aside, aside_locked, work_for};
 pub use changes::Changes;
 pub use knob::Knob;
 pub use mutex::{Mutex, MutexGuard, Rank, before_exchange};

@@ -1,6 +1,10 @@
 //! A mutex with a rank.
 
+use super::aside::aside_locked;
 use std::ops::{Deref, DerefMut};
+
+/// How often a lock that is not free is tried again before its holder is taken to wait for something.
+const TRIES: usize = 200;
 
 /// Place of a lock in the global order; higher ranks are taken later (further in).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,7 +98,7 @@ impl<T: ?Sized> Mutex<T> {
         check::acquire(self.rank, false);
         MutexGuard {
             rank: self.rank,
-            inner: self.inner.lock(),
+            inner: self.acquire(),
         }
     }
     /// Takes the lock while another lock of the same rank may be held.
@@ -102,8 +106,25 @@ impl<T: ?Sized> Mutex<T> {
         check::acquire(self.rank, true);
         MutexGuard {
             rank: self.rank,
-            inner: self.inner.lock(),
+            inner: self.acquire(),
         }
+    }
+    fn acquire(&self) -> parking_lot::MutexGuard<'_, T> {
+        match self.inner.try_lock() {
+            Some(guard) => guard,
+            None => self.wait(),
+        }
+    }
+    /// A worker that waits here lets others work: the holder may be one that is to come back to its work.
+    #[cold]
+    fn wait(&self) -> parking_lot::MutexGuard<'_, T> {
+        for _ in 0..TRIES {
+            std::hint::spin_loop();
+            if let Some(guard) = self.inner.try_lock() {
+                return guard;
+            }
+        }
+        aside_locked(|| self.inner.lock())
     }
     /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {

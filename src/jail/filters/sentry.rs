@@ -22,6 +22,7 @@ const RULES: &[Rule] = &[
     allow(libc::SYS_pread64, "files; guest memory"),
     allow(libc::SYS_pwrite64, "files; guest memory"),
     allow(libc::SYS_preadv, "files"),
+    allow(libc::SYS_preadv2, "what is in memory of files"),
     allow(libc::SYS_pwritev, "files"),
     allow(libc::SYS_pwritev2, "append to files"),
     allow(libc::SYS_lseek, "streams that are files; holes"),

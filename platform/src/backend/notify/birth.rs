@@ -87,6 +87,7 @@ impl Inner {
             threads: AtomicUsize::new(1),
             hosts: AtomicUsize::new(1),
             final_time: Mutex::default(),
+            exchange: Mutex::default(),
         });
         if let Err(e) = bell::watch(self.deaths.as_fd(), process.pidfd.as_fd(), key) {
             self.abandon(&child);

@@ -256,6 +256,9 @@ impl Inner {
 
     /// A ring that nobody waits for in particular.
     pub(super) fn rang(&self, ring: Ring) {
+        if self.is_letter(&ring) {
+            return;
+        }
         let task = self.tasks.lock().get(&ring.tid).cloned();
         let Some(task) = task else {
             if ring.tid != self.zygote.tid {

@@ -10,21 +10,24 @@ use std::time::{Duration, Instant};
 use libc::pid_t;
 
 use super::hot::Answered;
+use super::pause::Pause;
 use super::{Inner, Phase, Task, Waits};
 use crate::bell::{self, Ring};
 use crate::stub::filter::{self, DOORBELL};
 use crate::stub::mailbox::Op;
 use crate::stub::ops::result;
 use crate::stub::slot::{ARGS, FP, FP_AREA, RESULT, SLOT, USED_BEFORE, kind, order};
-use crate::{Error, GUEST_END, GUEST_START, Result, sys, wake};
+use crate::{Aside, Error, GUEST_END, GUEST_START, Result, sys, wake};
 
 /// How often a waiting sentry looks whether the stub ran away.
 const TICK: Duration = Duration::from_millis(50);
+/// How long an exchange takes before the worker waits for it aside.
+const LONG: Duration = Duration::from_millis(2);
 /// After which silence in an exchange the stub is interrupted.
 const SILENCE: Duration = Duration::from_millis(50);
 /// User CPU time that an exchange may cost the process, per host thread of it, in nanoseconds: the others run meanwhile.
 const PATIENCE: u64 = 500_000_000;
-/// For so many threads at most: everybody else waits meanwhile.
+/// For so many threads at most.
 const PATIENCE_THREADS: u64 = 16;
 /// What of the time in the host's kernel counts, one part in so many. It takes its time to unmap much memory; but a guest that runs the stub's
 /// instructions can answer an exchange by calls of its own that take no other time.
@@ -32,7 +35,7 @@ const SYSTEM_SHARE: u64 = 8;
 /// Time after which a new task that never said hello is given up.
 const BIRTH: Duration = Duration::from_secs(10);
 /// The same once a task has said hello that nobody ordered: most likely the one that is waited for, whose nonce a thread of the
-/// guest rewrote. Everybody else waits meanwhile, so this is short.
+/// guest rewrote. (While somebody else is the worker, that one kills the stranger.)
 const MISBIRTH: Duration = Duration::from_millis(100);
 
 /// Why a process dies whose list failed that could not.
@@ -49,7 +52,7 @@ pub(super) struct Child {
 }
 
 /// Whether it is what a task rings first.
-fn is_first(ring: &Ring) -> bool {
+pub(super) fn is_first(ring: &Ring) -> bool {
     ring.number == DOORBELL && matches!(ring.args.first(), Some(&(kind::HELLO | kind::READY)))
 }
 
@@ -66,7 +69,11 @@ pub(super) fn waits(ring: &Ring) -> Waits {
 
 /// Watches over one exchange.
 #[derive(Default)]
-struct Watch {
+struct Watch<'a> {
+    /// It takes long: somebody else is the worker while its rings are waited for.
+    pause: Option<Pause<'a>>,
+    /// When the wait began.
+    began: Option<Instant>,
     /// What the process had spent when the wait began.
     spent: Option<u64>,
     /// When the wait for a new task ends.
@@ -77,7 +84,12 @@ struct Watch {
     again: bool,
 }
 
-impl Watch {
+impl Watch<'_> {
+    /// Whether the wait has taken long.
+    fn is_long(&mut self) -> bool {
+        self.began.get_or_insert_with(Instant::now).elapsed() > LONG
+    }
+
     /// Waits for a new task no longer than this from now.
     fn expect_birth(&mut self, within: Duration) {
         let at = Instant::now() + within;
@@ -120,12 +132,14 @@ impl Inner {
         bell::answer(self.listener.as_fd(), ring, order).map_err(|_| Error::Gone)
     }
 
-    /// The next ring of `task`, or of a task that nobody knows if `strangers`.
-    fn ring_of(&self, task: &Task, strangers: bool, watch: &mut Watch) -> Result<Ring> {
+    /// The next ring of `task`, or of a task that nobody knows if one with this nonce is waited for.
+    fn ring_of<'a>(
+        &'a self,
+        task: &'a Task,
+        newborn: Option<u64>,
+        watch: &mut Watch<'a>,
+    ) -> Result<Ring> {
         loop {
-            if watch.birth.is_some_and(|end| Instant::now() > end) {
-                return self.give_up(task, "has a child that never came");
-            }
             if let Some(args) = self.await_slot(task) {
                 return Ok(Ring {
                     id: IN_SLOT,
@@ -134,40 +148,96 @@ impl Inner {
                     args,
                 });
             }
-            if let Some(ring) = self.next_ring(Some(TICK), false)? {
-                if ring.tid == task.tid {
-                    if self.pay(task, &ring)? && !watch.again {
-                        continue;
-                    }
-                    return Ok(ring);
+            let aside = self.aside.get().filter(|_| !self.is_zygote(task));
+            let ring = match aside {
+                Some(aside) if watch.is_long() => self.ring_aside(aside, task, newborn, watch)?,
+                _ => None,
+            };
+            let ring = match ring {
+                None => {
+                    let wait = if aside.is_some() { LONG } else { TICK };
+                    self.next_ring(Some(wait), false)?
                 }
-                if strangers && is_first(&ring) && !self.knows(ring.tid) {
-                    return Ok(ring);
-                }
-                self.rang(ring);
+                ring => ring,
+            };
+            let Some(ring) = ring else {
+                self.mind(task, watch)?;
                 continue;
+            };
+            if ring.tid == task.tid {
+                if self.pay(task, &ring)? && !watch.again {
+                    continue;
+                }
+                return Ok(ring);
             }
-            if task.state.lock().phase == Phase::Dead {
-                return Err(Error::Gone);
+            if newborn.is_some() && is_first(&ring) && !self.knows(ring.tid) {
+                return Ok(ring);
             }
-            let process = &task.process;
-            let dead = process.dead.read();
-            if *dead {
-                return Err(Error::Gone);
-            }
-            let spent = sys::process_time(process.pid)
-                .map_or(0, |(user, system)| user + system / SYSTEM_SHARE);
-            let hosts = process.hosts.load(std::sync::atomic::Ordering::SeqCst) as u64;
-            if self.inline && watch.birth.is_none() && watch.is_time_to_prod() {
-                // A thread of the guest may have led it to where it sleeps. Else nothing comes of this but a spurious interrupt. (A clone would begin anew.)
-                let _ = sys::tgkill(process.pid, task.tid, wake::SIGNAL);
-            }
-            let threads = (hosts + 1).min(PATIENCE_THREADS);
-            if spent.saturating_sub(*watch.spent.get_or_insert(spent)) > PATIENCE * threads {
-                drop(dead);
-                return self.give_up(task, "ran away");
-            }
+            self.rang(ring);
         }
+    }
+
+    /// The next ring of an exchange, while somebody else is the worker; `None` if the caller cannot cease to be it.
+    fn ring_aside<'a>(
+        &'a self,
+        aside: &Aside,
+        task: &'a Task,
+        newborn: Option<u64>,
+        watch: &mut Watch<'a>,
+    ) -> Result<Option<Ring>> {
+        let pause = watch.pause.get_or_insert_with(|| Pause::begin(self, task));
+        pause.expect(newborn);
+        if let Some(ring) = task.letters.next(Duration::ZERO) {
+            return Ok(Some(ring));
+        }
+        let mut outcome = Ok(None);
+        aside(&mut || {
+            outcome = loop {
+                if self.on_worker().is_ok() {
+                    // A sandbox that starts or ends has one worker.
+                    break Ok(None);
+                }
+                if let Some(ring) = task.letters.next(TICK) {
+                    break Ok(Some(ring));
+                }
+                if let Err(e) = self.mind(task, watch) {
+                    break Err(e);
+                }
+            };
+        });
+        outcome
+    }
+
+    /// Looks after the stub during an exchange, now and then: ends the wait if it is dead, and its process if it has run away.
+    fn mind(&self, task: &Task, watch: &mut Watch<'_>) -> Result<()> {
+        if watch.birth.is_some_and(|end| Instant::now() > end) {
+            return self.give_up(task, "has a child that never came");
+        }
+        if task.state.lock().phase == Phase::Dead {
+            return Err(Error::Gone);
+        }
+        let process = &task.process;
+        let dead = process.dead.read();
+        if *dead {
+            return Err(Error::Gone);
+        }
+        let spent =
+            sys::process_time(process.pid).map_or(0, |(user, system)| user + system / SYSTEM_SHARE);
+        let hosts = process.hosts.load(std::sync::atomic::Ordering::SeqCst) as u64;
+        if self.inline && watch.birth.is_none() && watch.is_time_to_prod() {
+            // A thread of the guest may have led it to where it sleeps. Else nothing comes of this but a spurious interrupt. (A clone would begin anew.)
+            let _ = sys::tgkill(process.pid, task.tid, wake::SIGNAL);
+        }
+        let threads = (hosts + 1).min(PATIENCE_THREADS);
+        if spent.saturating_sub(*watch.spent.get_or_insert(spent)) > PATIENCE * threads {
+            drop(dead);
+            return self.give_up(task, "ran away");
+        }
+        Ok(())
+    }
+
+    fn is_zygote(&self, task: &Task) -> bool {
+        std::ptr::eq(task, &*self.zygote)
     }
 
     /// Whether there is such a task already: it is no new one, even if it knows the nonce. (A signal can leave that on the stack of the thread that
@@ -202,7 +272,7 @@ impl Inner {
         let mut fds = fds.iter();
         let mut watch = Watch::default();
         loop {
-            let ring = self.ring_of(task, false, &mut watch)?;
+            let ring = self.ring_of(task, None, &mut watch)?;
             let [kind, first, second, ..] = ring.args;
             match (ring.number, kind) {
                 (DOORBELL, kind::DONE) => {
@@ -232,7 +302,7 @@ impl Inner {
 
     /// Waits for the first ring of a task that is known: the zygote.
     pub(super) fn meet(&self, task: &Task) -> Result<()> {
-        let ring = self.ring_of(task, false, &mut Watch::default())?;
+        let ring = self.ring_of(task, None, &mut Watch::default())?;
         if ring.args.first() != Some(&kind::READY) {
             return Err(Error::Host("the zygote did not find its stub".into()));
         }
@@ -251,7 +321,7 @@ impl Inner {
             again: true,
             ..Watch::default()
         };
-        self.ring_of(task, false, &mut watch)?;
+        self.ring_of(task, None, &mut watch)?;
         match task.state.lock().waits {
             Waits::Ring(_) => Ok(()),
             _ => self.give_up(task, "left a hot exchange"),
@@ -271,7 +341,7 @@ impl Inner {
             .process
             .mailboxes
             .set_words(parent.slot, ARGS, &[flags]);
-        let zygote = std::ptr::eq(parent, &*self.zygote);
+        let zygote = self.is_zygote(parent);
         if !zygote {
             self.pause_pace(parent);
         }
@@ -309,7 +379,8 @@ impl Inner {
         let mut inner_pid = None;
         let mut newborn: Option<(pid_t, u64)> = None;
         loop {
-            let ring = self.ring_of(parent, passed, &mut watch)?;
+            let newborn_to_be = passed.then_some(nonce);
+            let ring = self.ring_of(parent, newborn_to_be, &mut watch)?;
             let [kind, first, second, ..] = ring.args;
             if ring.tid == parent.tid {
                 match (ring.number, kind) {

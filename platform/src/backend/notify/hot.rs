@@ -341,8 +341,8 @@ impl Inner {
     pub(super) fn pause_pace(&self, task: &Task) {
         if self.hot.any.load(Relaxed) {
             self.praise();
-            self.cool();
         }
+        self.end_watch();
         task.pace.streak.store(0, Relaxed);
         let until = sys::cycles().wrapping_add(PARENT);
         task.pace.not_before.store(until, Relaxed);
@@ -592,6 +592,13 @@ impl Inner {
             return Looked::Else;
         }
         Looked::Nothing
+    }
+
+    /// Ceases to watch, if slots are watched.
+    pub(super) fn end_watch(&self) {
+        if self.hot.any.load(Relaxed) {
+            self.cool();
+        }
     }
 
     /// Ceases to watch.

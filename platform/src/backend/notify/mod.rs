@@ -24,13 +24,17 @@ mod futex;
 mod handoff;
 mod hot;
 mod idle;
+mod pause;
+mod syscalls;
 mod thread;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 
 use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
@@ -39,10 +43,11 @@ use crate::stub::mailbox::{Depot, Mailboxes, Op};
 use crate::stub::slot::{FP_LEN, SLOT, SLOTS};
 use crate::stub::{Layout, TASK_END, free, parse_maps};
 use crate::{
-    AddressSpace, Call, Error, Event, Platform, Registers, Result, Thread, Token, Trap, Vdso, bell,
-    mem, sys, zygote,
+    AddressSpace, Aside, Call, Error, Event, Platform, Registers, Result, Thread, Token, Trap,
+    Vdso, bell, mem, sys, zygote,
 };
 use fp::Shape;
+pub use syscalls::SENTRY_SYSCALLS;
 use thread::FreeThread;
 
 /// How many stub processes are kept ready.
@@ -73,8 +78,8 @@ struct Inner {
     deaths: OwnedFd,
     /// An eventfd that ends the worker's wait.
     bell: OwnedFd,
-    /// The worker's [`sys::thread_mark`].
-    worker: usize,
+    /// The worker's [`sys::thread_mark`]; 0 while there is none.
+    worker: AtomicUsize,
     shape: Shape,
     zygote: Arc<Task>,
     /// Since when it is known that processes died which nobody has looked at yet, in cycles; 0 if there are none.
@@ -114,6 +119,10 @@ struct Inner {
     handoff: handoff::Handoff,
     next: AtomicU64,
     random: RandomState,
+    /// How a worker waits for exchanges that take long; how many do, and for which new tasks: their nonces, and who makes them.
+    aside: pause::Way,
+    paused: AtomicUsize,
+    births: Mutex<HashMap<u64, pid_t>>,
     /// The zygote died or the platform was dropped.
     over: AtomicBool,
 }
@@ -140,6 +149,8 @@ struct Process {
     hosts: AtomicUsize,
     /// CPU time at its end.
     final_time: Mutex<(u64, u64)>,
+    /// Held during an exchange with a thread of it.
+    exchange: Mutex<()>,
 }
 
 /// A host thread of a stub process.
@@ -161,6 +172,7 @@ struct Task {
     /// Whether its host thread had used something before it, as that says in its slot.
     before: AtomicBool,
     pace: hot::Pace,
+    letters: pause::Letters,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,55 +290,6 @@ impl AddressSpace for Process {
     }
 }
 
-/// The host system calls of this backend in the sentry after launch, with the reason for each. For its seccomp allow-list.
-pub const SENTRY_SYSCALLS: &[(i64, &str)] = &[
-    (
-        libc::SYS_ioctl,
-        "receives and answers the doorbell (SECCOMP_IOCTL_NOTIF_*)",
-    ),
-    (
-        libc::SYS_ppoll,
-        "waits for the doorbell, deaths and wake-ups",
-    ),
-    (
-        libc::SYS_poll,
-        "waits for what the host's kernel does by itself",
-    ),
-    (libc::SYS_epoll_wait, "which processes died"),
-    (libc::SYS_epoll_ctl, "watches a new process"),
-    (libc::SYS_pidfd_open, "watches a new process"),
-    (libc::SYS_pidfd_send_signal, "kills stub processes"),
-    (libc::SYS_tgkill, "interrupts stub threads"),
-    (libc::SYS_write, "wakes the worker"),
-    (libc::SYS_read, "the worker was woken"),
-    (libc::SYS_wait4, "reaps the zygote"),
-    (libc::SYS_waitid, "whether the zygote died"),
-    (libc::SYS_process_vm_readv, "reads guest memory"),
-    (libc::SYS_process_vm_writev, "writes guest memory"),
-    (libc::SYS_memfd_create, "mailboxes"),
-    (libc::SYS_fallocate, "mailboxes that are used again"),
-    (libc::SYS_ftruncate, "mailboxes"),
-    (
-        libc::SYS_fcntl,
-        "seals mailboxes (F_ADD_SEALS); which files a stub may keep",
-    ),
-    (libc::SYS_fstat, "which files a stub may keep"),
-    (libc::SYS_newfstatat, "the same, as the C library does it"),
-    (libc::SYS_mmap, "maps mailboxes"),
-    (libc::SYS_munmap, "unmaps mailboxes"),
-    (libc::SYS_close, "closes mailboxes and pidfds"),
-    (libc::SYS_clock_gettime, "CPU time of stub processes"),
-    (
-        libc::SYS_sched_setaffinity,
-        "keeps watched threads and the worker on different processors",
-    ),
-    (
-        libc::SYS_gettid,
-        "start of a thread, by the standard library",
-    ),
-    (libc::SYS_futex, "locks"),
-];
-
 impl NotifyPlatform {
     /// Starts the zygote. The calling thread becomes the platform's only worker.
     ///
@@ -399,6 +362,7 @@ impl NotifyPlatform {
             threads: AtomicUsize::new(1),
             hosts: AtomicUsize::new(1),
             final_time: Mutex::default(),
+            exchange: Mutex::default(),
         });
         let state = State::new(Token(0), Registers::default(), 0);
         let zygote = Arc::new(Task::new(started.pid, process, 0, state));
@@ -410,7 +374,7 @@ impl NotifyPlatform {
             listener: started.listener,
             deaths,
             bell,
-            worker: sys::thread_mark(),
+            worker: AtomicUsize::new(sys::thread_mark()),
             shape,
             zygote,
             died: AtomicU64::new(0),
@@ -436,6 +400,9 @@ impl NotifyPlatform {
             handoff: handoff::Handoff::default(),
             next: AtomicU64::new(1),
             random: RandomState::new(),
+            aside: pause::Way::default(),
+            paused: AtomicUsize::new(0),
+            births: Mutex::default(),
             over: AtomicBool::new(false),
         };
         guard.disarm();
@@ -494,6 +461,7 @@ impl Task {
             reused: AtomicBool::new(false),
             before: AtomicBool::new(false),
             pace: hot::Pace::default(),
+            letters: pause::Letters::default(),
         }
     }
 }
@@ -539,6 +507,27 @@ impl Platform for NotifyPlatform {
         1
     }
 
+    fn is_movable(&self) -> bool {
+        true
+    }
+
+    fn leave(&self) -> bool {
+        // Watching binds the worker's thread, and is of no use while nobody looks.
+        self.inner.end_watch();
+        self.inner.worker.store(0, SeqCst);
+        self.inner.running.load(SeqCst) > 0
+            || self.inner.paused.load(SeqCst) > 0
+            || !self.inner.events.is_empty()
+    }
+
+    fn take_over(&self) {
+        self.inner.worker.store(sys::thread_mark(), SeqCst);
+    }
+
+    fn wait_by(&self, aside: Box<Aside>) {
+        self.inner.aside.set(aside);
+    }
+
     fn new_process(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)> {
         self.inner.on_worker()?;
         let ready = self.inner.pool.lock().pop();
@@ -573,7 +562,7 @@ impl Platform for NotifyPlatform {
 impl Inner {
     /// Errors unless the caller is the worker.
     fn on_worker(&self) -> Result<()> {
-        if sys::thread_mark() == self.worker {
+        if sys::thread_mark() == self.worker.load(Relaxed) {
             return Ok(());
         }
         Err(Error::Host(

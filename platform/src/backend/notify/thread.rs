@@ -2,6 +2,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
+use parking_lot::MutexGuard;
+
 use super::{Inner, Phase, Task};
 use crate::stub::filter;
 use crate::stub::futex::Then;
@@ -46,7 +48,7 @@ impl FreeThread {
             Some(result) => self.returning(result),
             None => {
                 inner.close_bounce();
-                inner.settle(task)?;
+                self.settled()?;
                 let mut regs = regs.sanitized();
                 if inner.inline && regs.gs_base == 0 {
                     // The gate's way to the slot.
@@ -95,6 +97,23 @@ impl FreeThread {
         order
     }
 
+    /// Carries out what was put off.
+    fn settled(&self) -> Result<()> {
+        if self.task.later.load(Relaxed) == 0 {
+            return Ok(());
+        }
+        let _alone = self.inner.begin_exchange(&self.task.process);
+        self.inner.settle(&self.task)
+    }
+
+    /// Begins an exchange: nothing is left to be done before it.
+    fn alone(&self) -> Result<MutexGuard<'_, ()>> {
+        let alone = self.inner.begin_exchange(&self.task.process);
+        self.inner.settle(&self.task)?;
+        self.inner.close_bounce();
+        Ok(alone)
+    }
+
     /// Errors unless the thread is stopped.
     fn is_stopped(&self) -> Result<()> {
         match self.task.state.lock().phase {
@@ -114,7 +133,7 @@ impl Thread for FreeThread {
 
     fn resume_asleep(&self, regs: &Registers, args: [u64; 6], until: Option<u64>) -> Result<()> {
         self.stopped()?;
-        self.inner.settle(&self.task)?;
+        self.settled()?;
         self.inner.close_bounce();
         let order = self
             .inner
@@ -129,8 +148,7 @@ impl Thread for FreeThread {
 
     fn futex(&self, args: [u64; 6]) -> Result<i64> {
         self.stopped()?;
-        self.inner.settle(&self.task)?;
-        self.inner.close_bounce();
+        let _alone = self.alone()?;
         self.inner.futex(&self.task, args)
     }
 
@@ -209,6 +227,7 @@ impl Thread for FreeThread {
     fn fpstate(&self) -> Result<Vec<u8>> {
         self.stopped()?;
         self.inner.alive(&self.task)?;
+        let _alone = self.inner.begin_exchange(&self.task.process);
         self.inner.vector_registers(&self.task)
     }
 
@@ -229,8 +248,7 @@ impl Thread for FreeThread {
     fn execute(&self, ops: &[MemOp<'_>]) -> Result<()> {
         self.inner.on_worker()?;
         self.is_stopped()?;
-        self.inner.settle(&self.task)?;
-        self.inner.close_bounce();
+        let _alone = self.alone()?;
         self.inner.execute(&self.task, ops)
     }
 
@@ -240,28 +258,25 @@ impl Thread for FreeThread {
 
     fn settle(&self) -> Result<()> {
         self.inner.on_worker()?;
-        self.inner.settle(&self.task)
+        self.settled()
     }
 
     fn compare_exchange(&self, addr: u64, old: u32, new: u32) -> Result<Option<u32>> {
         self.stopped()?;
-        self.inner.settle(&self.task)?;
-        self.inner.close_bounce();
+        let _alone = self.alone()?;
         self.inner.compare_exchange(&self.task, addr, old, new)
     }
 
     fn spawn(&self, token: Token) -> Result<Box<dyn Thread>> {
         let regs = self.stopped()?;
-        self.inner.settle(&self.task)?;
-        self.inner.close_bounce();
+        let _alone = self.alone()?;
         let task = self.inner.spawn(&self.task, regs, token)?;
         Ok(Box::new(FreeThread::new(Arc::clone(&self.inner), task)))
     }
 
     fn fork(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)> {
         let regs = self.stopped()?;
-        self.inner.settle(&self.task)?;
-        self.inner.close_bounce();
+        let _alone = self.alone()?;
         let vector = self.inner.stored_vector_registers(&self.task);
         let task = self.inner.new_process(
             &self.task,
@@ -293,6 +308,7 @@ impl Thread for FreeThread {
         if self.stopped().is_err() {
             return (0, 0);
         }
+        let _alone = self.inner.begin_exchange(&self.task.process);
         self.inner.thread_time(&self.task).unwrap_or((0, 0))
     }
 
@@ -300,6 +316,7 @@ impl Thread for FreeThread {
         if self.stopped().is_err() {
             return 0;
         }
+        let _alone = self.inner.begin_exchange(&self.task.process);
         self.inner.close_bounce();
         self.inner.peak_memory(&self.task).unwrap_or(0)
     }

@@ -5,6 +5,7 @@ mod futex;
 mod gate;
 mod host;
 mod hostile;
+mod long;
 mod memory;
 mod random;
 mod reuse;
@@ -33,6 +34,7 @@ table! {
     hostile: wild_registers no_restart jump_into_stub scribbled_mailboxes mailboxes_of_the_dead exchange_beside_busy_thread;
     attacks: calls_of_the_stub scribbled_system_calls scribbled_clones own_segment_bases;
     forged: forged_signal_frame other_selectors foreign_descriptors flood_of_rings exchange_answered_by_calls;
+    long: others_are_served_meanwhile;
     gate: gate_calls gate_changes_memory_later gate_vector_registers gate_buffers gate_interrupt_storm gate_interrupt_arrives gate_with_own_gs gate_overlapping_calls gate_buffers_of_two;
     futex: futex_results futex_sleepers futex_interrupted futex_interrupts_arrive futex_signals_from_outside futex_crowd futex_jumped_to
         futex_hijacked_exchange;

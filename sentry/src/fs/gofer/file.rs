@@ -3,6 +3,7 @@
 use super::inode::GoferInode;
 use crate::abi::{Errno, Result};
 use crate::fs::host::sys;
+use crate::sync::aside;
 use crate::usermem::{Sink, Source, with_buffer};
 use crate::vfs::file::default_seek;
 use crate::vfs::{
@@ -13,6 +14,7 @@ use nix::fcntl::FallocateFlags;
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn retry<T>(mut f: impl FnMut() -> nix::Result<T>) -> Result<T> {
     loop {
@@ -22,6 +24,9 @@ fn retry<T>(mut f: impl FnMut() -> nix::Result<T>) -> Result<T> {
         }
     }
 }
+
+/// What a write has at least that is made aside, in bytes: it takes long enough to be worth it.
+const MUCH: usize = 128 << 10;
 
 /// A host offset.
 fn offset(pos: u64) -> Result<i64> {
@@ -34,11 +39,66 @@ pub(super) struct GoferFile {
     fd: Arc<OwnedFd>,
     /// The descriptor allows no more than the guest's open mode, so a guest process may have it.
     exact: bool,
+    /// It cannot be told beforehand whether a read waits for the disk.
+    blind: AtomicBool,
 }
 
 impl GoferFile {
     pub fn new(inode: Arc<GoferInode>, fd: Arc<OwnedFd>, exact: bool) -> GoferFile {
-        GoferFile { inode, fd, exact }
+        GoferFile {
+            inode,
+            fd,
+            exact,
+            blind: AtomicBool::new(false),
+        }
+    }
+
+    /// Fills as much of `buf` as the file has from `at`; waits for the disk aside.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> Result<usize> {
+        let host = offset(at)?;
+        if self.blind.load(Ordering::Relaxed) {
+            return retry(|| nix::sys::uio::pread(&*self.fd, buf, host));
+        }
+        let cached = match sys::read_cached(&*self.fd, buf, host) {
+            Ok(n) if n == buf.len() || self.ends_at(at.saturating_add(n as u64)) => return Ok(n),
+            Ok(n) => n,
+            Err(Errno::EOPNOTSUPP) => {
+                self.blind.store(true, Ordering::Relaxed);
+                return retry(|| nix::sys::uio::pread(&*self.fd, buf, host));
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => 0,
+            Err(e) => return Err(e),
+        };
+        let rest = buf.get_mut(cached..).unwrap_or_default();
+        let host = offset(at.saturating_add(cached as u64))?;
+        if cached > 0 {
+            // Most often it is the end of the file.
+            if let Ok(0) = sys::read_cached(&*self.fd, rest, host) {
+                return Ok(cached);
+            }
+        }
+        let more = aside(|| retry(|| nix::sys::uio::pread(&*self.fd, rest, host)));
+        match more {
+            Ok(n) => Ok(cached.saturating_add(n)),
+            Err(_) if cached > 0 => Ok(cached),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the file is known to end here or before.
+    fn ends_at(&self, at: u64) -> bool {
+        self.inode.fs.immutable() && self.inode.stat().is_ok_and(|s| s.size <= at)
+    }
+
+    /// Has the disk catch up.
+    fn sync(&self, data_only: bool) -> Result<()> {
+        aside(|| {
+            if data_only {
+                retry(|| nix::unistd::fdatasync(&*self.fd))
+            } else {
+                retry(|| nix::unistd::fsync(&*self.fd))
+            }
+        })
     }
 
     /// What a write leaves behind: old attributes, set-id bits, and data not yet on the disk.
@@ -49,11 +109,12 @@ impl GoferFile {
         }
         let flags = file.flags();
         if flags.contains(OpenFlags::SYNC) {
-            retry(|| nix::unistd::fsync(&*self.fd))?;
+            self.sync(false)
         } else if flags.contains(OpenFlags::DSYNC) {
-            retry(|| nix::unistd::fdatasync(&*self.fd))?;
+            self.sync(true)
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 }
 
@@ -66,8 +127,7 @@ impl FileOps for GoferFile {
                 let Some(part) = buf.get_mut(..want) else {
                     break;
                 };
-                let at = offset(*pos)?;
-                let got = match retry(|| nix::sys::uio::pread(&*self.fd, part, at)) {
+                let got = match self.read_at(part, *pos) {
                     Ok(got) => got,
                     Err(e) if total == 0 => return Err(e),
                     Err(_) => break,
@@ -110,11 +170,15 @@ impl FileOps for GoferFile {
                 };
                 let data = buf.get(..got).unwrap_or_default();
                 let at = i64::try_from(*pos).map_err(|_| Errno::EFBIG)?;
-                let wrote = if append {
-                    sys::append(&*self.fd, data, at)
-                } else {
-                    retry(|| nix::sys::uio::pwrite(&*self.fd, data, at))
+                let write = || {
+                    if append {
+                        sys::append(&*self.fd, data, at)
+                    } else {
+                        retry(|| nix::sys::uio::pwrite(&*self.fd, data, at))
+                    }
                 };
+                // Who has written much may have to wait for the disk.
+                let wrote = if got >= MUCH { aside(write) } else { write() };
                 let n = match wrote {
                     Ok(n) => n.min(got),
                     Err(Errno::EINTR) => 0,
@@ -185,11 +249,7 @@ impl FileOps for GoferFile {
         if self.inode.fs.immutable() {
             return Ok(());
         }
-        if data_only {
-            retry(|| nix::unistd::fdatasync(&*self.fd))
-        } else {
-            retry(|| nix::unistd::fsync(&*self.fd))
-        }
+        self.sync(data_only)
     }
 
     fn fallocate(

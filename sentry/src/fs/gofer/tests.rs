@@ -66,8 +66,12 @@ impl Transport for Counting {
         self.1.fetch_add(1, Ordering::Relaxed);
         self.0.send(message, fd)
     }
-    fn recv(&mut self, buf: &mut [u8]) -> std::io::Result<cofferdam_gofer::transport::Received> {
-        self.0.recv(buf)
+    fn recv(
+        &mut self,
+        buf: &mut [u8],
+        aside: Option<&cofferdam_gofer::transport::Aside>,
+    ) -> std::io::Result<cofferdam_gofer::transport::Received> {
+        self.0.recv(buf, aside)
     }
     fn shutdown(&mut self) {
         self.0.shutdown();

@@ -4,7 +4,7 @@ use super::inode::{HostInode, convert_stat};
 use super::poller::{HostPoller, HostWatch};
 use super::sys;
 use crate::abi::{Errno, Result};
-use crate::sync::{Events, WaitQueue};
+use crate::sync::{Events, WaitQueue, aside};
 use crate::usermem::{Sink, Source, UserPtr};
 use crate::vfs::{
     Caller, File, FileOps, FileType, MapSource, OWN_POSITION, OpenFlags, Stat, Whence,
@@ -416,11 +416,13 @@ impl FileOps for HostFile {
     }
     fn fsync(&self, _file: &File, data_only: bool) -> Result<()> {
         let fd = &*self.object.fd;
-        if data_only {
-            nix::unistd::fdatasync(fd)?;
-        } else {
-            nix::unistd::fsync(fd)?;
-        }
+        aside(|| {
+            if data_only {
+                nix::unistd::fdatasync(fd)
+            } else {
+                nix::unistd::fsync(fd)
+            }
+        })?;
         Ok(())
     }
     fn fallocate(

@@ -1,5 +1,5 @@
 //! Host system calls that have no safe wrapper.
-// Raw ioctl(2) and pwritev2(2): each call passes pointers to live, correctly sized values.
+// Raw ioctl(2), preadv2(2) and pwritev2(2): each call passes pointers to live, correctly sized values.
 #![allow(unsafe_code)]
 
 use crate::abi::{Errno, Result};
@@ -82,6 +82,28 @@ pub fn append(fd: impl AsFd, data: &[u8], at: i64) -> Result<usize> {
             1,
             at,
             libc::RWF_APPEND,
+        )
+    };
+    usize::try_from(n).map_err(|_| Errno::last())
+}
+
+/// preadv2(2) into one buffer with RWF_NOWAIT: what is in memory of what is to be read.
+///
+/// # Errors
+/// EAGAIN if nothing is; EOPNOTSUPP if that cannot be asked of this file.
+pub fn read_cached(fd: impl AsFd, buf: &mut [u8], at: i64) -> Result<usize> {
+    let iov = libc::iovec {
+        iov_base: buf.as_mut_ptr().cast(),
+        iov_len: buf.len(),
+    };
+    // SAFETY: `iov` describes `buf`, which is exclusively borrowed.
+    let n = unsafe {
+        libc::preadv2(
+            fd.as_fd().as_raw_fd(),
+            &raw const iov,
+            1,
+            at,
+            libc::RWF_NOWAIT,
         )
     };
     usize::try_from(n).map_err(|_| Errno::last())

@@ -175,8 +175,7 @@ impl News {
         }
         if let Some(status) = self.init_ended {
             *kernel.init_status.lock() = Some(status);
-            kernel.stopping.store(true, Ordering::SeqCst);
-            kernel.platform.wake();
+            kernel.shut_down();
         }
     }
 }
