@@ -157,15 +157,24 @@ pub(crate) fn watched(epoll: BorrowedFd<'_>) -> Vec<u64> {
         .collect()
 }
 
-/// Waits until one of three descriptors is readable; which are. `timeout_ms` -1 is for ever.
-pub(crate) fn poll(fds: [BorrowedFd<'_>; 3], timeout_ms: c_int) -> io::Result<[bool; 3]> {
+/// Waits until one of three descriptors is readable, if there is one; which are. Without a limit for ever.
+pub(crate) fn poll(
+    fds: [Option<BorrowedFd<'_>>; 3],
+    limit: Option<std::time::Duration>,
+) -> io::Result<[bool; 3]> {
+    let limit = limit.map(|d| libc::timespec {
+        tv_sec: d.as_secs().cast_signed(),
+        tv_nsec: d.subsec_nanos().into(),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let mut polls = fds.map(|fd| libc::pollfd {
-        fd: fd.as_raw_fd(),
+        // Linux leaves out negative ones.
+        fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
         events: libc::POLLIN,
         revents: 0,
     });
-    // SAFETY: three pollfds that outlive the call.
-    match check(unsafe { libc::poll(polls.as_mut_ptr(), 3, timeout_ms) }.into()) {
+    // SAFETY: three pollfds and a time that outlive the call; no signal mask.
+    match check(unsafe { libc::ppoll(polls.as_mut_ptr(), 3, limit, std::ptr::null()) }.into()) {
         Ok(_) => Ok(polls.map(|p| p.revents & libc::POLLIN != 0)),
         Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok([false; 3]),
         Err(e) => Err(e),

@@ -313,14 +313,15 @@ pub trait Thread: Send + Sync {
     /// Atomically compares and exchanges the aligned u32 at `addr`; the value found, or `None` on a fault
     /// (unmapped or not writable).
     fn compare_exchange(&self, addr: u64, old: u32, new: u32) -> Result<Option<u32>>;
-    /// A new host thread in the same host process, stopped, its registers and FPU state copied from this one.
+    /// A new guest thread in the same host process, stopped, its registers and FPU state copied from this one. It has nothing of an earlier one that its
+    /// host thread may have run.
     fn spawn(&self, token: Token) -> Result<Box<dyn Thread>>;
     /// A new host process with a copy-on-write copy of this address space and one stopped thread,
     /// its registers and FPU state copied from this one.
     fn fork(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)>;
-    /// Ends this host thread (the process too, if it was the last one). Later calls give [`Error::Gone`]. Dropping does the same.
+    /// Ends this guest thread (the host process too, if it was the last one; the host thread may wait for another one). Later calls give [`Error::Gone`]. Dropping does the same.
     fn terminate(&self);
-    /// CPU time used by this host thread so far in nanoseconds (user, system).
+    /// CPU time used by this guest thread so far in nanoseconds (user, system).
     fn cpu_time(&self) -> (u64, u64);
     /// Greatest resident size of its process so far, in bytes; 0 if the thread is not stopped.
     fn peak_memory(&self) -> u64;

@@ -5,7 +5,8 @@
 //! long or faults, the sentry fetches itself, and finds out about the fault then.
 //!
 //! An entry is 32 bits, from the lowest: the register with the address of the input, the register with its length, the constant length in
-//! words of 8 bytes; the same for the output. Registers are counted as in [`crate::Registers`].
+//! words of 8 bytes; the same for the output. Registers are counted as in [`crate::Registers`]. Of a call without output, [`VECTOR_BIT`] of that half says
+//! that the vector registers are copied too: a thread that it makes begins with them.
 use super::slot::BOUNCE;
 
 /// How many calls the table covers.
@@ -33,6 +34,9 @@ use Len::{Arg, Bytes, Str};
 
 /// A buffer: the argument with its address, and its length.
 type Buffer = Option<(usize, Len)>;
+
+/// See above: a bit of the half of the output.
+pub(crate) const VECTOR_BIT: u32 = 4;
 
 const fn half(buffer: Buffer) -> u32 {
     match buffer {
@@ -116,6 +120,9 @@ const LINES: &[(i64, Buffer, Buffer)] = &[
     (libc::SYS_readv, Some((1, Bytes(16))), None),
 ];
 
+/// Calls without output that may make a thread.
+const MAKE_TASKS: &[i64] = &[libc::SYS_clone, libc::SYS_clone3, libc::SYS_vfork];
+
 /// The table as the stub reads it.
 pub(crate) const TABLE: [u32; CALLS] = {
     let mut table = [entry(None, None); CALLS];
@@ -123,6 +130,11 @@ pub(crate) const TABLE: [u32; CALLS] = {
     while i < LINES.len() {
         let (number, input, output) = LINES[i];
         table[number as usize] = entry(input, output);
+        i += 1;
+    }
+    let mut i = 0;
+    while i < MAKE_TASKS.len() {
+        table[MAKE_TASKS[i] as usize] |= 1 << (16 + VECTOR_BIT);
         i += 1;
     }
     table

@@ -118,6 +118,8 @@ cofferdam_free_rung_end:
   je 40f
   cmp eax, {execute_return}
   je 101f
+  cmp eax, {execute_resume}
+  je 102f
   cmp eax, {cas}
   je 50f
   cmp eax, {clone}
@@ -289,7 +291,7 @@ cofferdam_free_copied_in:
   mov ecx, ebx
   and ecx, 15
   cmp ecx, 15
-  je 86f
+  je 89f
   mov rsi, [r15 + rcx * 8 + {regs}]
   mov ecx, ebx
   shr ecx, 4
@@ -322,6 +324,14 @@ cofferdam_free_probe_last:
   mov [r15 + {out_window}], rsi
   mov [r15 + {out_window} + 8], rcx
   or r14d, {windows_out}
+  jmp 86f
+89:                                      // no output: a new thread may want the vector registers
+  bt ebx, {vector_bit}
+  jnc 86f
+  mov eax, {fp_mask}
+  mov edx, -1
+  xsave64 [r15 + {fp_area}]
+  or r14d, {windows_vector}
 .global cofferdam_free_probed
 cofferdam_free_probed:
 86:
@@ -717,8 +727,11 @@ cofferdam_free_resume_end:
   mov rcx, [rbx + 152]
   pop rbx
   iretq
-// execute: ebp host system calls from the list at the start of the slot; see `super::mailbox::Op`. The sign of rbp: then return.
+// execute: ebp host system calls from the list at the start of the slot; see `super::mailbox::Op`. Bit 63 of rbp: then return; 62: then resume.
 .balign 16
+102:
+  bts rbp, 62
+  jmp 40f
 101:
   bts rbp, 63
 40:
@@ -779,12 +792,13 @@ cofferdam_free_resume_end:
   mov [rbx + 40], rcx
   jmp 43b
 46:
-  test rbp, rbp
-  jns 49f
   cmp r12d, ebp
   jb 49f
   xor eax, eax
-  jmp 95b
+  bt rbp, 63
+  jc 95b
+  bt rbp, 62
+  jc 97b
 49:
   mov rsi, r12
   mov rdx, r14

@@ -325,6 +325,11 @@ impl Depot {
         Ok(Mailboxes::over(memory, (slot, slots)))
     }
 
+    /// Whether the next ones are made anew.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
     /// Takes memory that nobody else has mapped. All of it is emptied: a process can write to slots that it never had.
     fn store(&self, memory: Memory) {
         let emptied = memory

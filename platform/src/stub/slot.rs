@@ -31,7 +31,9 @@ pub(crate) const SLOTS: usize = 2048;
 /// Length of all slots of a process in bytes.
 pub(crate) const WINDOW: usize = SLOT * SLOTS;
 /// How many operations the list holds.
-pub(crate) const MAX_OPS: usize = 48;
+pub(crate) const MAX_OPS: usize = 45;
+/// What a host thread had used when a guest thread took it over: a `struct rusage`.
+pub(crate) const USED_BEFORE: usize = 0xb40;
 /// The guest's registers, as [`crate::Registers`] lays them out; rip and the four after it are what `iretq` takes.
 pub(crate) const REGS: usize = 0xc00;
 /// What the sentry reads first of a call, one cache line of the registers: r9, r8, rax, r10 (in the place of rcx, which a call changes), rdx, rsi, rdi, and
@@ -87,7 +89,8 @@ pub(crate) const STRING: usize = 512;
 /// Low half of the XSAVE components that the stub stores: all but AMX tiles, for which no program here has leave.
 pub(crate) const FP_MASK_LOW: i32 = !(3 << 17);
 
-const _: () = assert!(MAX_OPS * size_of::<Op>() <= REGS);
+const _: () = assert!(MAX_OPS * size_of::<Op>() <= USED_BEFORE);
+const _: () = assert!(USED_BEFORE + size_of::<libc::rusage>() <= REGS);
 const _: () = assert!(ANSWERS + 8 * answer::COUNT <= PENDING);
 const _: () = assert!(REGS + size_of::<crate::Registers>() <= FP);
 const _: () = assert!(RESULT + 256 <= STATE);
@@ -116,6 +119,8 @@ pub(crate) mod windows {
     pub const IN: u64 = 1;
     /// [`super::OUT_WINDOW`] is valid.
     pub const OUT: u64 = 2;
+    /// The vector registers, which are live, are in [`super::FP_AREA`] too.
+    pub const VECTOR: u64 = 4;
 }
 
 /// Words of [`ANSWERS`], by the call they answer.
@@ -194,6 +199,9 @@ pub(crate) mod order {
     /// [`RETURN`], with a result that fits 32 bits in the order itself: as many bytes as two bytes say, then the result. The line of the order
     /// is then written once.
     pub const RETURN_SHORT: u64 = 9;
+
+    /// Carry out the list, whose length is in the higher bytes; if all of it worked, [`RESUME`], else say how far it went.
+    pub const EXECUTE_RESUME: u64 = 11;
 
     /// The order to return with a result that is or is not in [`super::VALUE`] (false), and `bytes` of memory.
     pub fn returning(value: u64, bytes: u16) -> (u64, bool) {

@@ -30,9 +30,9 @@ pub fn read_strings(
     if ptr.is_null() {
         return Ok(out);
     }
-    let (mut pointers, mut texts) = (Window::new(mem), Window::new(mem));
+    let mut window = Window::new(mem);
     for i in 0.. {
-        let at = pointers.word(ptr.offset(i))?;
+        let at = window.word(ptr.offset(i))?;
         if at == 0 {
             break;
         }
@@ -40,45 +40,49 @@ pub fn read_strings(
         let longest = usize::try_from(*budget)
             .unwrap_or(usize::MAX)
             .min(MAX_STRING);
-        let s = texts.string(at, longest)?;
+        let s = window.string(at, longest)?;
         take(budget, s.len() as u64 + 1)?;
         out.push(s);
     }
     Ok(out)
 }
 
-/// The part of guest memory that was read last: strings and pointers lie side by side, and each copy has its price.
+/// Most pages that are kept of guest memory.
+const PAGES: usize = 64;
+const PAGE: u64 = 4096;
+
+/// The pages of guest memory that were read: strings and pointers lie side by side, or anywhere in a few pages of a heap, and each copy has its price.
 struct Window<'a> {
     mem: &'a dyn GuestMemory,
-    start: u64,
-    bytes: Vec<u8>,
+    /// Address and what could be read from there on, the latest last.
+    pages: Vec<(u64, Vec<u8>)>,
 }
 
 impl<'a> Window<'a> {
     fn new(mem: &'a dyn GuestMemory) -> Window<'a> {
         Window {
             mem,
-            start: 0,
-            bytes: Vec::new(),
+            pages: Vec::new(),
         }
     }
     /// What can be read from `addr` to the end of its page.
     fn at(&mut self, addr: u64) -> &[u8] {
-        let inside = addr
-            .checked_sub(self.start)
-            .and_then(|n| usize::try_from(n).ok())
-            .filter(|n| *n < self.bytes.len());
-        let skip = match inside {
-            Some(n) => n,
+        let (page, skip) = (addr - addr % PAGE, (addr % PAGE) as usize);
+        let at = match self.pages.iter().rposition(|(start, _)| *start == page) {
+            Some(at) => at,
             None => {
-                self.start = addr;
-                self.bytes.resize(4096 - (addr % 4096) as usize, 0);
-                let got = self.mem.read_partial(addr, &mut self.bytes);
-                self.bytes.truncate(got);
-                0
+                let mut bytes = vec![0; PAGE as usize];
+                let got = self.mem.read_partial(page, &mut bytes);
+                bytes.truncate(got);
+                if self.pages.len() >= PAGES {
+                    self.pages.clear();
+                }
+                self.pages.push((page, bytes));
+                self.pages.len() - 1
             }
         };
-        self.bytes.get(skip..).unwrap_or_default()
+        let bytes = self.pages.get(at).map(|(_, bytes)| bytes.as_slice());
+        bytes.and_then(|b| b.get(skip..)).unwrap_or_default()
     }
     fn word(&mut self, ptr: UserPtr<u64>) -> Result<u64> {
         match self.at(ptr.addr()).first_chunk() {

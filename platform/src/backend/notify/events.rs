@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use super::exchange::{IN_SLOT, NO_MEMORY};
-use super::{Inner, Phase, Process, State, Task, Waits, ZOMBIES};
+use super::{Inner, MOST_ZOMBIES, Phase, Process, State, Task, Waits, ZOMBIES};
 use crate::bell::{self, Ring};
 use crate::stub::filter::DOORBELL;
 use crate::stub::free;
@@ -18,8 +18,12 @@ const AUDIT_ARCH_I386: u64 = 0x4000_0003;
 /// `si_code` of a SIGSYS that seccomp raised.
 const SYS_SECCOMP: u64 = 1;
 const ENOSYS: i64 = -(libc::ENOSYS as i64);
-/// How long the worker sleeps at most while threads have not stopped that were interrupted, in milliseconds: they may ignore it.
-const TICK: i32 = 20;
+/// How long the worker sleeps at most while threads have not stopped that were interrupted: they may ignore it.
+const TICK: Duration = Duration::from_millis(20);
+/// How long the dead wait at most to be buried while others make calls, in processor cycles.
+const MOURNING: u64 = 3_000_000;
+/// While guests run, a process for the pool is made only when none of them has said anything for so long: in between, all would wait for it.
+const LULL: Duration = Duration::from_micros(20);
 /// CPU time after which a process is killed if a thread of it ignores an interrupt, in nanoseconds.
 const PATIENCE: u64 = 50_000_000;
 /// How many times as long as it took is waited before interrupted threads are looked at again: a process that is killed may have thousands.
@@ -124,8 +128,20 @@ impl Inner {
             if let Some(event) = self.watch()? {
                 return Ok(event);
             }
-            let busy = self.needs_stubs() || self.is_to_reap() || self.woken.load(SeqCst);
-            if self.pump(if busy { Some(0) } else { None })? {
+            let busy = self.needs_stubs()
+                || self.is_to_reap()
+                || self.woken.load(SeqCst)
+                || self.died.load(Relaxed) != 0;
+            let limit = match busy {
+                false => None,
+                true if self.can_put_off() => Some(LULL),
+                true => Some(Duration::ZERO),
+            };
+            if self.pump(limit)? {
+                continue;
+            }
+            if self.died.load(Relaxed) != 0 {
+                self.bury();
                 continue;
             }
             if busy && !self.woken.load(SeqCst) && !self.refill_aside() {
@@ -136,6 +152,14 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Whether what is to be done besides events can wait a moment.
+    fn can_put_off(&self) -> bool {
+        self.running.load(Relaxed) > 0
+            && !self.pool.lock().is_empty()
+            && self.zombies.lock().len() <= MOST_ZOMBIES
+            && !self.woken.load(SeqCst)
     }
 
     /// As [`Inner::refill`], but if guest threads run, on a processor that they do not use: the last one to be let run is here.
@@ -186,10 +210,10 @@ impl Inner {
         Some(Event::Trap(token, trap))
     }
 
-    /// Handles what there is, waiting for it at most this many milliseconds (`None`: as long as it takes). Whether
+    /// Handles what there is, waiting for it no longer than this (`None`: as long as it takes). Whether
     /// there was anything.
-    pub(super) fn pump(&self, timeout: Option<i32>) -> Result<bool> {
-        match self.next_ring(timeout)? {
+    pub(super) fn pump(&self, limit: Option<Duration>) -> Result<bool> {
+        match self.next_ring(limit, self.running.load(Relaxed) > 0)? {
             Some(ring) => {
                 self.rang(ring);
                 Ok(true)
@@ -198,28 +222,32 @@ impl Inner {
         }
     }
 
-    /// The next ring, if one comes in time. Buries the dead on the way.
-    pub(super) fn next_ring(&self, timeout: Option<i32>) -> Result<Option<Ring>> {
+    /// The next ring, if one comes in time. Buries the dead on the way; later if there are more urgent things.
+    pub(super) fn next_ring(&self, limit: Option<Duration>, urgent: bool) -> Result<Option<Ring>> {
         let host = |e: std::io::Error| Error::Host(format!("cannot wait for the doorbell: {e}"));
         // Whoever waits for something in particular has no ear for the flags below.
-        let listens = timeout.is_none();
+        let listens = limit.is_none_or(|limit| limit == LULL);
         self.waiting.store(true, SeqCst);
         // Whoever adds to them after this look raises the bell.
-        let timeout = timeout.unwrap_or(if self.kicks.is_empty() { -1 } else { TICK });
+        let limit = limit.or((!self.kicks.is_empty()).then_some(TICK));
         // Whoever sets a flag after this look raises the bell.
         let pending = listens && (self.woken.load(SeqCst) || !self.dropped.is_empty());
+        let since = self.died.load(Relaxed);
+        let later = urgent && (since == 0 || sys::cycles().wrapping_sub(since) < MOURNING);
         let fds = [
-            self.listener.as_fd(),
-            self.deaths.as_fd(),
-            self.bell.as_fd(),
+            Some(self.listener.as_fd()),
+            Some(self.deaths.as_fd()).filter(|_| !later || since == 0),
+            Some(self.bell.as_fd()),
         ];
-        let ready = bell::poll(fds, if pending { 0 } else { timeout });
+        let ready = bell::poll(fds, if pending { Some(Duration::ZERO) } else { limit });
         self.waiting.store(false, SeqCst);
         let [rang, died, woken] = ready.map_err(host)?;
         if woken {
             bell::lower(self.bell.as_fd());
         }
-        if died {
+        if died && later {
+            self.died.store(sys::cycles(), Relaxed);
+        } else if died {
             self.bury();
         }
         self.mind_kicks();
@@ -423,6 +451,7 @@ impl Inner {
 
     /// Looks which processes died.
     pub(super) fn bury(&self) {
+        self.died.store(0, Relaxed);
         for key in bell::watched(self.deaths.as_fd()) {
             if key == 0 {
                 log::error!("the zygote died; all guest processes end");
@@ -469,6 +498,8 @@ impl Inner {
                 self.events.push((task, Trap::Gone));
             }
         }
+        let idle = std::mem::take(&mut *process.idle.lock()).len();
+        self.idle.fetch_sub(idle, Relaxed);
         process.mailboxes.store_in(&self.depot);
         self.zombies.lock().push(process.inner_pid);
     }
@@ -533,8 +564,7 @@ impl Inner {
         for kick in kicks {
             self.kicks.push(kick);
         }
-        let tick = Duration::from_millis(TICK.unsigned_abs().into());
-        *self.minds_at.lock() = begin.checked_add(tick.max(begin.elapsed() * MIND_SHARE));
+        *self.minds_at.lock() = begin.checked_add(TICK.max(begin.elapsed() * MIND_SHARE));
     }
 
     /// Ends a guest thread.
@@ -542,7 +572,7 @@ impl Inner {
         let mut state = task.state.lock();
         state.terminated = true;
         match state.phase {
-            Phase::Dead | Phase::Doomed | Phase::Exiting | Phase::Parked => return,
+            Phase::Dead | Phase::Doomed | Phase::Exiting | Phase::Idle => return,
             Phase::Running => {
                 state.phase = Phase::Doomed;
                 drop(state);
@@ -557,26 +587,29 @@ impl Inner {
         }
         drop(state);
         if task.process.threads.fetch_sub(1, SeqCst) == 1 {
+            self.unwatch(task);
+            self.send_away(task);
             task.process.kill();
         } else {
             self.finish(task);
         }
     }
 
-    /// Lets a doomed, stopped thread of a process that lives on leave; the leader stays to keep the process id.
+    /// Lets a doomed, stopped thread of a process that lives on leave, or be idle.
     pub(super) fn finish(&self, task: &Arc<Task>) {
-        let mut state = task.state.lock();
-        if state.phase != Phase::Doomed {
+        if task.state.lock().phase != Phase::Doomed {
             return;
         }
-        if task.tid == task.process.pid {
-            state.phase = Phase::Parked;
-            task.process.hosts.fetch_sub(1, SeqCst);
-            return;
-        }
-        state.phase = Phase::Exiting;
-        drop(state);
         self.unwatch(task);
+        if self.rest(task) {
+            return;
+        }
+        self.leave_process(task);
+    }
+
+    /// Has the host thread of a stopped task end.
+    pub(super) fn leave_process(&self, task: &Task) {
+        task.state.lock().phase = Phase::Exiting;
         // Fails only if it is dead already.
         let _ = self.order(task, order::EXIT);
     }

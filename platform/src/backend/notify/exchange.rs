@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use libc::pid_t;
 
-use super::births::Stranger;
 use super::hot::Answered;
 use super::pause::Pause;
+use super::strangers::Stranger;
 use super::{Inner, Phase, Task, Waits};
 use crate::bell::{self, Ring};
 use crate::stub::filter::{self, DOORBELL};
 use crate::stub::mailbox::Op;
 use crate::stub::ops::result;
-use crate::stub::slot::{ARGS, FP, FP_AREA, RESULT, SLOT, kind, order};
+use crate::stub::slot::{ARGS, FP, FP_AREA, RESULT, SLOT, USED_BEFORE, kind, order};
 use crate::{Aside, Error, GUEST_END, GUEST_START, Result, sys, wake};
 
 /// How often a waiting sentry looks whether the stub ran away.
@@ -91,6 +91,8 @@ struct Watch<'a> {
     looked: Option<Instant>,
     /// When it began, or the stub was last interrupted.
     prodded: Option<Instant>,
+    /// It is over when the task rings the message again that the sentry has.
+    again: bool,
 }
 
 impl Watch<'_> {
@@ -187,14 +189,14 @@ impl Inner {
             let ring = match ring {
                 None => {
                     let wait = if aside.is_some() { LONG } else { TICK };
-                    self.next_ring(Some(wait.as_millis() as i32))?
+                    self.next_ring(Some(wait), false)?
                 }
                 ring => ring,
             };
             let silent = ring.is_none();
             if let Some(ring) = ring {
                 if ring.tid == task.tid {
-                    if self.pay(task, &ring)? {
+                    if self.pay(task, &ring)? && !watch.again {
                         continue;
                     }
                     return Ok(ring);
@@ -355,18 +357,22 @@ impl Inner {
         Ok(())
     }
 
-    /// Answers a stopped task, but never through its slot, where other threads of the guest could rewrite the order.
-    fn order_by_ring(&self, task: &Task, order: u64) -> Result<()> {
-        let mut state = task.state.lock();
-        if state.waits == Waits::Slot {
-            state.waits = Waits::Owed(order);
-            self.is_due(true);
-            drop(state);
-            task.doze();
+    /// Has a stopped task wait for its answer by a ring: an order to clone must not lie in its slot, where other threads of the guest could rewrite it.
+    /// Its ring also brings the worker to its processor, where the two can be bound while it sleeps: to move one that runs takes long.
+    fn have_it_ring(&self, task: &Task) -> Result<()> {
+        if task.state.lock().waits != Waits::Slot {
             return Ok(());
         }
-        drop(state);
-        self.order(task, order)
+        task.doze();
+        let mut watch = Watch {
+            again: true,
+            ..Watch::default()
+        };
+        self.ring_of(task, None, &mut watch)?;
+        match task.state.lock().waits {
+            Waits::Ring(_) => Ok(()),
+            _ => self.give_up(task, "left a hot exchange"),
+        }
     }
 
     /// Lets the stub clone itself; `mailboxes` for a new process. The child waits for orders.
@@ -383,11 +389,16 @@ impl Inner {
             .mailboxes
             .set_words(parent.slot, ARGS, &[flags]);
         let zygote = self.is_zygote(parent);
+        if !zygote {
+            self.pause_pace(parent);
+        }
+        self.have_it_ring(parent)?;
+        // The worker sleeps until a descriptor has arrived, and is woken from there like any sleeper.
+        self.bind_here(0);
         if zygote {
             // It does nothing else, and may stay here.
             self.bind_zygote();
         } else {
-            self.pause_pace(parent);
             self.bind_here(parent.tid);
         }
         let child = self.cloned(parent, flags, order, mailboxes);
@@ -400,6 +411,7 @@ impl Inner {
             Err(_) if !zygote => self.kill_strangers(),
             Err(_) => {}
         }
+        self.unbind_worker();
         child
     }
 
@@ -410,7 +422,7 @@ impl Inner {
         (order, nonce): (u64, u64),
         mailboxes: Option<BorrowedFd<'_>>,
     ) -> Result<Child> {
-        self.order_by_ring(parent, order)?;
+        self.order(parent, order)?;
         let mut watch = Watch::default();
         watch.expect_birth(BIRTH);
         let mut passed = false;
@@ -516,12 +528,26 @@ impl Inner {
 
     /// CPU time of one thread in nanoseconds (user, system).
     pub(super) fn thread_time(&self, task: &Task) -> Result<(u64, u64)> {
-        let [user_s, user_us, system_s, system_us, _] = self.usage(task)?;
         let ns = |s: u64, us: u64| {
             s.saturating_mul(1_000_000_000)
                 .saturating_add(us.saturating_mul(1000))
         };
-        Ok((ns(user_s, user_us), ns(system_s, system_us)))
+        let times = |[user_s, user_us, system_s, system_us]: [u64; 4]| {
+            (ns(user_s, user_us), ns(system_s, system_us))
+        };
+        if task.reused.load(Relaxed) {
+            return Ok((0, 0));
+        }
+        let [a, b, c, d, _] = self.usage(task)?;
+        let (user, system) = times([a, b, c, d]);
+        if !task.before.load(Relaxed) {
+            return Ok((user, system));
+        }
+        let before = times(task.process.mailboxes.words(task.slot, USED_BEFORE));
+        Ok((
+            user.saturating_sub(before.0),
+            system.saturating_sub(before.1),
+        ))
     }
 
     /// Greatest resident size of its process so far, in bytes.
@@ -532,22 +558,20 @@ impl Inner {
 
     /// What a thread's own getrusage(2) says: ru_utime, ru_stime, ru_maxrss.
     fn usage(&self, task: &Task) -> Result<[u64; 5]> {
-        let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
-        let op = Op {
-            number: libc::SYS_getrusage.cast_unsigned(),
-            args: [
-                who,
-                self.slot_address(task.slot) + RESULT as u64,
-                0,
-                0,
-                0,
-                0,
-            ],
-            with_fd: 0,
-        };
         self.settle(task)?;
-        self.execute_list(task, &[op], &[])?;
+        self.execute_list(task, &[self.ask_usage(task, RESULT)], &[])?;
         Ok(task.process.mailboxes.words(task.slot, RESULT))
+    }
+
+    /// The operation by which a thread says at this place of its slot what it has used.
+    pub(super) fn ask_usage(&self, task: &Task, offset: usize) -> Op {
+        let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
+        let to = self.slot_address(task.slot) + offset as u64;
+        Op {
+            number: libc::SYS_getrusage.cast_unsigned(),
+            args: [who, to, 0, 0, 0, 0],
+            with_fd: 0,
+        }
     }
 
     /// The vector registers of a stopped task; as at process start if the guest made a mess of them.
@@ -567,7 +591,7 @@ impl Inner {
         (at != 0).then(|| self.vector_registers_at(task, at))
     }
 
-    fn vector_registers_at(&self, task: &Task, at: u64) -> Vec<u8> {
+    pub(super) fn vector_registers_at(&self, task: &Task, at: u64) -> Vec<u8> {
         let mailboxes = &task.process.mailboxes;
         let image = at
             .checked_sub(self.slot_address(task.slot))

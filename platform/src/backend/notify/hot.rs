@@ -13,6 +13,7 @@
 //! enough. That the worker looks once more when it has ceased to watch only saves the ring. (The stub posts by a plain store, so the two may miss each other.)
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::*, fence};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -40,9 +41,17 @@ const GRACE_MESSAGES: u64 = 30;
 const SOON: u64 = 120_000;
 /// How long the worker watches without a message, in processor cycles.
 const LINGER: u64 = 150_000;
+/// The same before the first one of a program that begins: its loader has work to do first.
+const FIRST: u64 = 600_000;
+/// After which silence it does what can wait: buries the dead, makes a process for the pool; in processor cycles.
+const LULL: u64 = 80_000;
 /// It may watch longer, by what it has saved: what a call by a ring would have cost, and how much of that counts at most.
 const SAVED: u64 = 20_000;
 const CREDIT: u64 = 1_000_000;
+/// How long a thread is not watched that has forked, and a forked one, in processor cycles: mostly the next fork or a program comes first, and a watch that
+/// ends so soon only moves everybody to and fro.
+const PARENT: u64 = 4_000_000;
+const CHILD: u64 = 1_000_000;
 /// A pause of the worker in which it cannot have run, in processor cycles.
 const STALL: u64 = 400_000;
 /// How often it looks at the slots between two looks at everything else, and while the ring of somebody is due.
@@ -91,9 +100,20 @@ pub(super) struct Hot {
     seen: AtomicU64,
     /// Messages since the watch began.
     messages: AtomicU64,
-    /// No watch before this, in cycles; and binary logarithm of the next penalty's factor.
+    /// What bad watches cost; and the same of those that began without a processor to spare, which say nothing of the others.
+    spare: Penalty,
+    crowd: Penalty,
+    /// The watch began without a processor to spare.
+    began_crowded: AtomicBool,
+}
+
+/// How long there is no watch after a bad one.
+#[derive(Debug, Default)]
+struct Penalty {
+    /// No watch before this, in cycles.
     not_before: AtomicU64,
-    penalty: AtomicU32,
+    /// Binary logarithm of the next one's factor.
+    factor: AtomicU32,
 }
 
 /// How fast a thread makes calls.
@@ -109,12 +129,27 @@ pub(super) struct Pace {
     looks: AtomicU64,
     /// From which processor it last rang, as it says.
     processor: AtomicI32,
+    /// It is about to begin a program.
+    begins: AtomicBool,
+    /// No watch for its calls before this, in cycles.
+    not_before: AtomicU64,
 }
 
 impl Pace {
     pub(super) fn set_processor(&self, number: u64) {
         self.processor
             .store(i32::try_from(number).unwrap_or(-1), Relaxed);
+    }
+
+    /// The thread has just been forked: most begin another program at once, by a process of its own.
+    pub(super) fn is_forked(&self) {
+        self.not_before
+            .store(sys::cycles().wrapping_add(CHILD), Relaxed);
+    }
+
+    /// The thread is about to begin a program: most make many calls at once.
+    pub(super) fn expect_calls(&self) {
+        self.begins.store(true, Relaxed);
     }
 
     pub(super) fn processor(&self) -> i32 {
@@ -175,8 +210,9 @@ impl Hot {
             last: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             messages: AtomicU64::new(0),
-            not_before: AtomicU64::new(0),
-            penalty: AtomicU32::new(0),
+            spare: Penalty::default(),
+            crowd: Penalty::default(),
+            began_crowded: AtomicBool::new(false),
         }
     }
 }
@@ -185,6 +221,11 @@ impl Hot {
     /// Whether the worker is about to leave its processor to the guest.
     pub(super) fn leaves(&self) -> bool {
         self.leaves.load(Relaxed)
+    }
+
+    /// What counts for a watch that begins, or began, with a processor to spare or without.
+    fn penalty(&self, spare: bool) -> &Penalty {
+        if spare { &self.spare } else { &self.crowd }
     }
 
     /// Whether there is more than one processor.
@@ -298,8 +339,13 @@ impl Inner {
     /// The thread makes another one, or a process: work of the host, for which the worker had better be on the same processor, so nobody is watched
     /// meanwhile. Calls are counted anew.
     pub(super) fn pause_pace(&self, task: &Task) {
+        if self.hot.any.load(Relaxed) {
+            self.praise();
+        }
         self.end_watch();
         task.pace.streak.store(0, Relaxed);
+        let until = sys::cycles().wrapping_add(PARENT);
+        task.pace.not_before.store(until, Relaxed);
         self.hot.calls.store(0, Relaxed);
         self.hot.busy.store(false, Relaxed);
     }
@@ -352,12 +398,14 @@ impl Inner {
         if !spare && any {
             self.crowd(now);
         }
+        let begins = task.pace.begins.swap(false, Relaxed) && spare;
         let fast = hot.streak.load(Relaxed) >= STREAK
             && task.pace.streak.load(Relaxed) >= OWN_STREAK
+            && now >= task.pace.not_before.load(Relaxed)
             && (spare || hot.any.load(Relaxed));
         if task.is_hot()
-            || !(fast || !spare && hot.busy.load(Relaxed))
-            || now < hot.not_before.load(Relaxed)
+            || !(begins || fast || !spare && hot.busy.load(Relaxed))
+            || now < hot.penalty(spare).not_before.load(Relaxed)
         {
             return;
         }
@@ -376,13 +424,15 @@ impl Inner {
             task.set_hot(here());
         }
         if !hot.any.swap(true, Relaxed) {
+            hot.began_crowded.store(!spare, Relaxed);
             hot.messages.store(0, Relaxed);
             hot.credit.store(0, Relaxed);
             hot.seen.store(0, Relaxed);
             hot.crowded.store(0, Relaxed);
         }
         // A fresh watch: the thread may need long to get to its processor.
-        hot.last.store(now + LINGER, Relaxed);
+        let patience = if begins { FIRST } else { LINGER };
+        hot.last.store(now + patience, Relaxed);
     }
 
     /// There is no processor to spare: ceases to watch if that has been so for long.
@@ -402,8 +452,10 @@ impl Inner {
             self.cool();
             // Unlike other work on the machine, it passes as quickly as it came.
             let soon = now + (PENALTY << CROWDED);
-            if hot.not_before.load(Relaxed) > soon {
-                hot.not_before.store(soon, Relaxed);
+            for penalty in [&hot.spare, &hot.crowd] {
+                if penalty.not_before.load(Relaxed) > soon {
+                    penalty.not_before.store(soon, Relaxed);
+                }
             }
         }
     }
@@ -414,6 +466,8 @@ impl Inner {
         if !hot.any.load(Relaxed) {
             return Ok(None);
         }
+        // Since when nothing has been said: not asked for on the quick way.
+        let mut silence = 0;
         let mut before = None;
         let mut due = hot.due.load(Relaxed) > 0;
         loop {
@@ -447,12 +501,29 @@ impl Inner {
                     return Ok(self.queued());
                 }
                 before = Some(now);
+                let dead = self.died.load(Relaxed) != 0;
+                if silence == 0 {
+                    silence = now;
+                }
+                if now.saturating_sub(silence) > LULL && (dead || self.needs_stubs()) {
+                    let more = if dead {
+                        self.bury();
+                        true
+                    } else {
+                        self.refill()
+                    };
+                    let then = sys::cycles();
+                    // The host refuses processes: not again and again.
+                    silence = if more { then } else { u64::MAX };
+                    before = None;
+                    hot.last.fetch_max(then, Relaxed);
+                }
                 if hot.crowded.load(Relaxed) != 0 {
                     self.crowd(now);
                 }
             }
             // Rings of others, deaths, and what other threads want.
-            self.pump(Some(0))?;
+            self.pump(Some(Duration::ZERO))?;
             if let Some(event) = self.queued() {
                 return Ok(Some(event));
             }
@@ -465,11 +536,21 @@ impl Inner {
     /// The watch ends: was it worth its while?
     fn judge(&self, stalled: bool, now: u64) {
         let hot = &self.hot;
+        let penalty = hot.penalty(!hot.began_crowded.load(Relaxed));
         if stalled || hot.messages.load(Relaxed) < WORTH {
-            let factor = hot.penalty.fetch_add(1, Relaxed).min(10);
-            hot.not_before.store(now + (PENALTY << factor), Relaxed);
+            let factor = penalty.factor.fetch_add(1, Relaxed).min(10);
+            penalty.not_before.store(now + (PENALTY << factor), Relaxed);
         } else {
-            hot.penalty.store(0, Relaxed);
+            penalty.factor.store(0, Relaxed);
+        }
+    }
+
+    /// The watch ends with those that were watched, whatever it was worth: no reason to blame it, but perhaps to praise it.
+    fn praise(&self) {
+        let hot = &self.hot;
+        if hot.messages.load(Relaxed) >= WORTH {
+            let spare = !hot.began_crowded.load(Relaxed);
+            hot.penalty(spare).factor.store(0, Relaxed);
         }
     }
 
@@ -546,6 +627,7 @@ impl Inner {
         watched.retain(|t| !std::ptr::eq(&**t, task));
         self.hot.any.store(!watched.is_empty(), Relaxed);
         if watched.is_empty() {
+            self.praise();
             self.set_affinity(0, None);
         }
         drop(watched);
@@ -563,6 +645,15 @@ impl Inner {
     pub(super) fn step_aside(&self) {
         if let Some(allowed) = self.hot.allowed.filter(|_| self.hot.can_spare()) {
             self.set_affinity(0, Some(&sys::without_cpu(&allowed, processor())));
+        }
+    }
+
+    /// A stopped thread is about to die, and its memory with it, which takes the host longer than many a call: on a processor that nobody needs, since
+    /// whoever waits for that end goes on here.
+    pub(super) fn send_away(&self, task: &Task) {
+        let spare = self.running.load(Relaxed) + 1 < self.hot.processors;
+        if let Some(allowed) = self.hot.allowed.filter(|_| spare) {
+            self.set_affinity(task.tid, Some(&sys::without_cpu(&allowed, processor())));
         }
     }
 
@@ -595,6 +686,13 @@ impl Inner {
         let here = sys::current_cpu();
         if self.hot.zygote.swap(here, Relaxed) != here {
             self.bind_here(self.zygote.tid);
+        }
+    }
+
+    /// The worker may go where it likes again, unless it watches from here.
+    pub(super) fn unbind_worker(&self) {
+        if self.hot.processors > 1 && !self.hot.any.load(Relaxed) {
+            self.set_affinity(0, None);
         }
     }
 

@@ -14,7 +14,7 @@
 //! Lock order: the list of watched tasks (`hot`), a task's `state`, the windows of its bounce buffer, its process's `dead`. The other tables of
 //! [`Inner`] come last, one at a time.
 mod backlog;
-mod births;
+mod birth;
 mod bounce;
 mod events;
 mod exchange;
@@ -23,7 +23,9 @@ mod fp;
 mod futex;
 mod handoff;
 mod hot;
+mod idle;
 mod pause;
+mod strangers;
 mod syscalls;
 mod thread;
 
@@ -40,10 +42,8 @@ use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
 
 use crate::stub::mailbox::{Depot, Mailboxes, Op};
-use crate::stub::slot::{
-    ANSWERS, FP, FP_AREA, FP_LEN, FRAME, NAP, SLOT, SLOTS, STACK, STACK_START, answer,
-};
-use crate::stub::{Layout, TASK_END, filter, free, parse_maps};
+use crate::stub::slot::{FP_LEN, SLOT, SLOTS};
+use crate::stub::{Layout, TASK_END, free, parse_maps};
 use crate::{
     AddressSpace, Aside, Call, Error, Event, Platform, Registers, Result, Thread, Token, Trap,
     Vdso, bell, mem, sys, zygote,
@@ -56,6 +56,8 @@ use thread::FreeThread;
 const POOL: usize = 3;
 /// How many dead processes wait to be reaped by the zygote while others run.
 const ZOMBIES: usize = 8;
+/// The same before that cannot wait for a pause any longer.
+const MOST_ZOMBIES: usize = 24;
 
 /// The platform. Dropping it ends every stub process.
 pub struct NotifyPlatform {
@@ -80,6 +82,8 @@ struct Inner {
     worker: AtomicUsize,
     shape: Shape,
     zygote: Arc<Task>,
+    /// Since when it is known that processes died which nobody has looked at yet, in cycles; 0 if there are none.
+    died: AtomicU64,
     /// The worker waits or is about to.
     waiting: AtomicBool,
     woken: AtomicBool,
@@ -95,6 +99,8 @@ struct Inner {
     pool: Mutex<Vec<Arc<Task>>>,
     depot: Arc<Depot>,
     common: Mutex<files::Common>,
+    /// Idle host threads of all processes.
+    idle: AtomicUsize,
     /// Threads whose handle was dropped elsewhere than on the worker.
     dropped: backlog::Backlog<Arc<Task>>,
     /// Dead processes that the zygote has not reaped, by their ids there.
@@ -145,6 +151,8 @@ struct Process {
     mailboxes: Mailboxes,
     bounce: bounce::Bounce,
     files: Mutex<files::Files>,
+    /// Its host threads that are idle.
+    idle: Mutex<Vec<pid_t>>,
     /// Guest threads that were not terminated.
     threads: AtomicUsize,
     /// Host threads that may run guest code.
@@ -169,6 +177,10 @@ struct Task {
     later: AtomicUsize,
     /// The second word of [`kind::WOKEN`] plus 1, if that was the last message. Changed on the worker only.
     cut_short: AtomicU8,
+    /// It is the second guest thread or a later one of its host thread, and has not run yet. Changed on the worker only.
+    reused: AtomicBool,
+    /// Whether its host thread had used something before it, as that says in its slot.
+    before: AtomicBool,
     pace: hot::Pace,
     letters: pause::Letters,
 }
@@ -181,8 +193,8 @@ enum Phase {
     Running,
     /// Was terminated while it ran; ends at its next ring.
     Doomed,
-    /// A leader whose guest thread has ended while others live: it waits for ever to keep the process id.
-    Parked,
+    /// Its guest thread has ended while others of the process live: it waits for another one. Also how a leader keeps the process id.
+    Idle,
     /// On its way out through the stub.
     Exiting,
     /// Gone, or about to be.
@@ -346,36 +358,31 @@ impl NotifyPlatform {
         };
         let started = zygote::launch_free(layout, moves, free)?;
         let guard = ZygoteGuard(Some(started.pid));
+        // Not before: guests would inherit it.
+        sys::be_punctual();
         let pidfd = bell::pidfd(started.pid).map_err(|e| host("watch the zygote", e))?;
         bell::watch(deaths.as_fd(), pidfd.as_fd(), 0).map_err(|e| host("watch the zygote", e))?;
         let sync = bell::set_sync(started.listener.as_fd(), true).is_ok();
         if !sync {
             log::info!("the host kernel wakes doorbells on any core: Linux 6.6 is faster");
         }
-        let zygote = Arc::new(Task {
-            tid: started.pid,
-            process: Arc::new(Process {
-                pid: started.pid,
-                inner_pid: 1,
-                pidfd,
-                dead: RwLock::new(false),
-                killed: AtomicBool::new(false),
-                mailboxes,
-                bounce: bounce::Bounce::default(),
-                files: Mutex::default(),
-                threads: AtomicUsize::new(1),
-                hosts: AtomicUsize::new(1),
-                final_time: Mutex::default(),
-                exchange: Mutex::default(),
-            }),
-            slot: 0,
-            state: Mutex::new(State::new(Token(0), Registers::default(), 0)),
-            light: AtomicBool::new(false),
-            later: AtomicUsize::new(0),
-            cut_short: AtomicU8::new(0),
-            pace: hot::Pace::default(),
-            letters: pause::Letters::default(),
+        let process = Arc::new(Process {
+            pid: started.pid,
+            inner_pid: 1,
+            pidfd,
+            dead: RwLock::new(false),
+            killed: AtomicBool::new(false),
+            mailboxes,
+            bounce: bounce::Bounce::default(),
+            files: Mutex::default(),
+            idle: Mutex::default(),
+            threads: AtomicUsize::new(1),
+            hosts: AtomicUsize::new(1),
+            final_time: Mutex::default(),
+            exchange: Mutex::default(),
         });
+        let state = State::new(Token(0), Registers::default(), 0);
+        let zygote = Arc::new(Task::new(started.pid, process, 0, state));
         let inner = Inner {
             layout,
             inline,
@@ -387,6 +394,7 @@ impl NotifyPlatform {
             worker: AtomicUsize::new(sys::thread_mark()),
             shape,
             zygote,
+            died: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             woken_last: AtomicBool::new(false),
@@ -397,6 +405,7 @@ impl NotifyPlatform {
             pool: Mutex::default(),
             depot: Arc::default(),
             common: Mutex::default(),
+            idle: AtomicUsize::new(0),
             dropped: backlog::Backlog::default(),
             zombies: Mutex::default(),
             nameless: AtomicUsize::new(0),
@@ -457,6 +466,24 @@ impl Drop for ZygoteGuard {
         if let Some(pid) = self.0 {
             let _ = sys::tgkill(pid, pid, libc::SIGKILL);
             sys::reap(pid);
+        }
+    }
+}
+
+impl Task {
+    fn new(tid: pid_t, process: Arc<Process>, slot: usize, state: State) -> Task {
+        Task {
+            tid,
+            process,
+            slot,
+            state: Mutex::new(state),
+            light: AtomicBool::new(false),
+            later: AtomicUsize::new(0),
+            cut_short: AtomicU8::new(0),
+            reused: AtomicBool::new(false),
+            before: AtomicBool::new(false),
+            pace: hot::Pace::default(),
+            letters: pause::Letters::default(),
         }
     }
 }
@@ -531,6 +558,7 @@ impl Platform for NotifyPlatform {
             None => self.inner.new_stub()?,
         };
         task.state.lock().token = token;
+        task.pace.expect_calls();
         let process = Arc::clone(&task.process);
         Ok((
             process,
@@ -605,122 +633,6 @@ impl Inner {
         ];
         self.execute_list(&self.zygote, &ops, &[])
             .map_err(|e| Error::Host(format!("a new guest process could not begin: {e}")))
-    }
-
-    /// A new stub process from the zygote, stopped.
-    fn new_stub(&self) -> Result<Arc<Task>> {
-        if self.over.load(SeqCst) {
-            return Err(Error::Host(
-                "the zygote died: no new guest process can be made".into(),
-            ));
-        }
-        if self.is_to_reap() {
-            self.reap();
-        }
-        let image = self.shape.initial();
-        self.new_process(
-            &self.zygote,
-            filter::STUB_FLAGS,
-            Registers::default(),
-            Token(0),
-            Some(&image),
-        )
-        .map_err(|e| match e {
-            Error::Gone => Error::Host("the zygote died: no new guest process can be made".into()),
-            e => e,
-        })
-    }
-
-    /// A new thread in the process of `task`, stopped.
-    fn spawn(&self, task: &Task, regs: Registers, token: Token) -> Result<Arc<Task>> {
-        let vector = self.stored_vector_registers(task);
-        let process = &task.process;
-        let Some(slot) = process.mailboxes.take() else {
-            return Err(Error::Op {
-                index: 0,
-                errno: libc::EAGAIN,
-            });
-        };
-        self.prepare_slot(&process.mailboxes, slot, vector.as_deref());
-        let _one = self.begin_birth();
-        match self.clone_task(task, filter::THREAD_FLAGS, slot, None) {
-            Ok(child) => {
-                process.threads.fetch_add(1, SeqCst);
-                process.hosts.fetch_add(1, SeqCst);
-                let process = Arc::clone(process);
-                Ok(self.register(child.tid, process, slot, child.ring, regs, token))
-            }
-            Err(e) => {
-                process.mailboxes.give(slot);
-                Err(e)
-            }
-        }
-    }
-
-    /// What a new task finds in its slot.
-    fn prepare_slot(&self, mailboxes: &Mailboxes, slot: usize, vector: Option<&[u8]>) {
-        let address = self.slot_address(slot);
-        let stack = [address + STACK_START as u64, 0, (SLOT - STACK_START) as u64];
-        mailboxes.set_words(slot, STACK, &stack);
-        mailboxes.set_words(slot, ANSWERS, &[0; answer::COUNT]);
-        mailboxes.set_words(slot, NAP, &[0]);
-        mailboxes.set_words(slot, FRAME, &[address + SLOT as u64 - 64]);
-        match vector {
-            Some(vector) => {
-                mailboxes.set_bytes(slot, FP_AREA, vector);
-                mailboxes.set_words(slot, FP, &[address + FP_AREA as u64]);
-            }
-            // The child is born with those of its parent.
-            None => mailboxes.set_words(slot, FP, &[0]),
-        }
-    }
-
-    fn register(
-        &self,
-        tid: pid_t,
-        process: Arc<Process>,
-        slot: usize,
-        ring: u64,
-        regs: Registers,
-        token: Token,
-    ) -> Arc<Task> {
-        let task = Arc::new(Task {
-            tid,
-            process,
-            slot,
-            state: Mutex::new(State::new(token, regs, ring)),
-            light: AtomicBool::new(false),
-            later: AtomicUsize::new(0),
-            cut_short: AtomicU8::new(0),
-            pace: hot::Pace::default(),
-            letters: pause::Letters::default(),
-        });
-        self.tasks.lock().insert(tid, Arc::clone(&task));
-        self.newest.store(tid, SeqCst);
-        task
-    }
-
-    /// Whether the pool lacks stubs.
-    fn needs_stubs(&self) -> bool {
-        self.pool.lock().len() < POOL
-    }
-
-    /// Adds a stub to the pool; false if it is full or none can be made, which shows when a process is really needed.
-    fn refill(&self) -> bool {
-        // It need not wait for the birth of another one.
-        if self.over.load(SeqCst) || !self.needs_stubs() || self.birth.is_locked() {
-            return false;
-        }
-        match self.new_stub() {
-            Ok(task) => {
-                self.pool.lock().push(task);
-                true
-            }
-            Err(e) => {
-                log::debug!("no stub for the pool: {e}");
-                false
-            }
-        }
     }
 
     /// Kills the zygote, and with it everything in its pid namespace.

@@ -7,8 +7,12 @@ pub const SENTRY_SYSCALLS: &[(i64, &str)] = &[
         "receives and answers the doorbell (SECCOMP_IOCTL_NOTIF_*)",
     ),
     (
-        libc::SYS_poll,
+        libc::SYS_ppoll,
         "waits for the doorbell, deaths and wake-ups",
+    ),
+    (
+        libc::SYS_poll,
+        "waits for what the host's kernel does by itself",
     ),
     (libc::SYS_epoll_wait, "which processes died"),
     (libc::SYS_epoll_ctl, "watches a new process"),

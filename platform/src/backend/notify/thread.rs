@@ -57,7 +57,7 @@ impl FreeThread {
                 task.process
                     .mailboxes
                     .set_words(task.slot, REGS, &regs.to_words());
-                order
+                inner.begin_anew(task, order)?
             }
         };
         let mut state = task.state.lock();

@@ -9,6 +9,7 @@ mod hostile;
 mod long;
 mod memory;
 mod random;
+mod reuse;
 mod tasks;
 mod traps;
 mod wakes;
@@ -39,6 +40,7 @@ table! {
     gate: gate_calls gate_changes_memory_later gate_vector_registers gate_buffers gate_interrupt_storm gate_interrupt_arrives gate_with_own_gs gate_overlapping_calls gate_buffers_of_two;
     futex: futex_results futex_sleepers futex_interrupted futex_interrupts_arrive futex_signals_from_outside futex_crowd futex_jumped_to
         futex_hijacked_exchange;
+    reuse: threads_begin_anew leaders_are_reused answers_are_forgotten scribbled_idle_threads;
     random: random_walk;
     host: stubs_have_nothing stray_signals killed_from_outside zygote_killed drop_leaves_nothing sentry_killed listed_syscalls_suffice;
 }

@@ -1,23 +1,18 @@
-//! Births of processes, also those that go wrong, and what the zygote reaps.
+//! Processes that nobody ordered, and what the zygote reaps.
 //!
 //! A guest that runs the stub's instructions in an order of its own can make the clone that the sentry lets pass into a process that never says hello. The
 //! sentry does not know it, but knows it for its own by a mark in the stub's page, which nobody outside this sandbox has and nobody in it can
 //! remove.
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
-use libc::pid_t;
-use parking_lot::{Mutex, RwLock};
-
-use super::{Inner, Process, Task, bounce, exchange};
+use super::Inner;
 use crate::stub::free::MARK;
 use crate::stub::mailbox::Op;
-use crate::stub::slot::{MAX_OPS, RESULT, SLOT, SLOTS};
-use crate::{Error, Registers, Result, Token, bell, sys};
+use crate::stub::slot::{MAX_OPS, RESULT};
+use crate::{Error, bell, sys};
+use libc::pid_t;
 
-/// So many processes keep the descriptor of their mailboxes, so that their memory can be used again.
-const REUSED: usize = 32;
 /// So many ids after the newest known task a stranger's may be: the sentry's own threads take some, too.
 const NEAR: pid_t = 1024;
 /// Where ids begin again once they have run out (RESERVED_PIDS in kernel/pid.c).
@@ -39,71 +34,6 @@ impl Stranger {
 }
 
 impl Inner {
-    /// A copy of the process of `parent`, with one stopped thread that has these registers.
-    pub(super) fn new_process(
-        &self,
-        parent: &Task,
-        flags: u64,
-        regs: Registers,
-        token: Token,
-        vector: Option<&[u8]>,
-    ) -> Result<Arc<Task>> {
-        let mut mailboxes = self.depot.mailboxes(SLOT, SLOTS)?;
-        // The child inherits the address of its alternate stack, hence the number of its slot.
-        mailboxes.take_first(parent.slot);
-        self.prepare_slot(&mailboxes, parent.slot, vector);
-        let _one = self.begin_birth();
-        let child = match self.clone_task(parent, flags, parent.slot, mailboxes.fd()) {
-            // Dead processes count against the host's limits until they are reaped.
-            Err(Error::Op { errno, .. }) if errno == libc::EAGAIN && self.reap() => {
-                self.clone_task(parent, flags, parent.slot, mailboxes.fd())?
-            }
-            other => other?,
-        };
-        // A guest can take the birth of its child into its own hands, and keep the descriptor for those that come after it.
-        let trusted = std::ptr::eq(parent, &*self.zygote);
-        if !trusted || self.processes.lock().len() >= REUSED {
-            mailboxes.close_fd();
-        }
-        let key = self.next.fetch_add(1, SeqCst);
-        let host = |e: std::io::Error| Error::Host(format!("cannot watch a guest process: {e}"));
-        let pidfd = bell::pidfd(child.tid).map_err(|e| match e.raw_os_error() {
-            Some(libc::ESRCH) => Error::Gone,
-            _ => {
-                self.abandon(&child);
-                host(e)
-            }
-        })?;
-        let process = Arc::new(Process {
-            pid: child.tid,
-            inner_pid: child.inner_pid,
-            pidfd,
-            dead: RwLock::new(false),
-            killed: AtomicBool::new(false),
-            mailboxes,
-            bounce: bounce::Bounce::default(),
-            // Descriptors are inherited.
-            files: Mutex::new(parent.process.files.lock().clone()),
-            threads: AtomicUsize::new(1),
-            hosts: AtomicUsize::new(1),
-            final_time: Mutex::default(),
-            exchange: Mutex::default(),
-        });
-        if let Err(e) = bell::watch(self.deaths.as_fd(), process.pidfd.as_fd(), key) {
-            self.abandon(&child);
-            return Err(host(e));
-        }
-        self.processes.lock().insert(key, Arc::clone(&process));
-        Ok(self.register(child.tid, process, parent.slot, child.ring, regs, token))
-    }
-
-    /// Ends a new process that nobody can watch: else it would wait for orders for ever.
-    fn abandon(&self, child: &exchange::Child) {
-        // Nobody has reaped it, so the id is its own.
-        let _ = sys::tgkill(child.tid, child.tid, libc::SIGKILL);
-        self.zombies.lock().push(child.inner_pid);
-    }
-
     /// Processes that were made since the newest one that is known, and are not known.
     pub(super) fn strangers(&self) -> Vec<Stranger> {
         let newest = self.newest.load(SeqCst);
