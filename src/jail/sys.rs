@@ -173,6 +173,14 @@ pub fn seccomp_action_available(action: u32) -> io::Result<()> {
     .map(drop)
 }
 
+/// NS_GET_NSTYPE (ioctl_ns(2)): the CLONE_NEW flag of a namespace's type; ENOTTY if it is something else.
+pub fn namespace_type(fd: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: the request has no argument.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) }.into())
+        .and_then(|n| libc::c_int::try_from(n).map_err(io::Error::other))
+}
+
 /// TIOCGWINSZ: rows and columns of a terminal.
 pub fn window_size(fd: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
     // SAFETY: zero is a valid winsize.

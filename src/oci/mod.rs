@@ -11,7 +11,7 @@ pub mod template;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -166,20 +166,18 @@ pub fn open_namespace(typ: impl std::fmt::Display, path: &Path) -> Result<File> 
 fn check_namespace(typ: LinuxNamespaceType, path: &Path) -> Result<()> {
     use LinuxNamespaceType as T;
     let file = open_namespace(typ, path)?;
-    let name = match typ {
-        T::Mount => "mnt",
-        T::Cgroup => "cgroup",
-        T::Uts => "uts",
-        T::Ipc => "ipc",
-        T::User => "user",
-        T::Pid => "pid",
-        T::Network => "net",
-        T::Time => "time",
+    let flag = match typ {
+        T::Mount => libc::CLONE_NEWNS,
+        T::Cgroup => libc::CLONE_NEWCGROUP,
+        T::Uts => libc::CLONE_NEWUTS,
+        T::Ipc => libc::CLONE_NEWIPC,
+        T::User => libc::CLONE_NEWUSER,
+        T::Pid => libc::CLONE_NEWPID,
+        T::Network => libc::CLONE_NEWNET,
+        T::Time => libc::CLONE_NEWTIME,
     };
-    // `type:[number]`, wherever it is mounted.
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let link = link.unwrap_or_default().to_string_lossy().into_owned();
-    if link.split_once(":[").is_some_and(|(t, _)| t == name) {
+    // Not by its link `type:[number]`: where it is mounted, as Docker and ip-netns(8) have it, that is the path.
+    if crate::jail::sys::namespace_type(file.as_fd()).is_ok_and(|n| n == flag) {
         return Ok(());
     }
     invalid(format!("namespace {} is not of type {typ}", path.display()))

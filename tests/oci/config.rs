@@ -290,6 +290,38 @@ fn a_writable_root_is_really_changed() {
     assert_eq!(text, "x\n\0");
 }
 
+/// As Docker gives `--network host`, containerd what CNI has set up, and ip-netns(8) its names.
+#[test]
+fn namespaces_may_be_mounted_elsewhere() {
+    let Some(mut b) = bundle("echo ran") else {
+        return;
+    };
+    let path = b.dir.join("netns");
+    std::fs::write(&path, "").unwrap();
+    let command = |name: &str, args: &[&std::ffi::OsStr]| {
+        let done = std::process::Command::new(name).args(args).output();
+        done.is_ok_and(|o| o.status.success())
+    };
+    let option = format!("--net={}", path.display());
+    if !command("unshare", &[option.as_ref(), "true".as_ref()]) {
+        println!("skip: no network namespaces of one's own");
+        return;
+    }
+    let mut run = |typ: &str| {
+        b.config["linux"]["namespaces"] = json!([{"type": typ, "path": path}]);
+        b.run()
+    };
+    let (good, bad) = (run("network"), run("ipc"));
+    assert!(command("umount", &[path.as_ref()]));
+    assert_eq!(
+        (good.status, good.stdout.as_str()),
+        (0, "ran\n"),
+        "{good:?}"
+    );
+    assert_eq!((bad.status, bad.stdout.as_str()), (1, ""), "{bad:?}");
+    assert!(bad.stderr.contains("netns is not of type ipc"), "{bad:?}");
+}
+
 /// What cannot be given is said before anything is made.
 #[test]
 fn what_cannot_be_is_refused() {
