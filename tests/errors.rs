@@ -203,6 +203,16 @@ fn logs_that_cannot_be_written_are_found_out_at_once() {
         0,
         &["--strace", "o space left"],
     );
+    is_one_sentence(
+        &cofferdam(&["do", "--profile=/nonexistent/profile", "true"]),
+        125,
+        &["/nonexistent/profile"],
+    );
+    is_one_sentence(
+        &cofferdam(&["do", "--profile=/dev/full", "true"]),
+        0,
+        &["--profile", "o space left"],
+    );
 }
 
 #[test]

@@ -43,8 +43,8 @@ pub fn run(mut spec: Spec) -> Result<u8> {
         None => vec![],
     };
     let mut sentry_keeps = log.clone();
-    if spec.strace.is_some() {
-        // To tell that the trace cannot be written.
+    if spec.strace.is_some() || spec.profile.is_some() {
+        // To tell that the trace or the profile cannot be written.
         sentry_keeps.push(libc::STDERR_FILENO);
     }
     let mut terminal = Terminal::of_streams();

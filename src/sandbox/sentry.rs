@@ -132,6 +132,7 @@ impl Sentry {
             && let Err(e) = output.write(&profile.summary())
         {
             log::error!("cannot write the profile: {e}");
+            crate::cli::complain(format_args!("cannot write --profile's output: {e}"));
         }
         ended.map_err(|e| {
             let status = e.exit_status();
