@@ -25,13 +25,19 @@ pub fn check_platform(name: &str) -> Result<()> {
             PLATFORMS.join(", ")
         )));
     }
-    check_kernel(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())?;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    check_kernel(&release)?;
     if !fs::exists("/proc/self/status").unwrap_or(false) {
         return Err(Error::Host(
             "/proc is not mounted; Cofferdam needs it: mount -t proc proc /proc".into(),
         ));
     }
     if let Err(e) = crate::jail::user_notification_available() {
+        if release.trim() == cofferdam_sentry::kernel::RELEASE {
+            return Err(Error::Host(
+                "this is inside a Cofferdam sandbox, and sandboxes cannot be nested; run the program here without it".into(),
+            ));
+        }
         return Err(Error::Host(format!(
             "the host kernel lacks seccomp user notifications ({e}); it must be built with CONFIG_SECCOMP_FILTER"
         )));
