@@ -239,8 +239,26 @@ fn the_log_and_the_trace_are_written() {
         "the log has lines"
     );
     let trace = std::fs::read_to_string(trace).unwrap();
+    // What no program inside has called: how the first one came to be.
+    let (first, hello) = (trace.lines().next().unwrap(), "[\"echo\", \"hello\"], [");
+    assert!(
+        first.starts_with("[    1] execve(\"/") && first.ends_with("]) = 0"),
+        "{first}"
+    );
+    assert!(first.contains(hello), "{first}");
     assert!(trace.contains("write(1, \"hello\\n\", 6) = 6"), "{trace}");
     assert!(trace.contains("exit_group(0) = ?"), "{trace}");
+}
+
+/// The sandbox's kernel is meant, not the host's.
+#[test]
+fn sandboxes_in_sandboxes_are_refused_by_name() {
+    let bind = format!("{COFFERDAM}:/inner");
+    is_one_sentence(
+        &cofferdam(&["do", "--bind", &bind, "/inner", "do", "true"]),
+        125,
+        &["inside a Cofferdam sandbox", "without it"],
+    );
 }
 
 /// A copy of the program where everybody can run it.

@@ -116,7 +116,7 @@ impl Boot {
                 file,
                 path: path.clone(),
                 argv: p.argv.clone(),
-                envp,
+                envp: envp.clone(),
                 creds,
                 fs,
                 fds,
@@ -128,6 +128,9 @@ impl Boot {
         .map_err(|e| {
             BootError::NotExecutable(format!("cannot execute {}: {}", show(&path), reason(e)))
         })?;
+        if let Some(tracer) = &self.kernel.tracer {
+            tracer.started(&task, &path, &p.argv, &envp);
+        }
         if let Some(adjust) = p.oom_score_adj {
             task.group().oom_score_adj.store(adjust, Ordering::Relaxed);
         }

@@ -128,6 +128,8 @@ const DEFAULT_MEMORY: u64 = 2 << 30;
 
 /// Sees system calls as they start and finish.
 pub trait SyscallTracer: Send + Sync {
+    /// A process was made from outside and has this program: what would have been its execve.
+    fn started(&self, _task: &Task, _path: &[u8], _argv: &[Vec<u8>], _envp: &[Vec<u8>]) {}
     /// A call starts (again, if it was parked: once per call).
     fn enter(&self, task: &Task, number: u64, args: &[u64; 6]);
     /// Whether it wants to see also the calls that the platform could answer without the sentry.

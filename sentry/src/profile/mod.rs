@@ -363,6 +363,11 @@ impl SyscallTracer for Both {
         self.0.wants_all() || self.1.wants_all()
     }
 
+    fn started(&self, task: &Task, path: &[u8], argv: &[Vec<u8>], envp: &[Vec<u8>]) {
+        self.0.started(task, path, argv, envp);
+        self.1.started(task, path, argv, envp);
+    }
+
     fn enter(&self, task: &Task, number: u64, args: &[u64; 6]) {
         self.0.enter(task, number, args);
         self.1.enter(task, number, args);

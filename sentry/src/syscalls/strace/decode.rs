@@ -186,6 +186,28 @@ fn address(out: &mut String, raw: u64) -> std::fmt::Result {
     }
 }
 
+/// An execve that no guest made, as the decoder shows the others.
+pub fn execve(out: &mut String, path: &[u8], argv: &[Vec<u8>], envp: &[Vec<u8>]) {
+    out.push_str("execve(");
+    // Writing to a String cannot fail.
+    let _ = quoted(out, path, usize::MAX);
+    for list in [argv, envp] {
+        out.push_str(", [");
+        for (i, string) in list.iter().enumerate() {
+            if i > 0 {
+                out.push_str(", ");
+            }
+            if i == MOST_STRINGS {
+                out.push_str("...");
+                break;
+            }
+            let _ = quoted(out, string, MOST_BYTES);
+        }
+        out.push(']');
+    }
+    out.push(')');
+}
+
 /// Bytes between quotes with C's escapes, and dots if there are more than `most`.
 fn quoted(out: &mut String, bytes: &[u8], most: usize) -> std::fmt::Result {
     out.push('"');

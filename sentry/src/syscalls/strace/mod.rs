@@ -111,6 +111,15 @@ fn describe(number: u64) -> (String, &'static [ArgKind]) {
 }
 
 impl SyscallTracer for Strace {
+    fn started(&self, task: &Task, path: &[u8], argv: &[Vec<u8>], envp: &[Vec<u8>]) {
+        let mut text = format!("[{:5}] ", task.tid());
+        decode::execve(&mut text, path, argv, envp);
+        text.push_str(" = 0\n");
+        let mut out = self.out.lock();
+        out.begin_line(&mut text);
+        out.write(&text);
+    }
+
     fn enter(&self, task: &Task, number: u64, args: &[u64; 6]) {
         let (name, kinds) = describe(number);
         let mm = task.mm();
