@@ -54,10 +54,9 @@ static void go_on(pid_t pid, int signal)
     MUST(trace(PTRACE_CONT, pid, 0, (unsigned long)signal));
 }
 
-int main(int argc, char **argv)
+/* Itself in a PID namespace below the first one. */
+static void tracer(void)
 {
-    if (argc > 1)
-        return 5;
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
@@ -65,6 +64,7 @@ int main(int argc, char **argv)
     fflush(stdout);
     pid_t pid = MUST((pid_t)syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0));
     if (pid == 0) {
+        put_file("/proc/self/uid_map", "0 0 1");
         MUST(trace(PTRACE_TRACEME, 0, 0, 0));
         raise(SIGSTOP);
         body();
@@ -97,5 +97,20 @@ int main(int argc, char **argv)
     say("by %s", message(pid) == thread ? "the thread" : "another");
     go_on(pid, 0);
     wait_for("end", pid);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        return 5;
+    fflush(stdout);
+    pid_t pid = MUST((pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0));
+    if (pid == 0) {
+        tracer();
+        exit(0);
+    }
+    int status;
+    MUST(waitpid(pid, &status, 0));
+    show_status("tracer", status);
     return 0;
 }
