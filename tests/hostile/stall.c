@@ -222,6 +222,35 @@ static void many_sleepers(void)
     kill(0, SIGKILL);
 }
 
+static void *ask(void *unused)
+{
+    struct rusage used;
+    for (;;)
+        getrusage(RUSAGE_THREAD, &used);
+    return unused;
+}
+
+/* More threads than the sentry has workers want something of their process while that does something long. */
+static void many_askers(void)
+{
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 16384);
+    for (int i = 0; i < 64; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, &small, ask, NULL))
+            break;
+    }
+    size_t len = 256UL << 20;
+    for (int i = 0; i < 3; i++) {
+        char *pages = mmap(0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (pages == MAP_FAILED)
+            break;
+        memset(pages, 1, len);
+        munmap(pages, len);
+    }
+}
+
 static const struct attack {
     const char *name;
     void (*run)(void);
@@ -229,6 +258,7 @@ static const struct attack {
     {"dead watches", dead_watches}, {"stacked mounts", stacked_mounts}, {"many flocks", many_flocks},
     {"many waiters", many_waiters}, {"unread events", unread_events},   {"much random", much_random},
     {"fat messages", fat_messages},     {"many pages", many_pages},         {"many sleepers", many_sleepers},
+    {"many askers", many_askers},
 };
 
 int main(void)

@@ -2,8 +2,8 @@
 //! its text is exchanged, since one might be between instructions that move.
 //!
 //! The rewriting is *wanted* from the moment a file has had enough traps. Threads that run are interrupted; each that would run
-//! again is *held* instead (parked). Whoever finds that none runs exchanges the text and lets the held ones go. Mappings made later are
-//! rewritten from the start and need none of this.
+//! again is *held* instead (parked), until that is done. Whoever finds that none runs exchanges the text and lets the held ones go.
+//! Mappings made later are rewritten from the start and need none of this.
 
 use super::worker::{self, state};
 use super::{Cx, Task, ThreadGroup};
@@ -103,7 +103,8 @@ pub(super) fn hold(cx: &Cx<'_>) -> bool {
         return false;
     }
     let mut inner = rewriting.inner.lock();
-    if inner.what.is_none() || !worker::park_held(cx.task) {
+    // Also while the text is being exchanged, for which a worker may wait aside.
+    if !rewriting.wanted() || !worker::park_held(cx.task) {
         return false;
     }
     inner.held.push(cx.task.clone());
@@ -132,8 +133,13 @@ pub(super) fn settle(group: &ThreadGroup) {
             task.mm().rewrite_now(&*thread, &what);
         }
     }
-    rewriting.wanted.store(false, Ordering::SeqCst);
-    for t in held {
+    // Others were served while the worker waited for that: who would have run is held, too.
+    let late = {
+        let mut inner = rewriting.inner.lock();
+        rewriting.wanted.store(false, Ordering::SeqCst);
+        std::mem::take(&mut inner.held)
+    };
+    for t in held.into_iter().chain(late) {
         worker::wake(&t);
     }
 }

@@ -739,6 +739,12 @@ fn enter_guest(cx: &mut Cx<'_>) -> bool {
         _ => cx.thread().is_ok_and(|t| cx.local.regs.resume(t).is_ok()),
     };
     if resumed {
+        // Who saw GUEST before the thread ran, which may have waited aside, has interrupted nothing.
+        if (signal::interrupts(task) || cx.group().rewriting.wanted())
+            && let Ok(thread) = cx.thread()
+        {
+            thread.interrupt();
+        }
         return true;
     }
     task.run_state.store(RUNNING, Ordering::SeqCst);

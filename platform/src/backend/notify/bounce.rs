@@ -149,11 +149,12 @@ impl Inner {
         let Some(in_hand) = self.bounced.pop() else {
             return 0;
         };
+        process.bounce.open.store(false, Relaxed);
         if !std::ptr::eq(&*in_hand, task) {
-            self.bounced.push(in_hand);
+            // Another thread's, of the same process since windows are open: what went there is there before this one runs.
+            process.carry_out(&mut process.bounce.windows.lock());
             return 0;
         }
-        process.bounce.open.store(false, Relaxed);
         let written = std::mem::take(&mut process.bounce.windows.lock().written);
         // At most the buffer's length.
         u16::try_from(written).unwrap_or(u16::MAX)

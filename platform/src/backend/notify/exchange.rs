@@ -232,14 +232,24 @@ impl Inner {
                     // A sandbox that starts or ends has one worker.
                     break Ok(None);
                 }
-                if let Some(ring) = task.letters.next(TICK) {
+                let nobody = self.has_no_worker();
+                let wait = if nobody { LONG } else { TICK };
+                if let Some(ring) = task.letters.next(wait) {
                     break Ok(Some(ring));
+                }
+                if nobody && self.has_no_worker() {
+                    // All threads that could be wait, perhaps for this exchange to end: its rings come to whoever is.
+                    break Ok(None);
                 }
                 if let Err(e) = self.mind(task, watch) {
                     break Err(e);
                 }
             };
         });
+        if *task.process.dead.read() {
+            // It was buried meanwhile: nothing may be registered of it any more.
+            return Err(Error::Gone);
+        }
         outcome
     }
 

@@ -109,6 +109,7 @@ impl Inner {
             task.process.mailboxes.post(task.slot, &ask);
             return Ok(order::EXECUTE_RESUME | 1 << 8);
         }
+        let _alone = self.begin_exchange(&task.process);
         self.execute_list(task, &ask, &[])?;
         Ok(order)
     }

@@ -78,7 +78,7 @@ struct Inner {
     deaths: OwnedFd,
     /// An eventfd that ends the worker's wait.
     bell: OwnedFd,
-    /// The worker's [`sys::thread_mark`]; 0 while there is none.
+    /// The worker's [`sys::thread_mark`]; 0 while there is none. Whatever is said to be changed on the worker only is handed over with that.
     worker: AtomicUsize,
     shape: Shape,
     zygote: Arc<Task>,
@@ -534,8 +534,11 @@ impl Platform for NotifyPlatform {
     }
 
     fn leave(&self) -> bool {
-        // Watching binds the worker's thread, and is of no use while nobody looks.
+        // Watching binds the worker's thread, and is of no use while nobody looks. So does a birth, and a thread made now would inherit that.
         self.inner.end_watch();
+        self.inner.unbind_worker();
+        // Whoever takes over need not know whose call was in hand.
+        self.inner.close_bounce();
         self.inner.worker.store(0, SeqCst);
         self.inner.running.load(SeqCst) > 0
             || self.inner.paused.load(SeqCst) > 0
@@ -590,6 +593,11 @@ impl Inner {
         Err(Error::Host(
             "a guest thread was used on a thread that is not its platform's worker".into(),
         ))
+    }
+
+    /// The last worker has left, and nobody has taken over.
+    fn has_no_worker(&self) -> bool {
+        self.worker.load(SeqCst) == 0
     }
 
     /// Ends the worker's wait, if it waits.

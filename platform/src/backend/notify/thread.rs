@@ -61,6 +61,10 @@ impl FreeThread {
             }
         };
         let mut state = task.state.lock();
+        if state.phase != Phase::Stopped {
+            // It was buried while an exchange waited aside: nobody would ever tell of its end.
+            return Err(Error::Gone);
+        }
         // Running before it runs: an interrupt from here on is not lost.
         state.phase = Phase::Running;
         state.generation += 1;
@@ -109,6 +113,8 @@ impl FreeThread {
     /// Begins an exchange: nothing is left to be done before it.
     fn alone(&self) -> Result<MutexGuard<'_, ()>> {
         let alone = self.inner.begin_exchange(&self.task.process);
+        // Others worked while that waited.
+        self.is_stopped()?;
         self.inner.settle(&self.task)?;
         self.inner.close_bounce();
         Ok(alone)

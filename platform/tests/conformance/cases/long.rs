@@ -10,6 +10,22 @@ use crate::guest::*;
 const BIG: u64 = 0x1_0000_0000;
 const LENGTH: u64 = 1 << 30;
 
+/// Takes a good part of a second.
+fn fill() -> [MemOp<'static>; 2] {
+    [
+        MemOp::MapAnon {
+            addr: BIG,
+            len: LENGTH,
+            prot: RW,
+        },
+        MemOp::Advise {
+            addr: BIG,
+            len: LENGTH,
+            advice: libc::MADV_POPULATE_WRITE,
+        },
+    ]
+}
+
 /// Serves the guest `other` as another worker while `wait` runs; counts its calls.
 fn serve(p: &dyn Platform, other: &Guest, calls: &AtomicU64, wait: &mut dyn FnMut()) {
     p.leave();
@@ -53,19 +69,7 @@ pub fn others_are_served_meanwhile(p: Box<dyn Platform>) {
         serve(&*platform, &guest, &counter, wait);
     }));
     other.thread.resume(&start()).unwrap();
-    let fill = [
-        MemOp::MapAnon {
-            addr: BIG,
-            len: LENGTH,
-            prot: RW,
-        },
-        MemOp::Advise {
-            addr: BIG,
-            len: LENGTH,
-            advice: libc::MADV_POPULATE_WRITE,
-        },
-    ];
-    g.thread.execute(&fill).unwrap();
+    g.thread.execute(&fill()).unwrap();
     let filled = calls.swap(0, SeqCst);
     let (_, child) = g.thread.fork(Token(3)).unwrap();
     println!(
@@ -82,4 +86,30 @@ pub fn others_are_served_meanwhile(p: Box<dyn Platform>) {
         token: Token(3),
     };
     assert_eq!(child.run(&*p, &start()).0, Trap::Syscall);
+}
+
+/// All threads that could be the worker may wait for the end of an exchange: whoever began it takes its rings then, and those of others.
+pub fn one_ends_though_nobody_takes_over(p: Box<dyn Platform>) {
+    let p: Arc<dyn Platform> = Arc::from(p);
+    if !p.is_movable() {
+        return println!("skipped: this backend's worker is one thread for good");
+    }
+    let g = load(&*p, 1, code!("syscall"));
+    let other = load(&*p, 2, code!("syscall"));
+    let waits = Arc::new(AtomicU64::new(0));
+    let (platform, counter) = (Arc::downgrade(&p), Arc::clone(&waits));
+    p.wait_by(Box::new(move |wait| {
+        let platform = platform.upgrade().unwrap();
+        counter.fetch_add(1, SeqCst);
+        platform.leave();
+        wait();
+        platform.take_over();
+    }));
+    other.thread.resume(&start()).unwrap();
+    g.thread.execute(&fill()).unwrap();
+    assert!(waits.load(SeqCst) > 0);
+    let (_, child) = g.thread.fork(Token(3)).unwrap();
+    drop(child);
+    assert_eq!(next(&*p, other.token), Trap::Syscall);
+    assert_eq!(g.run(&*p, &start()).0, Trap::Syscall);
 }

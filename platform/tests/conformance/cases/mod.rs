@@ -36,7 +36,7 @@ table! {
     attacks: calls_of_the_stub scribbled_system_calls scribbled_clones own_segment_bases;
     births: lost_children kept_mailboxes lies_about_children;
     forged: forged_signal_frame other_selectors foreign_descriptors flood_of_rings exchange_answered_by_calls;
-    long: others_are_served_meanwhile;
+    long: others_are_served_meanwhile one_ends_though_nobody_takes_over;
     gate: gate_calls gate_changes_memory_later gate_vector_registers gate_buffers gate_interrupt_storm gate_interrupt_arrives gate_with_own_gs gate_overlapping_calls gate_buffers_of_two;
     futex: futex_results futex_sleepers futex_interrupted futex_interrupts_arrive futex_signals_from_outside futex_crowd futex_jumped_to
         futex_hijacked_exchange;

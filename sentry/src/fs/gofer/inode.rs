@@ -238,9 +238,9 @@ impl GoferInode {
             gid: Some(gid),
         };
         let handle = self.handle()?;
+        let before = self.fs.changes();
         let node = make(&handle, perm, owner)?;
-        self.fs.changed();
-        self.child(self.fs.changes(), name, node)
+        self.child(self.fs.changed_since(before), name, node)
     }
 
     /// The same for a regular file, whose descriptor is kept until it is opened.
@@ -339,9 +339,9 @@ impl GoferInode {
     fn change(&self, changes: &SetAttr) -> Result<()> {
         let handle = self.handle()?;
         let set = attr::to_gofer(changes);
+        let before = self.fs.changes();
         let attr = self.fs.client().set_attr(&handle, &set).map_err(errno)?;
-        self.fs.changed();
-        self.remember(attr, self.fs.changes());
+        self.remember(attr, self.fs.changed_since(before));
         Ok(())
     }
 }
@@ -499,9 +499,9 @@ impl Inode for GoferInode {
         self.fs.want_write()?;
         let target = same_fs(&self.fs, target)?;
         let (node, dir) = (target.handle()?, self.handle()?);
+        let before = self.fs.changes();
         let attr = self.fs.client().link(&node, &dir, name).map_err(errno)?;
-        self.fs.changed();
-        target.remember(attr, self.fs.changes());
+        target.remember(attr, self.fs.changed_since(before));
         Ok(())
     }
     fn unlink(&self, _: &dyn Caller, name: &[u8]) -> Result<()> {

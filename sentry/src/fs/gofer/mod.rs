@@ -115,6 +115,12 @@ impl GoferFs {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// The same, when the number of changes was `before` before it; what was told with it counts only if nobody else changed anything meanwhile.
+    fn changed_since(&self, before: u64) -> u64 {
+        self.changed();
+        before.wrapping_add(1)
+    }
+
     fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }

@@ -63,11 +63,10 @@ fn watch(task: &Arc<Task>) {
     task.unpublish();
 }
 
-fn trace_by(tracer: &Arc<Task>, task: &Task, seized: bool, options: Options) -> Trace {
-    let ns = task.creds().user_ns.clone();
+fn trace_by(tracer: &Arc<Task>, seized: bool, options: Options) -> Trace {
     Trace {
         tracer: Arc::downgrade(tracer),
-        capable: tracer.creds().has_in(&ns, Caps::SYS_PTRACE),
+        creds: tracer.creds(),
         seized,
         options,
         message: 0,
@@ -107,7 +106,7 @@ pub fn traceme(cx: &Cx<'_>) -> Result<()> {
             &mut tree,
             &tracer,
             task,
-            trace_by(&tracer, task, false, Options::empty()),
+            trace_by(&tracer, false, Options::empty()),
         )?;
     }
     watch(task);
@@ -123,7 +122,7 @@ pub fn attach(cx: &Cx<'_>, task: &Arc<Task>, seize: Option<Options>) -> Result<(
         return Err(Errno::EPERM);
     }
     identity::attach(cx, task, || Ok(()))?;
-    let trace = trace_by(cx.task, task, seize.is_some(), seize.unwrap_or_default());
+    let trace = trace_by(cx.task, seize.is_some(), seize.unwrap_or_default());
     link(&mut cx.kernel().tree.lock(), cx.task, task, trace)?;
     if !identity::may_attach(cx, task) {
         // It has called execve since.
@@ -145,9 +144,8 @@ pub fn detach(cx: &Cx<'_>, task: &Arc<Task>, signal: i32) {
 }
 
 /// PTRACE_KILL.
-pub(super) fn kill_task(cx: &Cx<'_>, task: &Arc<Task>) {
-    let info = SigInfo::user(Signal::KILL, cx.group().pid(), cx.creds().uid);
-    let _ = send_task(task, info, Origin::Kernel);
+pub(super) fn kill_task(task: &Arc<Task>) {
+    let _ = send_task(task, SigInfo::kernel(Signal::KILL), Origin::Kernel);
 }
 
 /// Takes the relation apart; a stop ends with `signal`, else with that of the stop if nobody has been told of it (`__ptrace_unlink`). To be kicked then.
@@ -191,7 +189,7 @@ pub(in crate::kernel) fn clone_traced(tree: &mut TaskTree, parent: &Arc<Task>, c
         t.trace.as_ref().and_then(|t| {
             let trace = Trace {
                 tracer: t.tracer.clone(),
-                capable: t.capable,
+                creds: t.creds.clone(),
                 seized: t.seized,
                 options: t.options,
                 message: 0,
@@ -237,20 +235,22 @@ pub(in crate::kernel) fn exec_signal(cx: &Cx<'_>) {
     };
     if plain {
         let creds = cx.task.creds();
-        let info = SigInfo::user(Signal::TRAP, cx.group().pid(), creds.uid);
+        let uid = creds.user_ns.show_user(creds.uid);
+        let info = SigInfo::user(Signal::TRAP, cx.own_pid(), uid);
         let _ = send_task(cx.task, info, Origin::Kernel);
     }
 }
 
 /// Whether a program with more rights must not have them, since its tracer has not (LSM_UNSAFE_PTRACE).
 pub(in crate::kernel) fn is_watched(task: &Task) -> bool {
-    task.tracing.is_traced()
-        && task
-            .signals
-            .lock()
-            .trace
-            .as_ref()
-            .is_some_and(|t| !t.capable)
+    if !task.tracing.is_traced() {
+        return false;
+    }
+    let creds = task.creds();
+    let t = task.signals.lock();
+    t.trace
+        .as_ref()
+        .is_some_and(|t| !t.is_capable(&creds.user_ns))
 }
 
 /// A tracee has ended; its tracer is to wait for it. The tracer's process if it is to be told now: that of a process is told at the end of its last thread.

@@ -30,6 +30,7 @@ pub(in crate::kernel) use wait::{News, candidates, untold};
 
 use super::Task;
 use super::signal::{SigInfo, Signal};
+use crate::auth::{Caps, Credentials, UserNamespace};
 use cofferdam_platform::Registers;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -107,8 +108,8 @@ impl Tracing {
 /// A tracee's part of the relation.
 pub(in crate::kernel) struct Trace {
     pub tracer: Weak<Task>,
-    /// The tracer had CAP_SYS_PTRACE when it attached.
-    pub capable: bool,
+    /// The tracer's identity when it attached (`ptracer_cred`).
+    pub creds: Arc<Credentials>,
     /// By PTRACE_SEIZE.
     pub seized: bool,
     pub options: Options,
@@ -121,6 +122,10 @@ pub(in crate::kernel) struct Trace {
 }
 
 impl Trace {
+    /// Whether the tracer has CAP_SYS_PTRACE over what belongs to `ns` (`ptracer_capable`).
+    fn is_capable(&self, ns: &UserNamespace) -> bool {
+        self.creds.has_in(ns, Caps::SYS_PTRACE)
+    }
     pub(in crate::kernel) fn wants_trap(&self) -> bool {
         self.trap || self.notify
     }

@@ -83,7 +83,7 @@ fn tracee(cx: &Cx<'_>, pid: i32) -> Result<Arc<Task>> {
 /// # Errors
 /// ESRCH.
 pub fn kill(cx: &Cx<'_>, pid: i32) -> Result<()> {
-    super::link::kill_task(cx, &tracee(cx, pid)?);
+    super::link::kill_task(&tracee(cx, pid)?);
     Ok(())
 }
 
@@ -311,7 +311,9 @@ impl Stopped {
 
     /// Its memory, if the tracer may see it (`ptracer_access_allowed`).
     fn memory(&self) -> Result<Arc<MemoryManager>> {
-        let capable = self.trace(|t| t.capable)?;
+        // Those over the program, which may be another's than the tracee (`ptracer_capable` of its `mm->user_ns`).
+        let program = self.task.program_ns();
+        let capable = self.trace(|t| t.is_capable(&program))?;
         if self.task.group().dumpable.load(Ordering::Relaxed) != 1 && !capable {
             return Err(Errno::EIO);
         }

@@ -121,8 +121,8 @@ fn tell(task: &Arc<Task>, tracer: &Arc<Task>, why: i32, status: i32) {
         let (user, system) = task.group().cpu_time();
         let info = SigInfo::child(
             why,
-            task.tid(),
-            task.creds().uid,
+            task.kernel().pid_seen(group.pid_ns(), task.tid()),
+            signal::uid_for(group, task.creds().uid),
             status & 0x7f,
             ticks(user),
             ticks(system),
@@ -197,9 +197,11 @@ pub(in crate::kernel) fn go_on(cx: &mut Cx<'_>) -> Step {
                 let info = if info.signo == signal.number() {
                     info
                 } else {
-                    let sender =
+                    // As the tracee sees its tracer.
+                    let (pid, uid) =
                         tracer.map_or((task.group().parent_pid(), 0), |t| (t.tid(), t.creds().uid));
-                    SigInfo::user(signal, sender.0, sender.1)
+                    let own = task.creds();
+                    SigInfo::user(signal, cx.seen(pid), own.user_ns.show_user(uid))
                 };
                 cx.local.trace.decide(info);
                 if cx.local.trace.due.is_empty() {

@@ -152,7 +152,9 @@ fn wait_for_vfork(cx: &mut Cx<'_>) -> SysResult {
     };
     if d.done.load(Ordering::SeqCst) {
         cx.progress().object = None;
-        if ptrace::event(cx, event_code::VFORK_DONE, tid.cast_unsigned()) {
+        let child = i32::try_from(tid).ok().and_then(|tid| cx.named(tid));
+        let shown = child.map_or(0, |child| ptrace::seen_by_tracer(cx.task, child));
+        if ptrace::event(cx, event_code::VFORK_DONE, shown.cast_unsigned().into()) {
             return Err(SysErr::Traced);
         }
         return Ok(tid);
@@ -297,6 +299,10 @@ fn make(
             program_ns: cx.task.program_ns(),
         },
     );
+    if has(THREAD) && signal::must_die(cx.task) {
+        // A sibling called execve while this one was made, and waits for all to end (`copy_process`: a fatal signal is pending).
+        signal::end_task(&task, ExitStatus::Exited(0));
+    }
     task.seccomp.inherit(&cx.task.seccomp);
     crate::kernel::keys::inherit(&kernel, cx.task.tid(), pid);
     tree.tasks.insert(pid, Arc::downgrade(&task));

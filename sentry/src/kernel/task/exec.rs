@@ -69,7 +69,8 @@ pub fn execve(
             .on_signal(OnSignal::Killable)
             .into());
     }
-    let tid = cx.task.tid();
+    // What it was called until now, by its tracer.
+    let tid = ptrace::seen_by_tracer(cx.task, cx.task.tid());
     commit(cx, &prepared)?;
     let p = cx.progress();
     p.started = true;
