@@ -3,7 +3,7 @@
 use super::{Result, at, sys};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
 /// Has the kernel kill this process when the thread that made it ends. A change of user id undoes it, so it
 /// comes after that; the caller then checks that its parent still lives.
@@ -67,7 +67,8 @@ pub fn own_session() -> Result<()> {
         .map_err(at("start a session"))
 }
 
-/// Closes every descriptor that is not in `keep`.
+/// Closes every descriptor that is not in `keep`. The standard streams among them lead to /dev/null instead, if it is there: what the process or its
+/// libraries say on standard error must not end in a file that got that number.
 ///
 /// # Errors
 /// Names the step.
@@ -86,7 +87,17 @@ pub fn close_all_but(keep: &[RawFd]) -> Result<()> {
         }
         next = fd.saturating_add(1).max(next);
     }
-    sys::close_range(next, u32::MAX).map_err(at("close descriptors"))
+    sys::close_range(next, u32::MAX).map_err(at("close descriptors"))?;
+    let mut null = std::fs::OpenOptions::new();
+    null.read(true).write(true);
+    // The lowest free number is that of a standard stream, until none is free.
+    while let Ok(stream) = null.open("/dev/null") {
+        if stream.as_raw_fd() > 2 {
+            break;
+        }
+        let _ = stream.into_raw_fd();
+    }
+    Ok(())
 }
 
 /// Becomes user and group 0 of the own user namespace, in no other group where the host lets go of those.
