@@ -216,9 +216,10 @@ static void exec_races(void)
         if (trace(i & 1 ? PTRACE_SEIZE : PTRACE_ATTACH, v, 0, i & 1 ? PTRACE_O_TRACEEXEC : 0) == 0) {
             for (int n = 0; n < 50; n++) {
                 trace(PTRACE_INTERRUPT, v, 0, 0);
+                /* Written as it was: what is executed must know itself by its arguments. */
                 long word;
-                trace(PTRACE_PEEKDATA, v, (unsigned long)&self, (unsigned long)&word);
-                trace(PTRACE_POKEDATA, v, (unsigned long)&self, 0);
+                if (trace(PTRACE_PEEKDATA, v, (unsigned long)&self, (unsigned long)&word) == 0)
+                    trace(PTRACE_POKEDATA, v, (unsigned long)&self, word);
                 struct user_regs_struct r;
                 trace(PTRACE_GETREGS, v, 0, (unsigned long)&r);
                 if (waitpid(v, &status, __WALL | WNOHANG) == v && WIFSTOPPED(status))
