@@ -42,6 +42,8 @@ struct Turn {
     standby: usize,
     /// Worker threads beside the first.
     threads: usize,
+    /// The host has refused one, which was said.
+    refused: bool,
 }
 
 impl Default for Turn {
@@ -52,6 +54,7 @@ impl Default for Turn {
             offer: false,
             standby: 0,
             threads: 0,
+            refused: false,
         }
     }
 }
@@ -94,8 +97,12 @@ impl Kernel {
             .spawn(move || worker::run_beside(&kernel));
         match started {
             Ok(_) => turn.threads += 1,
-            // Then all wait for whoever is away.
-            Err(e) => log::warn!("no further worker thread: {e}"),
+            // Then all wait for whoever is away. It is tried again at each wait, but said once.
+            Err(e) if !turn.refused => {
+                turn.refused = true;
+                log::warn!("no further worker thread: {e}");
+            }
+            Err(_) => {}
         }
     }
 
