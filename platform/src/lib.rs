@@ -220,6 +220,7 @@ pub struct Answers {
     pub gid: u32,
     pub euid: u32,
     pub egid: u32,
+    pub ppid: u32,
     /// Futex calls with FUTEX_PRIVATE_FLAG and without priority inheritance need not be asked either: see [`Thread::host_futexes`].
     pub futexes: bool,
 }

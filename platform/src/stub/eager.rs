@@ -8,6 +8,7 @@
 //! words of 8 bytes; the same for the output. Registers are counted as in [`crate::Registers`]. Of a call without output, [`VECTOR_BIT`] of that half says
 //! that the vector registers are copied too: a thread that it makes begins with them.
 use super::slot::BOUNCE;
+use crate::Call;
 
 /// How many calls the table covers.
 pub(crate) const CALLS: usize = 512;
@@ -119,6 +120,42 @@ const LINES: &[(i64, Buffer, Buffer)] = &[
     (libc::SYS_writev, Some((1, Bytes(16))), None),
     (libc::SYS_readv, Some((1, Bytes(16))), None),
 ];
+
+/// The guest memory that a call reads and writes, as far as the table knows: addresses and lengths in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Buffers {
+    pub input: Option<(u64, u64)>,
+    /// The input is a string: of all of it.
+    pub string: bool,
+    /// At most as much as the bounce buffer holds: of a long one the beginning.
+    pub output: Option<(u64, u64)>,
+}
+
+/// What the stub looks at for a call, if it says that it did; `string` is how long it says that the string is.
+pub(crate) fn buffers(call: &Call, string: u64) -> Buffers {
+    let Some(entry) = usize::try_from(call.number).ok().and_then(|n| TABLE.get(n)) else {
+        return Buffers::default();
+    };
+    let argument = |register: u32| {
+        let index = ARG.iter().position(|r| *r == register)?;
+        call.args.get(index).copied()
+    };
+    let buffer = |half: u32| {
+        let addr = argument(half & 15)?;
+        let len = match half >> 4 & 15 {
+            CONSTANT => u64::from(half >> 8 & 0xff) * 8,
+            STRING => string,
+            register => argument(register)?,
+        };
+        Some((addr, len))
+    };
+    let (input, output) = (entry & 0xffff, entry >> 16);
+    Buffers {
+        input: buffer(input),
+        string: input & 15 != NONE && input >> 4 & 15 == STRING,
+        output: buffer(output).map(|(addr, len)| (addr, len.min(BOUNCE as u64))),
+    }
+}
 
 /// Calls without output that may make a thread.
 const MAKE_TASKS: &[i64] = &[libc::SYS_clone, libc::SYS_clone3, libc::SYS_vfork];

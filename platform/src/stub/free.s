@@ -166,6 +166,8 @@ cofferdam_free_slow:
   jrcxz 6f
   lea ecx, [rax - {getegid}]
   jrcxz 7f
+  lea ecx, [rax - {getppid}]
+  jrcxz 110f
   jmp 9f
 2:
   mov rcx, gs:[{answer_pid}]
@@ -181,6 +183,9 @@ cofferdam_free_slow:
   jmp 8f
 6:
   mov rcx, gs:[{answer_gid}]
+  jmp 8f
+110:
+  mov rcx, gs:[{answer_ppid}]
   jmp 8f
 7:
   mov rcx, gs:[{answer_egid}]
@@ -256,12 +261,9 @@ cofferdam_free_saving:
 82:
   cmp rcx, {bounce}
   ja 84f
-  mov rdx, rcx
 .global cofferdam_free_copy_in
 cofferdam_free_copy_in:
   rep movsb
-  mov [r15 + {in_window}], r12
-  mov [r15 + {in_window} + 8], rdx
   mov r14d, {windows_in}
   jmp 84f
 83:
@@ -280,10 +282,9 @@ cofferdam_free_copy_string:
   jmp 84f
 89:
   sub rsi, r12
-  bts rsi, 32
-  mov [r15 + {in_window}], r12
-  mov [r15 + {in_window} + 8], rsi
-  mov r14d, {windows_in}
+  mov r14d, esi
+  shl r14d, {string_shift}
+  or r14d, {windows_in}
 .global cofferdam_free_copied_in
 cofferdam_free_copied_in:
 84:
@@ -321,8 +322,7 @@ cofferdam_free_probe_first:
 cofferdam_free_probe_last:
   lock or byte ptr [rdx], 0
 88:
-  mov [r15 + {out_window}], rsi
-  mov [r15 + {out_window} + 8], rcx
+  mov [r15 + {out_address}], rsi
   or r14d, {windows_out}
   jmp 86f
 89:                                      // no output: a new thread may want the vector registers
@@ -346,12 +346,25 @@ cofferdam_free_probed:
   inc ecx
   cmp ecx, [r15 + {hot}]
   je 19b                                 // the sentry waits for this very processor
-  mov eax, edi
   cmp edi, {call}
   jne 93f
+  mov rax, [r15 + {regs} + 112]
+  mov [r15 + {line} + 8], rax
+  mov rax, [r15 + {regs} + 104]
+  mov [r15 + {line} + 16], rax
+  mov rax, [r15 + {regs} + 96]
+  mov [r15 + {line} + 24], rax
+  mov [r15 + {line} + 32], r10
+  mov [r15 + {line} + 40], r8
+  mov [r15 + {line} + 48], r9
+  mov rax, [r15 + {regs} + 128]
+  mov [r15 + {line} + 56], rax
+  mov eax, [r15 + {regs} + 80]
+  shl rax, {number} - {said}
   mov ecx, esi
   shl ecx, {said}
-  or eax, ecx
+  or rax, rcx
+  or rax, rdi
 87:
   shl rax, {said}
   or rax, {posted}
@@ -375,6 +388,7 @@ cofferdam_free_probed:
   jne 92b
   jmp 19b
 93:
+  mov eax, edi
   mov [r15 + {message}], rdi
   mov [r15 + {message} + 8], rsi
   mov [r15 + {message} + 16], rdx
@@ -405,8 +419,11 @@ cofferdam_free_probed:
   shr ecx, 8
   movzx ecx, cx
   jrcxz 96f
-  mov rdi, [r15 + {out_window}]
-  lea rsi, [r15 + {out_area}]
+  mov rdi, [r15 + {out_address}]
+  lea rsi, [r15 + {short}]
+  lea rax, [r15 + {out_area}]
+  cmp ecx, {short_out}
+  cmova rsi, rax
 .global cofferdam_free_copy_out
 cofferdam_free_copy_out:
   rep movsb

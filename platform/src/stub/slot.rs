@@ -12,7 +12,7 @@
 //! # The hot exchange
 //! While the sentry watches a slot ([`HOT`] is not 0), the stub says what it has to say by [`STATE`] (and, if it is more than a call, [`MESSAGE`])
 //! instead of ringing, and spins a moment for the answer. The low byte of [`STATE`] is where the two are, the rest is what is
-//! said: a message's kind and, of a call, its windows; or the order. Each change is atomic, and only these happen:
+//! said: a message's kind and, of a call, its windows and number; or the order. Each change is atomic, and only these happen:
 //! ```text
 //! any      ──stub──▶ POSTED     a message waits, or is being handled: the sentry takes it by a look
 //! POSTED   ──sentry▶ DOZING     the call waits: the stub shall not look any longer
@@ -21,7 +21,8 @@
 //!          ───stub─▶ ASLEEP     the stub rings the same message
 //! ASLEEP   ──sentry▶ ANSWERED   nobody looks: the ring that comes is answered with the order
 //! ```
-//! A call that the sentry answers at once thus costs one line that goes there and back, besides those of the registers.
+//! Arguments and address of a call are in the same line as the state ([`LINE`]), and so are a result that does not fit the order and up to
+//! [`SHORT_OUT`] bytes that the call wrote: a call that the sentry answers at once costs one line that goes there and back.
 use super::mailbox::Op;
 
 /// Length of a slot in bytes: a power of two, so that the stack pointer tells where it begins.
@@ -36,7 +37,7 @@ pub(crate) const MAX_OPS: usize = 45;
 pub(crate) const USED_BEFORE: usize = 0xb40;
 /// The guest's registers, as [`crate::Registers`] lays them out; rip and the four after it are what `iretq` takes.
 pub(crate) const REGS: usize = 0xc00;
-/// What the sentry reads first of a call, one cache line of the registers: r9, r8, rax, r10 (in the place of rcx, which a call changes), rdx, rsi, rdi, and
+/// What the sentry reads first of a call by a ring, one cache line of the registers: r9, r8, rax, r10 (in the place of rcx, which a call changes), rdx, rsi, rdi, and
 /// the address behind the instruction (in the place of orig_rax).
 pub(crate) const CALL: usize = REGS + 64;
 const _: () = assert!(CALL.is_multiple_of(64));
@@ -62,28 +63,31 @@ pub(crate) const PENDING: usize = 0xd98;
 pub(crate) const FRAME: usize = 0xda0;
 /// The thread is in a futex call on the host, for all the sentry knows: it likely sleeps. Written by the stub alone.
 pub(crate) const NAP: usize = 0xda8;
-/// Where the stub and the sentry are with each other: see [`state`]. A line of its own, with [`VALUE`].
-pub(crate) const STATE: usize = 0xf00;
+/// Where the stub and the sentry are with each other: see [`state`]. The first word of [`LINE`].
+pub(crate) const STATE: usize = LINE;
+/// One cache line. Behind the state, of a call that is posted there: rdi, rsi, rdx, r10, r8, r9, and the address behind the instruction.
+/// Of an answer: [`VALUE`] and [`SHORT`].
+pub(crate) const LINE: usize = 0xf00;
 /// The result of the call, for [`order::RETURN`].
-pub(crate) const VALUE: usize = 0xf08;
+pub(crate) const VALUE: usize = LINE + 8;
+/// What the call wrote, if it is not more than [`SHORT_OUT`] bytes; else that is in [`OUT`].
+pub(crate) const SHORT: usize = LINE + 16;
+/// Length of [`SHORT`] in bytes.
+pub(crate) const SHORT_OUT: usize = 48;
 /// 0: ring. Else the sentry watches [`STATE`] from the processor with this number less 1. Written by the sentry alone.
 pub(crate) const HOT: usize = 0xf40;
 /// How often the stub looks for a reply before it falls asleep. Written by the sentry alone.
 pub(crate) const SPIN: usize = 0xf48;
 /// What the stub says, if it is not a call: the five words of a ring.
 pub(crate) const MESSAGE: usize = 0xf80;
-/// Guest memory that was copied to [`IN`]: address, length in bytes (with [`IN_STRING`] if it ends with a NUL).
-pub(crate) const IN_WINDOW: usize = 0xfc0;
-/// Guest memory that takes [`OUT`] on the way back: address, length in bytes that was found writable.
-pub(crate) const OUT_WINDOW: usize = 0xfd0;
+/// Where what the call writes is copied to on the way back. The stub's own.
+pub(crate) const OUT_ADDRESS: usize = 0xfc0;
 /// Bounce buffer from the guest.
 pub(crate) const IN: usize = 0x2000;
 /// Bounce buffer to the guest.
 pub(crate) const OUT: usize = 0x3000;
 /// Length of each in bytes.
 pub(crate) const BOUNCE: usize = 0x1000;
-/// Flag in the length of [`IN_WINDOW`].
-pub(crate) const IN_STRING: u64 = 1 << 32;
 /// The longest string that is copied, in bytes with its NUL.
 pub(crate) const STRING: usize = 512;
 /// Low half of the XSAVE components that the stub stores: all but AMX tiles, for which no program here has leave.
@@ -94,6 +98,9 @@ const _: () = assert!(USED_BEFORE + size_of::<libc::rusage>() <= REGS);
 const _: () = assert!(ANSWERS + 8 * answer::COUNT <= PENDING);
 const _: () = assert!(REGS + size_of::<crate::Registers>() <= FP);
 const _: () = assert!(RESULT + 256 <= STATE);
+const _: () = assert!(LINE.is_multiple_of(64) && SHORT + SHORT_OUT == LINE + 64 && LINE + 64 == HOT);
+// What a call says of its windows fits beside its number.
+const _: () = assert!(((STRING as u64) << windows::STRING_SHIFT) < 1 << (state::NUMBER - state::WINDOWS));
 // The stub tells by the upper bits of %gs whether it points into the window.
 const _: () = assert!(WINDOW == 1 << WINDOW_SHIFT && super::MAILBOX_OFFSET as usize == WINDOW);
 /// Binary logarithm of [`WINDOW`].
@@ -111,16 +118,22 @@ pub(crate) mod state {
     pub const DOZING: u64 = 4;
     /// Where what is said begins, in bits.
     pub const SAID: u32 = 8;
+    /// Of a call: where [`super::windows`] and its number begin, in bits.
+    pub const WINDOWS: u32 = 16;
+    /// See [`WINDOWS`].
+    pub const NUMBER: u32 = 32;
 }
 
-/// What a call's message says of the windows, in its second word.
+/// What a call's message says of its memory, in its second word. Where that is follows from the call: see [`super::eager`].
 pub(crate) mod windows {
-    /// [`super::IN_WINDOW`] is valid.
+    /// What the call reads is in [`super::IN`].
     pub const IN: u64 = 1;
-    /// [`super::OUT_WINDOW`] is valid.
+    /// What the call writes was found writable (its ends).
     pub const OUT: u64 = 2;
     /// The vector registers, which are live, are in [`super::FP_AREA`] too.
     pub const VECTOR: u64 = 4;
+    /// Where the length of a string that was copied begins, in bytes with its NUL.
+    pub const STRING_SHIFT: u32 = 3;
 }
 
 /// Words of [`ANSWERS`], by the call they answer.
@@ -137,10 +150,12 @@ pub(crate) mod answer {
     pub const EUID: usize = 4;
     /// getegid(2).
     pub const EGID: usize = 5;
+    /// getppid(2).
+    pub const PPID: usize = 6;
     /// Not an answer: whether the stub makes futex calls itself; see [`super::super::futex`].
-    pub const FUTEX: usize = 6;
+    pub const FUTEX: usize = 7;
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 }
 
 /// What a ring says, in its first argument.

@@ -1,8 +1,8 @@
 //! Guest memory that the stub copies along with a call, so that the sentry needs no system call to reach it.
 //!
-//! The stub says in the slot which guest memory it copied to the slot ([`IN_WINDOW`]) and which it found writable ([`OUT_WINDOW`]). While the worker
-//! handles that call, reads within the first come from the slot, and writes within the second go there and are copied by the stub on its way
-//! back. Whatever else happens to the task first (an exchange, another event before it runs again, new registers) carries out the
+//! The stub says with a call whether it copied what that reads to the slot, and whether it found what that writes writable; where both are follows
+//! from the call ([`eager::buffers`]). While the worker handles that call, reads within the first come from the slot, and writes within the second go to the slot
+//! in the end (a few bytes with the answer) and are copied by the stub on its way back. Whatever else happens to the task first (an exchange, another event before it runs again, new registers) carries out the
 //! deferred writes at once.
 //!
 //! All of it is hostile: a guest that lies here reads or writes other places of its own memory than it said.
@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use super::{Inner, Process, Task};
-use crate::stub::slot::{BOUNCE, IN, IN_STRING, IN_WINDOW, OUT, OUT_WINDOW, windows};
-use crate::{GUEST_END, GUEST_START, mem};
+use crate::stub::eager;
+use crate::stub::slot::{BOUNCE, IN, OUT, SHORT, SHORT_OUT, windows};
+use crate::{Call, GUEST_END, GUEST_START, mem};
 
 /// What the bounce buffer of the call in hand holds.
 #[derive(Debug, Default)]
@@ -23,7 +24,7 @@ pub(super) struct Bounce {
     windows: Mutex<Windows>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Windows {
     slot: usize,
     /// Address and length in bytes of what was copied in, and whether it is a whole string.
@@ -32,10 +33,25 @@ struct Windows {
     /// Address and length in bytes of what may be written, and how much of it was.
     output: (u64, usize),
     written: usize,
+    /// What was written, until it is more than fits here: then it is in the slot.
+    short: [u8; SHORT_OUT],
 }
 
-/// A window as the stub says it; empty if it is not inside the guest's memory.
-fn window([addr, len]: [u64; 2]) -> (u64, usize) {
+impl Default for Windows {
+    fn default() -> Windows {
+        Windows {
+            slot: 0,
+            input: (0, 0),
+            string: false,
+            output: (0, 0),
+            written: 0,
+            short: [0; SHORT_OUT],
+        }
+    }
+}
+
+/// A buffer as a window; empty if it is not inside the guest's memory.
+fn window((addr, len): (u64, u64)) -> (u64, usize) {
     let inside =
         (GUEST_START..GUEST_END).contains(&addr) && len <= BOUNCE as u64 && len <= GUEST_END - addr;
     if inside { (addr, len as usize) } else { (0, 0) }
@@ -89,23 +105,37 @@ impl Process {
         if offset > w.written || buf.len() > w.output.1 - offset {
             return None;
         }
-        if !self.mailboxes.copy_in(w.slot, OUT + offset, buf) {
-            return None;
+        let (end, before) = (offset + buf.len(), w.written);
+        if let (true, Some(short)) = (before <= SHORT_OUT, w.short.get_mut(offset..end)) {
+            short.copy_from_slice(buf);
+        } else {
+            if before <= SHORT_OUT {
+                let short = w.short.get(..before)?;
+                self.mailboxes.copy_in(w.slot, OUT, short);
+            }
+            if !self.mailboxes.copy_in(w.slot, OUT + offset, buf) {
+                return None;
+            }
         }
-        w.written = w.written.max(offset + buf.len());
+        w.written = before.max(end);
         Some(buf.len())
     }
 
     /// Writes to guest memory what was deferred.
     fn carry_out(&self, w: &mut Windows) {
         let n = std::mem::take(&mut w.written);
-        let mut bytes = [0; BOUNCE];
-        let Some(bytes) = bytes.get_mut(..n) else {
-            return;
-        };
-        if n == 0 || !self.mailboxes.copy_out(w.slot, OUT, bytes) {
+        if n == 0 {
             return;
         }
+        let mut long = [0; BOUNCE];
+        let bytes = match (w.short.get(..n), long.get_mut(..n)) {
+            (Some(short), _) => short,
+            (None, Some(long)) => {
+                self.mailboxes.copy_out(w.slot, OUT, long);
+                &*long
+            }
+            (None, None) => return,
+        };
         let dead = self.dead.read();
         if !*dead {
             // What became unwritable since the stub looked is lost, as if the guest had unmapped it just after.
@@ -116,24 +146,22 @@ impl Process {
 
 impl Inner {
     /// A call is in hand: its windows (see [`windows`]) are open.
-    pub(super) fn open_bounce(&self, task: &Arc<Task>, said: u64) {
+    pub(super) fn open_bounce(&self, task: &Arc<Task>, call: &Call, said: u64) {
         if said & (windows::IN | windows::OUT) == 0 {
             return;
         }
-        let [in_addr, in_len, out_addr, out_len] =
-            task.process.mailboxes.words(task.slot, IN_WINDOW);
-        const _: () = assert!(OUT_WINDOW == IN_WINDOW + 16);
-        let given = |flag: u64, addr: u64, len: u64| match said & flag {
-            0 => (0, 0),
-            _ => window([addr, len]),
+        let buffers = eager::buffers(call, said >> windows::STRING_SHIFT);
+        let given = |flag: u64, buffer: Option<(u64, u64)>| match buffer {
+            Some(buffer) if said & flag != 0 => window(buffer),
+            _ => (0, 0),
         };
         let mut w = task.process.bounce.windows.lock();
         *w = Windows {
             slot: task.slot,
-            input: given(windows::IN, in_addr, in_len & !IN_STRING),
-            string: in_len & IN_STRING != 0,
-            output: given(windows::OUT, out_addr, out_len),
-            written: 0,
+            input: given(windows::IN, buffers.input),
+            string: buffers.string,
+            output: given(windows::OUT, buffers.output),
+            ..Windows::default()
         };
         drop(w);
         task.process.bounce.open.store(true, Relaxed);
@@ -155,7 +183,12 @@ impl Inner {
             process.carry_out(&mut process.bounce.windows.lock());
             return 0;
         }
-        let written = std::mem::take(&mut process.bounce.windows.lock().written);
+        let mut w = process.bounce.windows.lock();
+        let written = std::mem::take(&mut w.written);
+        if let Some(short) = w.short.get(..written) {
+            process.mailboxes.copy_in(w.slot, SHORT, short);
+        }
+        drop(w);
         // At most the buffer's length.
         u16::try_from(written).unwrap_or(u16::MAX)
     }

@@ -10,7 +10,7 @@ use super::{Inner, MOST_ZOMBIES, Phase, Process, State, Task, Waits, ZOMBIES};
 use crate::bell::{self, Ring};
 use crate::stub::filter::DOORBELL;
 use crate::stub::free;
-use crate::stub::slot::{CALL, REGS, kind, order, woken};
+use crate::stub::slot::{CALL, LINE, REGS, kind, order, woken};
 use crate::{Call, Error, Event, Registers, Result, Trap, mem, sys, wake};
 
 const AUDIT_ARCH_X86_64: u64 = 0xc000_003e;
@@ -78,6 +78,26 @@ fn as_call(regs: &mut Registers) {
     regs.set_return(ENOSYS);
     regs.rcx = regs.rip;
     regs.r11 = regs.eflags;
+}
+
+/// A call as it is posted in the slot: its number comes with the state.
+fn call_posted(task: &Task, [_, _, number, ..]: [u64; 6]) -> Call {
+    let [_, rdi, rsi, rdx, r10, r8, r9, rip] = task.process.mailboxes.words(task.slot, LINE);
+    Call {
+        number: u64::from(number as u32),
+        args: [rdi, rsi, rdx, r10, r8, r9],
+        rip,
+    }
+}
+
+/// A call whose stub rings.
+fn call_rung(task: &Task) -> Call {
+    let [r9, r8, rax, r10, rdx, rsi, rdi, rip] = task.process.mailboxes.words(task.slot, CALL);
+    Call {
+        number: u64::from(rax as u32),
+        args: [rdi, rsi, rdx, r10, r8, r9],
+        rip,
+    }
 }
 
 /// uretprobe(2) and uprobe(2) pass every seccomp filter (Linux 6.11, 6.18); called from anywhere but the kernel's own trampolines they raise
@@ -200,12 +220,12 @@ impl Inner {
         if state.terminated {
             return None;
         }
-        let (token, windows) = (state.token, state.windows);
+        let (token, call, windows) = (state.token, state.call, state.windows);
         drop(state);
         self.handoff.begin(task.tid);
-        if task.light.load(Relaxed) {
+        if let Some(call) = call.filter(|_| task.light.load(Relaxed)) {
             // Not before: what is in hand until now may have writes to carry out.
-            self.open_bounce(task, windows);
+            self.open_bounce(task, &call, windows);
         }
         Some(Event::Trap(token, trap))
     }
@@ -356,7 +376,10 @@ impl Inner {
             (windows, 0)
         };
         let trap = if call {
-            state.call = Some(self.call_in_slot(task));
+            state.call = Some(match ring {
+                IN_SLOT if !woken => call_posted(task, args),
+                _ => call_rung(task),
+            });
             Some(Trap::Syscall)
         } else if woken {
             state.call = None;
@@ -407,15 +430,6 @@ impl Inner {
             regs.gs_base = 0;
         }
         regs
-    }
-
-    fn call_in_slot(&self, task: &Task) -> Call {
-        let [r9, r8, rax, r10, rdx, rsi, rdi, rip] = task.process.mailboxes.words(task.slot, CALL);
-        Call {
-            number: u64::from(rax as u32),
-            args: [rdi, rsi, rdx, r10, r8, r9],
-            rip,
-        }
     }
 
     /// The registers of a stopped thread, of which only the call may have been read until now.

@@ -247,7 +247,8 @@ impl Task {
         }
         let said = word >> state::SAID;
         if said & 0xff == kind::CALL {
-            return Some([kind::CALL, said >> state::SAID, 0, 0, 0, 0]);
+            let windows = u64::from((word >> state::WINDOWS) as u16);
+            return Some([kind::CALL, windows, word >> state::NUMBER, 0, 0, 0]);
         }
         let [a, b, c, d, e] = self.process.mailboxes.words(self.slot, MESSAGE);
         Some([a, b, c, d, e, 0])

@@ -208,6 +208,7 @@ impl Thread for FreeThread {
                 (answer::GID, a.gid),
                 (answer::EUID, a.euid),
                 (answer::EGID, a.egid),
+                (answer::PPID, a.ppid),
             ] {
                 words[i] = u64::from(value) + 1;
             }

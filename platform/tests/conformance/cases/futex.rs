@@ -46,6 +46,7 @@ fn allow(thread: &dyn Thread, futexes: bool) {
         gid: 1,
         euid: 1,
         egid: 1,
+        ppid: 1,
         futexes,
     }));
 }

@@ -129,6 +129,7 @@ pub fn answers_are_forgotten(p: Box<dyn Platform>) {
             gid: 2,
             euid: 2,
             egid: 2,
+            ppid: 2,
             futexes: true,
         }));
         // Answered: the call behind it is seen.

@@ -257,6 +257,10 @@ pub(crate) struct ChildNews {
 
 impl News {
     fn tell(self, kernel: &Arc<Kernel>) {
+        for t in &self.parent_died {
+            // Before anybody hears of it: getppid(2) has another answer now.
+            t.unpublish();
+        }
         for (parent, signal, child) in self.deaths {
             if signal != 0 {
                 signal::send_child_exit(&parent, signal, &child);

@@ -355,6 +355,7 @@ impl Task {
             gid: ns.show_group(own.creds.gid),
             euid: ns.show_user(own.creds.euid),
             egid: ns.show_group(own.creds.egid),
+            ppid: number(self.group.parent_pid()).cast_unsigned(),
             futexes: thread.host_futexes() && !super::futex::host::are_home(&own.mm),
         });
         thread.answer(answers.as_ref());
