@@ -244,6 +244,8 @@ cofferdam_free_saving:
   cmp ecx, 15
   je 84f
   mov rsi, [r15 + rcx * 8 + {regs}]
+  test rsi, rsi
+  jz 84f                                 // left out, as many arguments may be: not worth a fault
   lea rdi, [r15 + {in_area}]
   mov r12, rsi
   mov ecx, ebx
@@ -294,6 +296,8 @@ cofferdam_free_copied_in:
   cmp ecx, 15
   je 89f
   mov rsi, [r15 + rcx * 8 + {regs}]
+  test rsi, rsi
+  jz 86f
   mov ecx, ebx
   shr ecx, 4
   and ecx, 15

@@ -3,6 +3,7 @@
 //! A process has one sealed memfd ([`Mailboxes`]) that holds the slots of all its threads and of nobody else. The guest can
 //! write to it at any time: what is read from here is hostile and must be copied once, then checked.
 #![allow(unsafe_code)] // volatile access to memory that another process writes
+use std::arch::x86_64::_mm_prefetch;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
@@ -268,6 +269,21 @@ impl Mailboxes {
         true
     }
 
+    /// Fetches up to [`FETCHED`] cache lines at `offset` in a slot, which another processor has, while there is something else to do.
+    pub fn prefetch<const HINT: i32>(&self, slot: usize, offset: usize, len: usize) {
+        let len = len.min(FETCHED * LINE);
+        if !self.inside(slot, offset, len) {
+            return;
+        }
+        for at in (0..len).step_by(LINE) {
+            // SAFETY: inside the slot by the check above; nothing is read.
+            unsafe {
+                let line = self.map.add(slot * self.shape.0 + offset + at);
+                _mm_prefetch::<HINT>(line.cast());
+            }
+        }
+    }
+
     fn inside(&self, slot: usize, offset: usize, len: usize) -> bool {
         slot < self.shape.1
             && offset.is_multiple_of(8)
@@ -276,6 +292,10 @@ impl Mailboxes {
                 .is_some_and(|end| end <= self.shape.0)
     }
 }
+
+/// How many cache lines are fetched at once, and their length in bytes.
+const FETCHED: usize = 4;
+const LINE: usize = 64;
 
 /// Up to this many bytes are copied one by one, which is faster than to start the instruction for more.
 const SMALL: usize = 16;

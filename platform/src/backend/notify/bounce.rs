@@ -6,6 +6,7 @@
 //! deferred writes at once.
 //!
 //! All of it is hostile: a guest that lies here reads or writes other places of its own memory than it said.
+use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -163,6 +164,11 @@ impl Inner {
             output: given(windows::OUT, buffers.output),
             ..Windows::default()
         };
+        let mailboxes = &task.process.mailboxes;
+        mailboxes.prefetch::<_MM_HINT_T0>(task.slot, IN, w.input.1);
+        if w.output.1 > SHORT_OUT {
+            mailboxes.prefetch::<_MM_HINT_ET0>(task.slot, OUT, w.output.1);
+        }
         drop(w);
         task.process.bounce.open.store(true, Relaxed);
         self.bounced.push(Arc::clone(task));
