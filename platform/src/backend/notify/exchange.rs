@@ -87,6 +87,8 @@ struct Watch<'a> {
     birth: Option<Instant>,
     /// What those who make it and are made had used of the processor, and since when.
     labour: Option<(u64, Instant)>,
+    /// When strangers were last searched for.
+    searched: Option<Instant>,
     /// When the guest was last looked at. Rings of others, which come as often as guests like, do not put that off.
     looked: Option<Instant>,
     /// When it began, or the stub was last interrupted.
@@ -113,6 +115,16 @@ impl Watch<'_> {
         let due = now.duration_since(*self.looked.get_or_insert(now)) >= TICK;
         if due {
             self.looked = Some(now);
+        }
+        due
+    }
+
+    /// Whether it is time to search for strangers, which takes a millisecond or two: whoever else dies meanwhile is no reason.
+    fn is_time_to_search(&mut self) -> bool {
+        let now = Instant::now();
+        let due = now.duration_since(*self.searched.get_or_insert(now)) >= TICK;
+        if due {
+            self.searched = Some(now);
         }
         due
     }
@@ -273,7 +285,7 @@ impl Inner {
             // A thread of the guest may have led it to where it sleeps. Else nothing comes of this but a spurious interrupt. (A clone would begin anew.)
             let _ = sys::tgkill(process.pid, task.tid, wake::SIGNAL);
         }
-        if watch.birth.is_some() {
+        if watch.birth.is_some() && watch.is_time_to_search() {
             let children: Vec<u64> = self.strangers().iter().map(Stranger::spent).collect();
             let sum = children
                 .iter()
