@@ -98,9 +98,11 @@ const _: () = assert!(USED_BEFORE + size_of::<libc::rusage>() <= REGS);
 const _: () = assert!(ANSWERS + 8 * answer::COUNT <= PENDING);
 const _: () = assert!(REGS + size_of::<crate::Registers>() <= FP);
 const _: () = assert!(RESULT + 256 <= STATE);
-const _: () = assert!(LINE.is_multiple_of(64) && SHORT + SHORT_OUT == LINE + 64 && LINE + 64 == HOT);
+const _: () =
+    assert!(LINE.is_multiple_of(64) && SHORT + SHORT_OUT == LINE + 64 && LINE + 64 == HOT);
 // What a call says of its windows fits beside its number.
-const _: () = assert!(((STRING as u64) << windows::STRING_SHIFT) < 1 << (state::NUMBER - state::WINDOWS));
+const _: () =
+    assert!(((STRING as u64) << windows::STRING_SHIFT) < 1 << (state::NUMBER - state::WINDOWS));
 // The stub tells by the upper bits of %gs whether it points into the window.
 const _: () = assert!(WINDOW == 1 << WINDOW_SHIFT && super::MAILBOX_OFFSET as usize == WINDOW);
 /// Binary logarithm of [`WINDOW`].

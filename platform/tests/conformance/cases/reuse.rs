@@ -42,7 +42,7 @@ pub fn threads_begin_anew(p: Box<dyn Platform>) {
         if round % 4 == 0 {
             thread.resume(&at).unwrap();
             let begin = g.space.cpu_time().0;
-            eventually(&*p, || g.space.cpu_time().0 - begin > 10_000_000);
+            eventually(&*p, || g.space.cpu_time().0 - begin > 20_000_000);
             thread.interrupt();
             assert_eq!(next(&*p, token), Trap::Interrupted);
             let (user, system) = thread.cpu_time();
