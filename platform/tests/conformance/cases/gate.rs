@@ -298,6 +298,9 @@ pub fn gate_buffers(p: Box<dyn Platform>) {
         (DATA + 4090, 100),
         (DATA, 4096),
         (DATA + 1, 0),
+        (DATA + 5, 48),
+        (DATA + 9, 49),
+        (DATA, 96),
     ] {
         let data = &pattern[..len];
         // Out: within one call by pieces, read back, and seen afterwards.
