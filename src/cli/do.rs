@@ -70,16 +70,16 @@ pub struct Do {
     hostname: String,
     /// Most memory of all processes together with files in memory and Cofferdam's own part, in bytes or with k, m, g; a process is
     /// killed when it runs out. Needs a control group: root, or a delegated one
-    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    #[arg(long, value_name = "SIZE", value_parser = memory, allow_negative_numbers = true)]
     memory: Option<u64>,
     /// Most processes and threads at a time; more fail with EAGAIN
-    #[arg(long, value_name = "N", value_parser = tasks)]
+    #[arg(long, value_name = "N", value_parser = tasks, allow_negative_numbers = true)]
     pids: Option<u64>,
     /// End the program after this many seconds (or with m, h), with status 124
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     time: Option<Duration>,
     /// End the program when all its processes together have used this much CPU time (seconds, or with m, h), with status 124
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     cpu_time: Option<Duration>,
     /// How system calls are trapped; see 'cofferdam platforms'. auto: the first of them that works
     #[arg(long, value_name = "NAME", default_value = sandbox::AUTO)]

@@ -29,6 +29,8 @@ pub enum ArgKind {
     Str,
     /// A NULL-terminated array of strings (argv).
     StrArray,
+    /// Address of an environment: how many variables it has.
+    Environment,
     /// An address that is not decoded.
     Ptr,
     /// A buffer that the call reads; its length is the argument with this index.

@@ -12,7 +12,9 @@ mod ptrace;
 mod sched;
 mod wait;
 
-use super::ArgKind::{CloneFlags, DirFd, Fd, Hex, Int, Path, Pid, Ptr, StrArray, Uint};
+use super::ArgKind::{
+    CloneFlags, DirFd, Environment, Fd, Hex, Int, Path, Pid, Ptr, StrArray, Uint,
+};
 use super::Syscall;
 
 /// This family's calls.
@@ -34,13 +36,13 @@ pub static TABLE: &[Syscall] = &[
         libc::SYS_execve,
         "execve",
         exit::execve,
-        &[Path, StrArray, StrArray],
+        &[Path, StrArray, Environment],
     ),
     Syscall::new(
         libc::SYS_execveat,
         "execveat",
         exit::execveat,
-        &[DirFd, Path, StrArray, StrArray, Hex],
+        &[DirFd, Path, StrArray, Environment, Hex],
     ),
     Syscall::new(libc::SYS_wait4, "wait4", wait::wait4, &[Pid, Ptr, Hex, Ptr]),
     Syscall::new(

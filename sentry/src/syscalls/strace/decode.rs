@@ -7,6 +7,8 @@ use std::fmt::Write;
 
 /// Longest part of a buffer that is shown, in bytes.
 const MOST_BYTES: usize = 64;
+/// How many variables of an environment are counted.
+const MOST_VARIABLES: usize = 256;
 /// Most strings of an array that are shown.
 const MOST_STRINGS: usize = 32;
 
@@ -50,6 +52,7 @@ impl Decoder<'_> {
             ArgKind::Path => self.string(out, raw, usize::MAX),
             ArgKind::Str => self.string(out, raw, MOST_BYTES),
             ArgKind::StrArray => self.strings(out, raw),
+            ArgKind::Environment => self.environment(out, raw),
             ArgKind::InBuf(len) => self.buffer(out, raw, self.arg(usize::from(len))),
             ArgKind::OutBuf => match u64::try_from(self.result) {
                 Ok(len) => self.buffer(out, raw, len),
@@ -108,6 +111,18 @@ impl Decoder<'_> {
             self.string(out, pointer, MOST_BYTES)?;
         }
         out.write_char(']')
+    }
+
+    fn environment(&self, out: &mut String, raw: u64) -> std::fmt::Result {
+        if raw == 0 {
+            return out.write_str("NULL");
+        }
+        let array = UserPtr::<u64>::new(raw);
+        let is_there =
+            |i: &usize| matches!(self.mem.get(array.offset(*i)), Ok(pointer) if pointer != 0);
+        let vars = (0..MOST_VARIABLES).take_while(is_there).count();
+        write!(out, "{raw:#x} ")?;
+        variables(out, vars)
     }
 
     fn buffer(&self, out: &mut String, raw: u64, len: u64) -> std::fmt::Result {
@@ -191,21 +206,30 @@ pub fn execve(out: &mut String, path: &[u8], argv: &[Vec<u8>], envp: &[Vec<u8>])
     out.push_str("execve(");
     // Writing to a String cannot fail.
     let _ = quoted(out, path, usize::MAX);
-    for list in [argv, envp] {
-        out.push_str(", [");
-        for (i, string) in list.iter().enumerate() {
-            if i > 0 {
-                out.push_str(", ");
-            }
-            if i == MOST_STRINGS {
-                out.push_str("...");
-                break;
-            }
-            let _ = quoted(out, string, MOST_BYTES);
+    out.push_str(", [");
+    for (i, string) in argv.iter().enumerate() {
+        if i > 0 {
+            out.push_str(", ");
         }
-        out.push(']');
+        if i == MOST_STRINGS {
+            out.push_str("...");
+            break;
+        }
+        let _ = quoted(out, string, MOST_BYTES);
     }
+    out.push_str("], ");
+    let _ = variables(out, envp.len());
     out.push(')');
+}
+
+/// How many there are, as strace(1) shows an environment, whose values may be secrets.
+fn variables(out: &mut String, vars: usize) -> std::fmt::Result {
+    let more = if vars >= MOST_VARIABLES {
+        " or more"
+    } else {
+        ""
+    };
+    write!(out, "/* {vars}{more} vars */")
 }
 
 /// Bytes between quotes with C's escapes, and dots if there are more than `most`.
