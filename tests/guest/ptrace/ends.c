@@ -180,6 +180,7 @@ static void news(void)
 
 int main(void)
 {
+    signal(SIGINT, SIG_DFL); /* whoever runs this may ignore it */
     round_of("tracer ends, tracee runs", 0, 0);
     round_of("tracer ends, tracee stands", 0, 1);
     round_of("tracer ends, with EXITKILL", PTRACE_O_EXITKILL, 0);
