@@ -326,6 +326,15 @@ impl Thread for FreeThread {
         self.inner.close_bounce();
         self.inner.peak_memory(&self.task).unwrap_or(0)
     }
+
+    fn resident(&self, addr: u64, pages: &mut [u8]) -> Result<()> {
+        self.inner.on_worker()?;
+        self.is_stopped()?;
+        let _alone = self.alone()?;
+        // What the stub copied for the call in hand lies where it will answer.
+        self.inner.close_bounce();
+        self.inner.resident(&self.task, addr, pages)
+    }
 }
 
 impl Drop for FreeThread {

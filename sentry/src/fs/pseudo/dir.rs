@@ -2,6 +2,7 @@
 
 use super::Attr;
 use crate::abi::{Errno, Result};
+use crate::usermem::Sink;
 use crate::vfs::{
     Caller, DirEntry, File, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, Readdir,
     SetAttr, Stat, StatFs,
@@ -176,6 +177,9 @@ struct Opened {
 }
 
 impl FileOps for Opened {
+    fn read(&self, _: &File, _: &dyn Caller, _: &mut dyn Sink, _: &mut u64) -> Result<usize> {
+        Err(Errno::EISDIR)
+    }
     fn seekable(&self) -> bool {
         true
     }

@@ -243,7 +243,10 @@ pub(super) fn security(s: &Subject) -> InodeRef {
         let nothing = |_: &dyn Caller| -> Result<Vec<u8>> { Err(Errno::EINVAL) };
         dir.add(
             name,
-            PseudoFile::new(s.attr(0o666, 211 + i as u64), nothing),
+            PseudoFile::new(
+                s.attr(if *name == "prev" { 0o444 } else { 0o666 }, 211 + i as u64),
+                nothing,
+            ),
         );
     }
     dir.into_inode(s.attr(0o555, 210))
@@ -320,11 +323,31 @@ pub(super) fn set_oom_adj(l: &Live, cx: &dyn Caller, data: &[u8]) -> Result<()> 
     }
 }
 
-pub(super) fn timer_slack(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+/// Nothing keeps what it would clear: pages count as referenced, and not as soft-dirty.
+pub(super) fn clear_refs(_: &Live, _: &dyn Caller, data: &[u8]) -> Result<()> {
+    match number(data)? {
+        1..=5 => Ok(()),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Of another process it is for those who may set priorities (proc_pid_timerslack_ns(5)).
+fn may_see_slack(l: &Live, cx: &dyn Caller) -> Result<()> {
+    let own = cx.tgid() == l.group.pid();
+    if own || cx.credentials().has_in(&*user_ns(l)?, Caps::SYS_NICE) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+pub(super) fn timer_slack(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
+    may_see_slack(l, cx)?;
     Ok(format!("{}\n", l.task()?.sched.timer_slack.load(Ordering::Relaxed)).into_bytes())
 }
 
-pub(super) fn set_timer_slack(l: &Live, _: &dyn Caller, data: &[u8]) -> Result<()> {
+pub(super) fn set_timer_slack(l: &Live, cx: &dyn Caller, data: &[u8]) -> Result<()> {
+    may_see_slack(l, cx)?;
     let ns = u64::try_from(number(data)?).map_err(|_| Errno::EINVAL)?;
     l.task()?
         .sched

@@ -6,6 +6,7 @@ mod links;
 mod maps;
 mod mem;
 mod mounts;
+mod pagemap;
 mod stat;
 mod status;
 
@@ -70,6 +71,14 @@ impl Subject {
     }
     fn number(&self) -> i32 {
         self.tid.unwrap_or(self.pid)
+    }
+    /// Whether its directory has such an entry: some are only of processes, one only of threads.
+    fn has(&self, name: &str) -> bool {
+        match name {
+            "children" => self.tid.is_some(),
+            "coredump_filter" | "mountstats" | "task" | "timerslack_ns" => self.tid.is_none(),
+            _ => true,
+        }
     }
     /// Owner of the entries: the process's effective ids, root's if it is not dumpable.
     fn owner(&self) -> (u32, u32) {
@@ -225,6 +234,12 @@ static FILES: &[Entry] = &[
     private("auxv", 0o400, info::auxv),
     public("cgroup", |_, _| Ok(b"0::/\n".to_vec())),
     public("children", info::children),
+    writable(
+        "clear_refs",
+        0o200,
+        |_, _| Err(Errno::EINVAL),
+        info::clear_refs,
+    ),
     public("cmdline", info::cmdline),
     writable("comm", 0o644, info::comm, info::set_comm),
     private("environ", 0o400, info::environ),
@@ -289,6 +304,7 @@ const OTHERS: &[(&str, FileType)] = &[
     ("mem", FileType::Regular),
     ("net", FileType::Directory),
     ("ns", FileType::Directory),
+    ("pagemap", FileType::Regular),
     ("root", FileType::Symlink),
     ("task", FileType::Directory),
 ];
@@ -365,7 +381,7 @@ impl Directory for Entries {
         if let Some(i) = FILES.iter().position(|e| e.name.as_bytes() == name) {
             let entry = FILES.get(i).ok_or(Errno::ENOENT)?;
             // Only threads list their children.
-            if entry.name == "children" && s.tid.is_none() {
+            if !s.has(entry.name) {
                 return Err(Errno::ENOENT);
             }
             let attr = s.attr(entry.perm, 1 + i as u64);
@@ -380,6 +396,7 @@ impl Directory for Entries {
         Ok(match name {
             b"attr" => info::security(s),
             b"mem" => mem::make(s, s.attr(0o600, 201)),
+            b"pagemap" => pagemap::make(s, s.attr(0o400, 202)),
             b"cwd" | b"exe" | b"root" => links::make(s, name),
             b"fd" => fd::dir(s),
             b"fdinfo" => fd::info_dir(s),
@@ -391,13 +408,9 @@ impl Directory for Entries {
     }
     fn list(&self, _: &dyn Caller) -> Result<Vec<Child>> {
         let s = &self.0;
-        s.live()?;
+        s.live().map_err(|_| Errno::ENOENT)?;
         let files = FILES.iter().map(|e| (e.name, FileType::Regular));
-        let here = |name: &str| match name {
-            "children" => s.tid.is_some(),
-            "task" => s.tid.is_none(),
-            _ => true,
-        };
+        let here = |name: &str| s.has(name);
         let each = |(i, (name, file_type)): (usize, (&str, FileType))| Child {
             name: name.as_bytes().to_vec(),
             ino: ino(s.number(), 1 + i as u64),
