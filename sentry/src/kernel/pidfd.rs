@@ -118,6 +118,8 @@ const GET_INFO: u32 = 11;
 const INFO_LEN: u32 = 64;
 /// PIDFD_INFO_PID and PIDFD_INFO_CREDS, which are always told.
 const INFO_ALWAYS: u64 = 3;
+/// PIDFD_INFO_EXIT, told if asked for.
+const INFO_EXIT: u64 = 8;
 
 impl PidFd {
     /// The task that is asked about: ESRCH once it is gone.
@@ -153,11 +155,21 @@ impl PidFd {
         if to == 0 || size < INFO_LEN {
             return Err(Errno::EINVAL);
         }
-        // What is asked for beyond what is always told is not known.
-        let _: u64 = cx.memory().get(UserPtr::new(to))?;
+        let asked: u64 = cx.memory().get(UserPtr::new(to))?;
         let caller = super::task_of(cx).ok_or(Errno::ENOTTY)?;
         if self.reaped() {
-            return Err(Errno::ESRCH);
+            // How it ended is all that is left of it.
+            let status = self
+                .group
+                .ended_with
+                .get()
+                .filter(|_| asked & INFO_EXIT != 0);
+            let mut words = [0u32; INFO_LEN as usize / 4];
+            let [mask, .., last] = &mut words;
+            *mask = INFO_EXIT as u32;
+            *last = status.ok_or(Errno::ESRCH)?.cast_unsigned();
+            cx.memory().put_array(UserPtr::<u32>::new(to), &words)?;
+            return Ok(0);
         }
         let kernel = self.group.kernel().ok_or(Errno::ESRCH)?;
         let seen = |pid| {

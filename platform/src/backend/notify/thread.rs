@@ -308,7 +308,7 @@ impl Thread for FreeThread {
     }
 
     fn cpu_time(&self) -> (u64, u64) {
-        if self.task.process.threads.load(SeqCst) == 1 {
+        if !self.task.process.had_more.load(SeqCst) {
             return AddressSpace::cpu_time(&*self.task.process);
         }
         if self.stopped().is_err() {

@@ -36,6 +36,10 @@ pub trait Directory: Send + Sync + 'static {
     fn nlink(&self) -> u32 {
         2
     }
+    /// st_size.
+    fn size(&self) -> u64 {
+        0
+    }
     /// Whether the caller may search and list it, beyond its permission bits.
     fn permission(&self, _cx: &dyn Caller) -> Option<Result<()>> {
         None
@@ -139,7 +143,9 @@ impl Inode for PseudoDir {
         FileType::Directory
     }
     fn stat(&self) -> Result<Stat> {
-        Ok(self.attr.stat(FileType::Directory, self.dir.nlink(), 0))
+        Ok(self
+            .attr
+            .stat(FileType::Directory, self.dir.nlink(), self.dir.size()))
     }
     fn set_attr(&self, cx: &dyn Caller, changes: &SetAttr) -> Result<()> {
         super::set_attr(cx, changes)

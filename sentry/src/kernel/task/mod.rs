@@ -93,6 +93,8 @@ pub struct SchedState {
     pub io_priority: AtomicI32,
     /// PR_MCE_KILL.
     pub memory_failure: AtomicU8,
+    /// personality(2), for others to see.
+    pub personality: AtomicU32,
     /// NUMA policy (set_mempolicy(2)), its mode with flags.
     pub numa_policy: AtomicU32,
 }
@@ -109,6 +111,7 @@ impl SchedState {
             deadline: [const { AtomicU64::new(0) }; 3],
             io_priority: AtomicI32::new(0),
             memory_failure: AtomicU8::new(2),
+            personality: AtomicU32::new(0),
             numa_policy: AtomicU32::new(0),
         }
     }
@@ -123,6 +126,7 @@ impl SchedState {
         child.default_timer_slack = AtomicU64::new(slack);
         child.io_priority = AtomicI32::new(get(&self.io_priority));
         child.memory_failure = AtomicU8::new(self.memory_failure.load(Ordering::Relaxed));
+        child.personality = AtomicU32::new(self.personality.load(Ordering::Relaxed));
         child.numa_policy = AtomicU32::new(self.numa_policy.load(Ordering::Relaxed));
         if policy & RESET_ON_FORK == 0 {
             child.nice = AtomicI32::new(nice);

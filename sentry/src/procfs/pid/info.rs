@@ -67,10 +67,8 @@ pub(super) fn set_comm(l: &Live, cx: &dyn Caller, data: &[u8]) -> Result<()> {
     if cx.tgid() != l.group.pid() {
         return Err(Errno::EINVAL);
     }
-    let end = data
-        .iter()
-        .position(|b| *b == 0 || *b == b'\n')
-        .unwrap_or(data.len());
+    // A newline is part of the name.
+    let end = data.iter().position(|b| *b == 0).unwrap_or(data.len());
     l.task()?.set_name(data.get(..end).unwrap_or_default());
     Ok(())
 }
@@ -202,9 +200,10 @@ pub(super) fn limits(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
             .unwrap_or((INFINITY, INFINITY));
         let _ = writeln!(
             out,
-            "{name:<25} {:<20} {:<20} {unit:<10}",
+            "{name:<25} {:<20} {:<20} {unit:<width$}",
             show(soft),
-            show(hard)
+            show(hard),
+            width = if unit.is_empty() { 0 } else { 10 },
         );
     }
     Ok(out.into_bytes())
@@ -278,7 +277,31 @@ fn set_oom(l: &Live, cx: &dyn Caller, value: i64) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn personality(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let shown = l.task()?.sched.personality.load(Ordering::Relaxed);
+    Ok(format!("{shown:08x}\n").into_bytes())
+}
+
+/// There is one time namespace, with the machine's clocks.
+pub(super) fn time_offsets(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let line = |clock| format!("{clock:<10} {:>10} {:>9}\n", 0, 0);
+    let shown = l.task.iter().flat_map(|_| ["monotonic", "boottime"]);
+    Ok(shown.map(line).collect::<String>().into_bytes())
+}
+
+/// They can be set only until somebody lives in the namespace.
+pub(super) fn set_time_offsets(_: &Live, cx: &dyn Caller, _: &[u8]) -> Result<()> {
+    if cx.credentials().has(Caps::SYS_TIME) {
+        Err(Errno::EACCES)
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
 pub(super) fn coredump_filter(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    if l.task.is_none() {
+        return Ok(Vec::new());
+    }
     let filter = l.group.coredump_filter.load(Ordering::Relaxed);
     Ok(format!("{filter:08x}\n").into_bytes())
 }

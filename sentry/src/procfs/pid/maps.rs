@@ -8,15 +8,37 @@ use crate::vfs::Caller;
 use cofferdam_platform::Prot;
 use std::io::Write;
 
-fn line(out: &mut Vec<u8>, e: &MapEntry, l: &Live) {
-    let v = &e.vma;
-    let bit = |p, c| if v.prot.contains(p) { c } else { '-' };
-    let stat = v.file().and_then(|f| f.inode().stat().ok());
-    let (dev, ino) = match (&stat, &e.label) {
+/// Device and inode number of what is mapped.
+pub(super) fn object(e: &MapEntry) -> (u64, u64) {
+    let stat = e.vma.file().and_then(|f| f.inode().stat().ok());
+    match (&stat, &e.label) {
         (Some(s), _) => (s.dev, s.ino),
         (None, Label::Object(_, ino)) => (1, *ino),
         _ => (0, 0),
-    };
+    }
+}
+
+/// What the last column says; nothing of anonymous memory.
+pub(super) fn name(e: &MapEntry, l: &Live) -> Vec<u8> {
+    match (&e.label, e.vma.file()) {
+        (Label::None, Some(f)) => match &l.task {
+            Some(t) => f.display(&t.fs().root()),
+            None => f.inode().describe(),
+        },
+        (Label::None, None) => Vec::new(),
+        (Label::Heap, _) => b"[heap]".to_vec(),
+        (Label::Stack, _) => b"[stack]".to_vec(),
+        (Label::Vvar, _) => b"[vvar]".to_vec(),
+        (Label::Vdso, _) => b"[vdso]".to_vec(),
+        (Label::Anon(n), _) => [b"[anon:", n.as_slice(), b"]"].concat(),
+        (Label::Object(n, _), _) => n.clone(),
+    }
+}
+
+fn line(out: &mut Vec<u8>, e: &MapEntry, l: &Live) {
+    let v = &e.vma;
+    let bit = |p, c| if v.prot.contains(p) { c } else { '-' };
+    let (dev, ino) = object(e);
     let head = format!(
         "{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {ino} ",
         v.start,
@@ -29,19 +51,7 @@ fn line(out: &mut Vec<u8>, e: &MapEntry, l: &Live) {
         crate::fs::devices::major(dev),
         crate::fs::devices::minor(dev),
     );
-    let name: Vec<u8> = match (&e.label, v.file()) {
-        (Label::None, Some(f)) => match &l.task {
-            Some(t) => f.display(&t.fs().root()),
-            None => f.inode().describe(),
-        },
-        (Label::None, None) => Vec::new(),
-        (Label::Heap, _) => b"[heap]".to_vec(),
-        (Label::Stack, _) => b"[stack]".to_vec(),
-        (Label::Vvar, _) => b"[vvar]".to_vec(),
-        (Label::Vdso, _) => b"[vdso]".to_vec(),
-        (Label::Anon(n), _) => [b"[anon:", n.as_slice(), b"]"].concat(),
-        (Label::Object(n, _), _) => n.clone(),
-    };
+    let name = name(e, l);
     if name.is_empty() {
         out.extend_from_slice(head.as_bytes());
     } else {
@@ -58,7 +68,7 @@ fn line(out: &mut Vec<u8>, e: &MapEntry, l: &Live) {
     out.push(b'\n');
 }
 
-fn entries(l: &Live) -> Vec<MapEntry> {
+pub(super) fn entries(l: &Live) -> Vec<MapEntry> {
     l.task.as_ref().map(|t| t.mm().maps()).unwrap_or_default()
 }
 

@@ -7,6 +7,7 @@ mod maps;
 mod mem;
 mod mounts;
 mod pagemap;
+mod query;
 mod stat;
 mod status;
 
@@ -76,7 +77,9 @@ impl Subject {
     fn has(&self, name: &str) -> bool {
         match name {
             "children" => self.tid.is_some(),
-            "coredump_filter" | "mountstats" | "task" | "timerslack_ns" => self.tid.is_none(),
+            "coredump_filter" | "mountstats" | "task" | "timens_offsets" | "timerslack_ns" => {
+                self.tid.is_none()
+            }
             _ => true,
         }
     }
@@ -271,7 +274,7 @@ static FILES: &[Entry] = &[
         info::oom_score_adj,
         info::set_oom_score_adj,
     ),
-    private("personality", 0o400, |_, _| Ok(b"00000000\n".to_vec())),
+    private("personality", 0o400, info::personality),
     mapped("projid_map", info::projid_map, info::set_projid_map),
     public("schedstat", info::schedstat),
     public("sessionid", |_, _| Ok(b"4294967295".to_vec())),
@@ -284,6 +287,12 @@ static FILES: &[Entry] = &[
     public("stat", stat::stat),
     public("statm", stat::statm),
     public("status", status::status),
+    writable(
+        "timens_offsets",
+        0o644,
+        info::time_offsets,
+        info::set_time_offsets,
+    ),
     writable(
         "timerslack_ns",
         0o666,
@@ -351,6 +360,14 @@ impl Content for Generated {
         store(&self.subject.live()?, cx, data)?;
         Ok(data.len())
     }
+    fn ioctl(&self, cx: &dyn Caller, cmd: u32, arg: u64) -> Result<i64> {
+        if self.entry.name != "maps" || cmd != query::PROCMAP_QUERY {
+            return Err(Errno::ENOTTY);
+        }
+        let live = self.subject.live()?;
+        live.may_inspect(cx).map_err(|_| Errno::ESRCH)?;
+        query::procmap(&live, cx, arg)
+    }
     fn changes(&self) -> Option<Arc<Changes>> {
         if !matches!(self.entry.name, "mounts" | "mountinfo" | "mountstats") {
             return None;
@@ -365,6 +382,11 @@ impl Content for Generated {
             if !cx.credentials().has_in(&ns, Caps::SYS_ADMIN) {
                 return Err(Errno::EACCES);
             }
+        }
+        let mounts = matches!(self.entry.name, "mounts" | "mountinfo" | "mountstats");
+        if mounts && self.subject.live()?.task.is_none() {
+            // A zombie has none (`mounts_open_common`).
+            return Err(Errno::EINVAL);
         }
         if self.entry.private {
             self.subject.live()?.may_inspect(cx)

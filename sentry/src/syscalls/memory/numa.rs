@@ -1,7 +1,7 @@
 //! NUMA policies (numa(7)) of a machine whose one node is 0: checked, kept and reported back; every page is on that node.
 
 use crate::abi::Errno;
-use crate::kernel::{Task, identity, ptrace};
+use crate::kernel::{Task, identity};
 use crate::mm::{MemoryManager, PAGE, page_ceil};
 use crate::syscalls::{Args, Cx, SysErr, SysResult};
 use crate::usermem::{GuestMemory, UserPtr};
@@ -180,7 +180,7 @@ pub fn migrate_pages(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 /// Pages looked at in one turn of move_pages(2).
 const PAGES_TURN: u64 = 512;
 
-/// move_pages(2): where pages are, and moving them there. Of another process's memory, unless it stands for a tracer, only what is mapped is known.
+/// move_pages(2): where pages are, and moving them there. Of another process's memory only what is mapped is known.
 pub fn move_pages(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     const MOVE: u32 = 2;
     const MOVE_ALL: u32 = 4;
@@ -221,12 +221,17 @@ fn place(cx: &Cx<'_>, mm: &Arc<MemoryManager>, page: u64) -> i32 {
     if mm.find_vma(page).is_none() {
         return -libc::EFAULT;
     }
+    if !Arc::ptr_eq(mm, cx.mm) {
+        return 0;
+    }
     let mut resident = [1u8];
-    let looked = ptrace::with_thread_in(cx.task, mm, |t| mm.look(t, page, &mut resident).is_ok());
-    match looked {
-        Some(false) => -libc::EFAULT,
-        _ if resident == [0] => -libc::ENOENT,
-        _ => 0,
+    let Ok(thread) = cx.thread() else {
+        return -libc::EFAULT;
+    };
+    match mm.look(thread, page, &mut resident) {
+        Ok(_) if resident == [0] => -libc::ENOENT,
+        Ok(_) => 0,
+        Err(_) => -libc::EFAULT,
     }
 }
 

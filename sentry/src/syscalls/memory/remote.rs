@@ -9,9 +9,6 @@ use crate::syscalls::{Args, Cx, Fd, SysErr, SysResult};
 use crate::usermem::{UIO_MAXIOV, UserPtr};
 use std::sync::Arc;
 
-/// MADV_COLLAPSE.
-const COLLAPSE: i32 = 25;
-
 /// A living task of the process that a descriptor names: EBADF, ESRCH.
 fn named(cx: &Cx<'_>, fd: Fd) -> Result<Arc<Task>, Errno> {
     let file = cx.file(fd)?;
@@ -38,7 +35,9 @@ pub fn process_madvise(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let mm = task.mm();
     let own = Arc::ptr_eq(&mm, cx.mm);
     let remote = [libc::MADV_COLD, libc::MADV_PAGEOUT, libc::MADV_WILLNEED];
-    if !own && advice == COLLAPSE || !own && !remote.contains(&advice) {
+    // Making pages takes turns, which madvise(2) knows how to take; Linux took none of it here before 6.13.
+    let long = [libc::MADV_POPULATE_READ, libc::MADV_POPULATE_WRITE];
+    if (!own && !remote.contains(&advice)) || long.contains(&advice) {
         return Err(Errno::EINVAL.into());
     }
     if !own {

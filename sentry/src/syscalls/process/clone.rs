@@ -18,6 +18,7 @@ pub fn clone(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         pidfd: parent_tid,
         child_tid: a.get(3),
         tls: a.get(4),
+        set_tid: None,
     };
     let both = (libc::CLONE_PIDFD | libc::CLONE_PARENT_SETTID) as u64;
     if flags & both == both {
@@ -110,12 +111,17 @@ pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     if (set_tid == 0) != (set_tid_size == 0) || set_tid_size > MAX_PID_NS_LEVEL {
         return Err(Errno::EINVAL.into());
     }
-    if set_tid != 0 {
+    let chosen = if set_tid != 0 {
         let count = usize::try_from(set_tid_size).unwrap_or(0);
-        let _: Vec<i32> = cx.mem().get_array(UserPtr::new(set_tid), count)?;
-        cx.kernel().log_missing("clone3 with set_tid");
-        return Err(Errno::EINVAL.into());
-    }
+        let each: Vec<i32> = cx.mem().get_array(UserPtr::new(set_tid), count)?;
+        match each.as_slice() {
+            [tid] => Some(*tid),
+            // One for each namespace around, of which there is none.
+            _ => return Err(Errno::EINVAL.into()),
+        }
+    } else {
+        None
+    };
     let thread = (libc::CLONE_THREAD | libc::CLONE_PARENT) as u64;
     if at(0) & thread != 0 && at(4) != 0 {
         return Err(Errno::EINVAL.into());
@@ -128,6 +134,7 @@ pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         exit_signal: at(4) as i32,
         stack: stack.wrapping_add(stack_size),
         tls: at(7),
+        set_tid: chosen,
     };
     kernel_clone::clone(cx, &args)
 }
