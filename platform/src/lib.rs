@@ -44,6 +44,7 @@ pub use arch::Registers;
 pub use backend::notify::NotifyPlatform;
 pub use backend::ptrace::{PtracePlatform, SENTRY_SYSCALLS};
 pub use kind::{KINDS, Kind, launch};
+pub use sys::barrier_for_all;
 
 /// Lowest address that a guest may map, in bytes (Linux's usual `vm.mmap_min_addr`).
 pub const GUEST_START: u64 = 0x1_0000;
@@ -120,6 +121,9 @@ bitflags::bitflags! {
         const EXEC = 4;
     }
 }
+
+/// Most pages that [`Thread::resident`] looks at.
+pub const RESIDENT_MAX: usize = 1024;
 
 /// One thing that the stub does to its own address space. Addresses and lengths are page-aligned and inside the guest range.
 #[derive(Clone, Debug)]
@@ -326,6 +330,9 @@ pub trait Thread: Send + Sync {
     fn cpu_time(&self) -> (u64, u64);
     /// Greatest resident size of its process so far, in bytes; 0 if the thread is not stopped.
     fn peak_memory(&self) -> u64;
+    /// Which of at most [`RESIDENT_MAX`] pages from `addr` on are in memory, by mincore(2) in the stub: a byte each, not 0 for one that is. An error if
+    /// not all are mapped. What the guest's other threads write meanwhile may get among it.
+    fn resident(&self, addr: u64, pages: &mut [u8]) -> Result<()>;
 }
 
 /// How far a futex call got that an interrupt ended.

@@ -566,3 +566,12 @@ pub(crate) fn is_safe_to_keep(fd: BorrowedFd<'_>) -> bool {
     let read_only = flags != -1 && (flags & libc::O_ACCMODE == libc::O_RDONLY || seals != -1);
     read_only && (seals == -1 || seals & sealed == sealed)
 }
+
+/// Returns when every thread of the host that runs, guests' too, has passed a memory barrier: MEMBARRIER_CMD_GLOBAL of membarrier(2).
+pub fn barrier_for_all() -> io::Result<()> {
+    // SAFETY: no memory is given.
+    match unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

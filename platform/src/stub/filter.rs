@@ -103,6 +103,12 @@ pub(crate) const RULES: &[Rule] = &[
         Allow,
         "memory barriers among the threads of one process",
     ),
+    rule(
+        libc::SYS_mincore,
+        &[],
+        Allow,
+        "which pages are in memory, for the sentry; of files the host says it only to those who may write them",
+    ),
     rule(libc::SYS_close, &[], Allow, "descriptors live for one mmap"),
     rule(
         libc::SYS_clone,
@@ -172,6 +178,12 @@ pub(crate) const FREE_RULES: &[Rule] = &[
         &[OneOf(0, BARRIERS), OneOf(1, &[0])],
         Allow,
         "memory barriers among the threads of one process",
+    ),
+    rule(
+        libc::SYS_mincore,
+        &[],
+        Allow,
+        "which pages are in memory, for the sentry; of files the host says it only to those who may write them",
     ),
     rule(libc::SYS_close, &[], Allow, "descriptors live for one mmap"),
     rule(

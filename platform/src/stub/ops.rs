@@ -3,7 +3,7 @@ use std::os::fd::BorrowedFd;
 
 use super::mailbox::Op;
 use super::{PAGE, filter};
-use crate::{Error, GUEST_END, GUEST_START, MemOp, Prot, Result};
+use crate::{Error, GUEST_END, GUEST_START, MemOp, Prot, RESIDENT_MAX, Result};
 
 /// Advice that is harmless: see [`filter::ADVICE`].
 fn advice_allowed(advice: i32) -> bool {
@@ -92,6 +92,24 @@ pub(crate) fn encode<'a>(op: &MemOp<'a>) -> Option<(Op, Option<BorrowedFd<'a>>)>
                 .then(|| (call(libc::SYS_membarrier, [command, 0, 0, 0, 0, 0]), None))?
         }
     })
+}
+
+/// The operation that asks which pages from `addr` on are in memory, the answers going to `to`, and how many answers there are.
+pub(crate) fn ask_resident(addr: u64, pages: &[u8], to: u64) -> Result<(Op, usize)> {
+    let count = pages.len().min(RESIDENT_MAX);
+    let len = count as u64 * PAGE;
+    if count == 0 || !in_guest(addr, len) {
+        return Err(Error::Op {
+            index: 0,
+            errno: libc::EINVAL,
+        });
+    }
+    let op = Op {
+        number: libc::SYS_mincore.cast_unsigned(),
+        args: [addr, len, to, 0, 0, 0],
+        with_fd: 0,
+    };
+    Ok((op, count))
 }
 
 /// The result of a host system call that returns 0 or an address.

@@ -264,4 +264,7 @@ impl Thread for ScriptThread {
     fn peak_memory(&self) -> u64 {
         0
     }
+    fn resident(&self, _: u64, _: &mut [u8]) -> Result<()> {
+        Err(Error::Gone)
+    }
 }

@@ -5,7 +5,7 @@ use super::{Kernel, Limits, PidNamespace, Task};
 use crate::sync::{Mutex, Rank, WaitQueue};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// How a process ended, as wait4 encodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct ThreadGroup {
     pub start_ns: u64,
     /// coredump_filter as procfs shows it; there are no core dumps.
     pub coredump_filter: AtomicU32,
+    /// How it ended, as wait(2) says it, for pidfds that outlive it.
+    pub ended_with: OnceLock<i32>,
     /// oom_score_adj as procfs shows it.
     pub oom_score_adj: AtomicI32,
     /// Controlling terminal (see `fs::tty`).
@@ -107,6 +109,7 @@ impl ThreadGroup {
             times: Mutex::new(Rank::LEAF, GroupTimes::default()),
             start_ns,
             coredump_filter: AtomicU32::new(0x33),
+            ended_with: OnceLock::new(),
             oom_score_adj: AtomicI32::new(0),
             tty: Mutex::new(Rank::LEAF, None),
             tty_old_group: AtomicI32::new(0),

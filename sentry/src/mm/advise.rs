@@ -10,8 +10,9 @@ use crate::vfs::caller::KernelCaller;
 use cofferdam_platform::{GUEST_END, Prot, Thread};
 use std::sync::Arc;
 
-/// MADV_COLLAPSE, not in libc for all targets.
-const MADV_COLLAPSE: i32 = 25;
+/// MADV_GUARD_INSTALL and MADV_GUARD_REMOVE, not in libc for all targets.
+const GUARD_INSTALL: i32 = 102;
+const GUARD_REMOVE: i32 = 103;
 /// Most bytes that one exchange with the stub fills (MADV_POPULATE_*): a long one would keep the worker.
 const POPULATE_CHUNK: u64 = 32 << 20;
 /// FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE.
@@ -51,10 +52,14 @@ fn action(advice: i32) -> std::result::Result<Action, Errno> {
         libc::MADV_DONTNEED | libc::MADV_FREE | libc::MADV_DONTNEED_LOCKED => Action::Host,
         libc::MADV_REMOVE => Action::Remove,
         libc::MADV_POPULATE_READ | libc::MADV_POPULATE_WRITE => Action::Populate,
-        libc::MADV_WILLNEED | libc::MADV_COLD | libc::MADV_PAGEOUT | MADV_COLLAPSE => {
-            Action::Nothing
-        }
-        // MADV_MERGEABLE too: merging pages of different owners tells one what the other has.
+        // Pages are never merged: that tells one owner what the other has. A kernel whose merging is off accepts the advice, too.
+        libc::MADV_WILLNEED
+        | libc::MADV_COLD
+        | libc::MADV_PAGEOUT
+        | libc::MADV_MERGEABLE
+        | libc::MADV_UNMERGEABLE => Action::Nothing,
+        // Since Linux 6.13; the host says whether it can.
+        GUARD_INSTALL | GUARD_REMOVE => Action::Host,
         _ => return Err(Errno::EINVAL),
     })
 }
@@ -64,7 +69,8 @@ fn applicable(v: &Vma, advice: i32) -> std::result::Result<(), Errno> {
     let locked = v.flags.contains(VmFlags::LOCKED);
     let bad = match advice {
         libc::MADV_DONTNEED | libc::MADV_COLD | libc::MADV_PAGEOUT => locked,
-        libc::MADV_FREE => !matches!(v.backing, Backing::Anonymous),
+        libc::MADV_FREE => locked || !matches!(v.backing, Backing::Anonymous),
+        GUARD_INSTALL => locked,
         libc::MADV_WIPEONFORK => !matches!(v.backing, Backing::Anonymous) || v.shared(),
         libc::MADV_REMOVE => locked || matches!(v.backing, Backing::Anonymous),
         _ => false,
@@ -160,8 +166,9 @@ impl MemoryManager {
         if !addr.is_multiple_of(PAGE) {
             return Err(Errno::EINVAL.into());
         }
-        let end = page_ceil(len)
-            .and_then(|l| addr.checked_add(l))
+        // A length that rounds up past the greatest number is 0 to Linux.
+        let end = addr
+            .checked_add(page_ceil(len).unwrap_or(0))
             .ok_or(Errno::ENOMEM)?;
         let mut files: Vec<Arc<File>> = Vec::new();
         let mut outcome = Ok(());
@@ -200,7 +207,7 @@ impl MemoryManager {
         Ok(outcome?)
     }
 
-    /// mincore(2): whether `addr..addr+len` is mapped without holes, which then counts as resident.
+    /// Whether `addr..addr+len` is mapped without holes.
     ///
     /// # Errors
     /// ENOMEM for a hole.
@@ -210,6 +217,29 @@ impl MemoryManager {
         if s.map.contiguous_until(addr, end) < end {
             return Err(Errno::ENOMEM.into());
         }
+        Ok(())
+    }
+
+    /// mbind(2): gives mappings a NUMA policy; 0 takes it away.
+    ///
+    /// # Errors
+    /// EFAULT for holes, EINVAL.
+    pub fn set_policy(&self, addr: u64, len: u64, mode: u32) -> Result<()> {
+        let end = checked_range(addr, len)?;
+        if end == addr {
+            return Ok(());
+        }
+        let mut change = self.begin()?;
+        change.check_count(2)?;
+        if change.state().map.contiguous_until(addr, end) < end {
+            return Err(Errno::EFAULT.into());
+        }
+        change.enter(Edit::Flags(
+            addr,
+            end,
+            VmFlags::POLICY,
+            VmFlags::policy(mode),
+        ));
         Ok(())
     }
 

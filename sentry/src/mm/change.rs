@@ -5,11 +5,13 @@ use super::text::{Piece, Text, Texts};
 use super::vma::{Backing, VmFlags, Vma, host_prot};
 use super::{MAPPINGS, MAX_MAP_COUNT, MemoryManager, State};
 use crate::abi::Errno;
-use crate::sync::{Events, MutexGuard, WaitQueue, before_exchange};
+
+use crate::sync::{Events, MutexGuard, WaitQueue, aside, before_exchange};
 use crate::vfs::{MapSource, Path};
 use cofferdam_platform::{MemOp, Prot, Thread};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Why a memory operation did not happen.
 pub enum MmError {
@@ -38,7 +40,26 @@ impl std::fmt::Debug for MmError {
 const SURE_COUNT: usize = 32_000;
 
 /// Result of a memory operation.
-pub(super) type Result<T> = std::result::Result<T, MmError>;
+pub type Result<T> = std::result::Result<T, MmError>;
+
+/// How long [`patiently`] tries.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Tries again while another change is in flight, for those who cannot be parked. A change takes some microseconds, and a stub that does not answer is killed.
+///
+/// # Errors
+/// Those of `f`.
+pub fn patiently<T>(mut f: impl FnMut() -> Result<T>) -> Result<T> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match f() {
+            Err(MmError::Busy(_)) if Instant::now() < until => {
+                aside(|| std::thread::sleep(Duration::from_micros(50)));
+            }
+            other => return other,
+        }
+    }
+}
 
 /// What the guest sees of a failure in the stub.
 pub(super) fn host_error(e: &cofferdam_platform::Error) -> Errno {

@@ -216,4 +216,8 @@ impl Thread for FakeThread {
     fn peak_memory(&self) -> u64 {
         0
     }
+    fn resident(&self, _: u64, pages: &mut [u8]) -> Result<()> {
+        pages.fill(1);
+        Ok(())
+    }
 }

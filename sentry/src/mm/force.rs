@@ -2,7 +2,7 @@
 //! mappings, which get pages of their own.
 
 use super::MemoryManager;
-use super::change::{Edit, Op};
+use super::change::{Edit, Op, patiently};
 use super::vma::{PAGE, VmFlags, page_floor};
 use crate::usermem::GuestMemory;
 use cofferdam_platform::{Prot, Thread};
@@ -56,7 +56,7 @@ impl MemoryManager {
         write: bool,
         access: impl FnOnce() -> usize,
     ) -> usize {
-        let Ok(mut change) = self.begin() else {
+        let Ok(mut change) = patiently(|| self.begin()) else {
             return 0;
         };
         let found = {

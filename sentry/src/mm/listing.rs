@@ -86,6 +86,11 @@ impl MemoryManager {
         self.state.lock().map.find(addr).cloned()
     }
 
+    /// The mapping that contains `addr`, or the next one above.
+    pub fn next_vma(&self, addr: u64) -> Option<Vma> {
+        self.state.lock().map.first_ending_above(addr).cloned()
+    }
+
     /// Sizes now.
     pub fn sizes(&self) -> Sizes {
         let mut out = {

@@ -2,10 +2,14 @@
 
 use super::change::{Edit, Result};
 use super::mmap::populate_ahead;
-use super::vma::{VmFlags, page_ceil, page_floor};
+use super::vma::{VmFlags, Vma, page_ceil, page_floor};
 use super::{MemoryManager, MmLimits, State};
 use crate::abi::Errno;
 use cofferdam_platform::Thread;
+
+/// Most bytes and mappings that mlockall fills; the rest is filled as it is touched.
+const FILL_MOST: u64 = 64 << 20;
+const FILL_PARTS: usize = 64;
 
 const LOCK_FLAGS: VmFlags = VmFlags::LOCKED.union(VmFlags::LOCKONFAULT);
 
@@ -120,6 +124,7 @@ impl MemoryManager {
     /// EPERM, ENOMEM, as mlockall(2).
     pub fn mlockall(
         &self,
+        thread: &dyn Thread,
         current: bool,
         future: bool,
         on_fault: bool,
@@ -140,6 +145,21 @@ impl MemoryManager {
         change.state().new_flags = if future { set } else { VmFlags::empty() };
         if current {
             change.enter(Edit::Flags(0, u64::MAX, LOCK_FLAGS, set));
+        }
+        if current && !on_fault {
+            let mut left = FILL_MOST;
+            let parts: Vec<_> = {
+                let s = change.state();
+                let fits = |v: &&Vma| {
+                    left = left.saturating_sub(v.len());
+                    left > 0
+                };
+                let all = s.map.iter().filter(fits).take(FILL_PARTS);
+                all.map(|v| (v.start, v.end, v.prot, v.flags)).collect()
+            };
+            for (from, to, prot, flags) in parts {
+                populate_ahead(&mut change, thread, from, to - from, prot, flags);
+            }
         }
         Ok(())
     }

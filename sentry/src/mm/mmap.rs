@@ -133,6 +133,7 @@ impl MemoryManager {
         if !matches!(req.what, MapWhat::Anonymous) && i64::try_from(file_end).is_err() {
             return Err(Errno::EOVERFLOW.into());
         }
+        self.deny_write_exec(None, plan.prot)?;
         plan.vm_flags |= change.state().new_flags;
         if flags.contains(MapFlags::LOCKED) {
             plan.vm_flags |= VmFlags::LOCKED;

@@ -24,12 +24,14 @@ mod listing;
 mod lock;
 mod map;
 mod mmap;
+mod present;
 mod protect;
 mod remap;
 mod resident;
 mod rewrite;
 #[cfg(test)]
 mod rewrite_tests;
+mod settings;
 mod shared;
 mod stack;
 #[cfg(test)]
@@ -38,7 +40,7 @@ mod text;
 mod vdso;
 mod vma;
 
-pub use change::MmError;
+pub use change::{MmError, patiently};
 pub use layout::{
     ELF_DYN_BASE, Layout, MmLimits, random_brk_shift, random_dyn_shift, random_mmap_base,
     random_stack_top, random_u64,
@@ -49,6 +51,7 @@ pub use mmap::{MapFlags, MapRequest, MapWhat};
 pub use remap::{RemapFlags, RemapRequest};
 pub use resident::{Resident, set_descriptors};
 pub use rewrite::{RewriteWanted, Rewritten};
+pub use settings::Settings;
 pub use shared::SharedAnon;
 pub use text::Texts;
 pub use vdso::set_vdso;
@@ -79,8 +82,9 @@ pub struct MemoryManager {
     free: Arc<WaitQueue>,
     /// What the host said of its size.
     observed: resident::Observed,
-    /// Registrations for membarrier: 1 private expedited, 2 the same with sync-core.
+    /// Registrations for membarrier: 1 private expedited, 2 the same with sync-core, 4 global expedited.
     barriers: AtomicU8,
+    settings: settings::Kept,
     /// Rewritten programs, if the platform takes them.
     texts: Option<Arc<Texts>>,
     /// Somebody looks at the program's text: it is not rewritten any more.
@@ -134,6 +138,7 @@ impl MemoryManager {
             free: Arc::new(WaitQueue::new()),
             observed: resident::Observed::default(),
             barriers: AtomicU8::new(0),
+            settings: settings::Kept::default(),
             texts: None,
             own_text: AtomicBool::new(false),
             extensions: Default::default(),
@@ -204,7 +209,9 @@ impl MemoryManager {
             .filter(|v| v.flags.contains(VmFlags::DONTFORK))
             .map(|v| (v.reserve, v.end))
             .collect();
-        let child = Self::with_state(space, state).with_texts(self.texts.clone());
+        let child = Self::with_state(space, state)
+            .with_texts(self.texts.clone())
+            .with_settings(self.inherited_settings());
         child
             .barriers
             .store(self.barriers.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -248,6 +255,19 @@ impl MemoryManager {
             .map_err(|_| Errno::EINVAL)?;
         self.barriers.fetch_or(bit, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What it is registered for, as MEMBARRIER_CMD_GET_REGISTRATIONS says it.
+    pub fn barrier_registrations(&self) -> i64 {
+        let bits = self.barriers.load(Ordering::Relaxed);
+        let each = [(1, 16), (2, 64), (4, 4)];
+        let set = each.iter().filter(|(bit, _)| bits & bit != 0);
+        set.map(|(_, command)| command).sum()
+    }
+
+    /// MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED. Barriers for all reach everybody.
+    pub fn register_global_barrier(&self) {
+        self.barriers.fetch_or(4, Ordering::Relaxed);
     }
 }
 

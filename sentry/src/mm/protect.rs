@@ -58,7 +58,8 @@ impl MemoryManager {
                     break;
                 }
                 let more = v.end.min(end) - v.start.max(start);
-                outcome = may_protect(v, prot).and_then(|()| {
+                let denied = self.deny_write_exec(Some(v), prot);
+                outcome = denied.and_then(|()| may_protect(v, prot)).and_then(|()| {
                     if is_data(prot, v.flags) && !v.is_data() {
                         s.check_growth_data(more, limits)
                     } else {

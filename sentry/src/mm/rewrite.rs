@@ -8,7 +8,7 @@
 //! - whatever is to lie where an island is evicts it, and its text gets its original pages back;
 //! - an island whose text is gone altogether goes too ([`Change::sink_islands`]).
 
-use super::change::{Change, Edit, Op};
+use super::change::{Change, Edit, Op, patiently};
 use super::text::{Piece, Text, Texts};
 use super::vma::{Backing, VmFlags, Vma};
 use super::{MemoryManager, State};
@@ -322,7 +322,7 @@ impl MemoryManager {
         if self.texts().is_none() {
             return;
         }
-        let Ok(mut change) = self.begin() else {
+        let Ok(mut change) = patiently(|| self.begin()) else {
             return;
         };
         self.own_text.store(true, Ordering::Relaxed);

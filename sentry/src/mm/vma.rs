@@ -59,6 +59,8 @@ bitflags::bitflags! {
         const WRITTEN = 1 << 16;
         /// A program or library: other mappings are not put right below it, where trampolines may go.
         const KEEPS_GAP = 1 << 17;
+        /// The NUMA policy: see [`VmFlags::policy`].
+        const POLICY = 0x1f << 20;
         /// All of MAYREAD, MAYWRITE, MAYEXEC.
         const MAY_ALL = Self::MAYREAD.bits() | Self::MAYWRITE.bits() | Self::MAYEXEC.bits();
     }

@@ -183,4 +183,7 @@ impl Thread for Timed<Box<dyn Thread>> {
     fn peak_memory(&self) -> u64 {
         self.host(|t| t.peak_memory())
     }
+    fn resident(&self, addr: u64, pages: &mut [u8]) -> Result<()> {
+        self.host(|t| t.resident(addr, pages))
+    }
 }

@@ -7,7 +7,7 @@ use super::{Args, Block, Cx, Fd, OnSignal, SysErr, SysResult, Syscall};
 use crate::abi::{Errno, Result};
 use crate::fs::eventfd::EventFd;
 use crate::kernel::aio::{Context, Contexts, Done, MAX_REQUESTS};
-use crate::mm::{MapFlags, MapRequest, MapWhat, PAGE};
+use crate::mm::{MapFlags, MapRequest, MapWhat, PAGE, patiently};
 use crate::sync::Events;
 use crate::usermem::UserPtr;
 use crate::vfs::File;
@@ -75,7 +75,7 @@ fn io_setup(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let thread = cx.thread()?;
     let id = cx.mm.mmap(thread, &ring, &limits)?;
     if let Err(e) = cx.mem().put(out, &id) {
-        cx.mm.munmap(thread, id, PAGE)?;
+        patiently(|| cx.mm.munmap(thread, id, PAGE))?;
         return Err(e.into());
     }
     contexts(cx).insert(id, context);
@@ -87,7 +87,7 @@ fn io_destroy(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     contexts(cx).remove(id)?.destroy();
     let thread = cx.thread()?;
     // The program may have unmapped it.
-    let _ = cx.mm.munmap(thread, id, PAGE);
+    let _ = patiently(|| cx.mm.munmap(thread, id, PAGE));
     Ok(0)
 }
 

@@ -127,6 +127,11 @@ const RULES: &[Rule] = &[
         &[Is(1, libc::TIOCOUTQ)],
         "bytes still to be shown by a terminal",
     ),
+    only(
+        libc::SYS_membarrier,
+        &[Is(0, 1)],
+        "membarrier for all processes (MEMBARRIER_CMD_GLOBAL)",
+    ),
     // memory and threads of the sentry itself
     only(
         libc::SYS_mmap,

@@ -91,6 +91,7 @@ impl Inner {
             files: Mutex::new(parent.process.files.lock().clone()),
             idle: Mutex::default(),
             threads: AtomicUsize::new(1),
+            had_more: AtomicBool::new(false),
             hosts: AtomicUsize::new(1),
             final_time: Mutex::default(),
             exchange: Mutex::default(),
@@ -130,6 +131,7 @@ impl Inner {
         match self.clone_or_make_room(task, filter::THREAD_FLAGS, slot, None) {
             Ok(child) => {
                 process.threads.fetch_add(1, SeqCst);
+                process.had_more.store(true, SeqCst);
                 process.hosts.fetch_add(1, SeqCst);
                 let process = Arc::clone(process);
                 Ok(self.register(child.tid, process, slot, child.ring, regs, token))

@@ -16,8 +16,8 @@ use super::{Inner, Phase, Task, Waits};
 use crate::bell::{self, Ring};
 use crate::stub::filter::{self, DOORBELL};
 use crate::stub::mailbox::Op;
-use crate::stub::ops::result;
-use crate::stub::slot::{ARGS, FP, FP_AREA, RESULT, SLOT, USED_BEFORE, kind, order};
+use crate::stub::ops::{self, result};
+use crate::stub::slot::{ARGS, FP, FP_AREA, IN, RESULT, SLOT, USED_BEFORE, kind, order};
 use crate::{Aside, Error, GUEST_END, GUEST_START, Result, sys, wake};
 
 /// How often a waiting sentry looks whether the stub ran away.
@@ -583,6 +583,19 @@ impl Inner {
         self.settle(task)?;
         self.execute_list(task, &[self.ask_usage(task, RESULT)], &[])?;
         Ok(task.process.mailboxes.words(task.slot, RESULT))
+    }
+
+    /// Which pages are in memory: see [`crate::Thread::resident`].
+    pub(super) fn resident(&self, task: &Task, addr: u64, pages: &mut [u8]) -> Result<()> {
+        let (op, len) = ops::ask_resident(addr, pages, self.slot_address(task.slot) + IN as u64)?;
+        self.settle(task)?;
+        self.execute_list(task, &[op], &[])?;
+        let to = pages.get_mut(..len).unwrap_or_default();
+        if task.process.mailboxes.copy_out(task.slot, IN, to) {
+            Ok(())
+        } else {
+            self.give_up(task, "has no such slot")
+        }
     }
 
     /// The operation by which a thread says at this place of its slot what it has used.

@@ -155,6 +155,8 @@ struct Process {
     idle: Mutex<Vec<pid_t>>,
     /// Guest threads that were not terminated.
     threads: AtomicUsize,
+    /// There was another one at some time: the process's CPU time is not that of the last one.
+    had_more: AtomicBool,
     /// Host threads that may run guest code.
     hosts: AtomicUsize,
     /// CPU time at its end.
@@ -377,6 +379,7 @@ impl NotifyPlatform {
             files: Mutex::default(),
             idle: Mutex::default(),
             threads: AtomicUsize::new(1),
+            had_more: AtomicBool::new(false),
             hosts: AtomicUsize::new(1),
             final_time: Mutex::default(),
             exchange: Mutex::default(),

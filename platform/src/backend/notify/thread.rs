@@ -309,7 +309,7 @@ impl Thread for FreeThread {
     }
 
     fn cpu_time(&self) -> (u64, u64) {
-        if self.task.process.threads.load(SeqCst) == 1 {
+        if !self.task.process.had_more.load(SeqCst) {
             return AddressSpace::cpu_time(&*self.task.process);
         }
         if self.stopped().is_err() {
@@ -326,6 +326,15 @@ impl Thread for FreeThread {
         let _alone = self.inner.begin_exchange(&self.task.process);
         self.inner.close_bounce();
         self.inner.peak_memory(&self.task).unwrap_or(0)
+    }
+
+    fn resident(&self, addr: u64, pages: &mut [u8]) -> Result<()> {
+        self.inner.on_worker()?;
+        self.is_stopped()?;
+        let _alone = self.alone()?;
+        // What the stub copied for the call in hand lies where it will answer.
+        self.inner.close_bounce();
+        self.inner.resident(&self.task, addr, pages)
     }
 }
 

@@ -12,7 +12,7 @@ use libc::pid_t;
 use super::{Inner, Task};
 use crate::arch::USER_FLAGS;
 use crate::stub::mailbox::{MAX_OPS, Op, RESULT, SLOT, WINDOW};
-use crate::stub::ops::{encode, result};
+use crate::stub::ops::{self, encode, result};
 use crate::stub::{Entry, filter};
 use crate::sys::{self, Change};
 use crate::{Error, GUEST_END, GUEST_START, MemOp, Prot, Registers, Result};
@@ -408,6 +408,20 @@ impl Inner {
     pub(super) fn peak_memory(&self, task: &Task) -> Result<u64> {
         let [.., kib] = self.usage(task)?;
         Ok(kib.saturating_mul(1024))
+    }
+
+    /// Which pages are in memory: see [`crate::Thread::resident`].
+    pub(super) fn resident(&self, task: &Task, addr: u64, pages: &mut [u8]) -> Result<()> {
+        let to = self.mailbox_address(task) + RESULT as u64;
+        let (op, len) = ops::ask_resident(addr, pages, to)?;
+        let (ret, _) = self.syscall(task.tid, op.number.cast_signed(), op.args)?;
+        ops::result(ret)?;
+        let to = pages.get_mut(..len).unwrap_or_default();
+        if task.process.mailboxes.copy_out(task.slot, RESULT, to) {
+            Ok(())
+        } else {
+            self.give_up(task.tid)
+        }
     }
 
     /// What a thread's own getrusage(2) says: ru_utime, ru_stime, ru_maxrss.

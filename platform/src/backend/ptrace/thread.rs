@@ -137,6 +137,11 @@ impl Thread for PtraceThread {
         }
         self.inner.peak_memory(&self.task).unwrap_or(0)
     }
+
+    fn resident(&self, addr: u64, pages: &mut [u8]) -> Result<()> {
+        self.stopped()?;
+        self.inner.resident(&self.task, addr, pages)
+    }
 }
 
 impl Drop for PtraceThread {

@@ -608,6 +608,38 @@ pub fn compare_exchange(p: Box<dyn Platform>) {
     assert_eq!((trap, at.rbx), (Trap::Syscall, 3));
 }
 
+/// Which pages are in memory; of what is not mapped nothing is said.
+pub fn residence(p: Box<dyn Platform>) {
+    let g = load(&*p, 1, code!("syscall"));
+    g.thread
+        .execute(&[MemOp::MapAnon {
+            addr: AT,
+            len: 4 * PAGE,
+            prot: RW,
+        }])
+        .unwrap();
+    let look = || {
+        let mut pages = [7u8; 4];
+        g.thread.resident(AT, &mut pages).map(|()| pages)
+    };
+    assert_eq!(look().unwrap(), [0; 4]);
+    assert_eq!(g.space.write(AT + PAGE, &[1]), 1);
+    assert_eq!(look().unwrap(), [0, 1, 0, 0]);
+    g.thread
+        .execute(&[MemOp::Unmap {
+            addr: AT + 2 * PAGE,
+            len: PAGE,
+        }])
+        .unwrap();
+    assert!(look().is_err());
+    assert!(g.thread.resident(GUEST_END - PAGE, &mut [0; 2]).is_err());
+    assert!(g.thread.resident(AT + 1, &mut [0; 1]).is_err());
+    assert!(g.thread.resident(AT, &mut []).is_err());
+    // Still usable, with its registers.
+    let (trap, at) = g.run(&*p, &Registers { rbx: 3, ..start() });
+    assert_eq!((trap, at.rbx), (Trap::Syscall, 3));
+}
+
 /// It is atomic against other threads of the guest.
 pub fn contended_compare_exchange(p: Box<dyn Platform>) {
     let g = load(

@@ -30,7 +30,7 @@ table! {
     tasks: fork_copies_memory fork_of_fork spawn_shares_memory leader_ends_first terminate_running drop_elsewhere
         kill_running kill_stopped handles_after_death many_threads many_processes cpu_time xmm_survives fpstate segment_bases;
     memory: file_mappings protections partial_counts remap unmap_and_advise batch_errors common_files long_batches out_of_range
-        compare_exchange contended_compare_exchange fresh_process_is_empty vdso_works;
+        compare_exchange residence contended_compare_exchange fresh_process_is_empty vdso_works;
     wakes: interrupt_busy_loop interrupt_when_stopped interrupt_storm wake_coalesces wake_from_elsewhere wake_is_never_lost;
     hostile: wild_registers no_restart jump_into_stub scribbled_mailboxes mailboxes_of_the_dead exchange_beside_busy_thread;
     attacks: calls_of_the_stub scribbled_system_calls scribbled_clones own_segment_bases;

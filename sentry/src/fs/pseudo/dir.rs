@@ -2,6 +2,7 @@
 
 use super::Attr;
 use crate::abi::{Errno, Result};
+use crate::usermem::Sink;
 use crate::vfs::{
     Caller, DirEntry, File, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, Readdir,
     SetAttr, Stat, StatFs,
@@ -34,6 +35,10 @@ pub trait Directory: Send + Sync + 'static {
     /// st_nlink.
     fn nlink(&self) -> u32 {
         2
+    }
+    /// st_size.
+    fn size(&self) -> u64 {
+        0
     }
     /// Whether the caller may search and list it, beyond its permission bits.
     fn permission(&self, _cx: &dyn Caller) -> Option<Result<()>> {
@@ -138,7 +143,9 @@ impl Inode for PseudoDir {
         FileType::Directory
     }
     fn stat(&self) -> Result<Stat> {
-        Ok(self.attr.stat(FileType::Directory, self.dir.nlink(), 0))
+        Ok(self
+            .attr
+            .stat(FileType::Directory, self.dir.nlink(), self.dir.size()))
     }
     fn set_attr(&self, cx: &dyn Caller, changes: &SetAttr) -> Result<()> {
         super::set_attr(cx, changes)
@@ -176,6 +183,9 @@ struct Opened {
 }
 
 impl FileOps for Opened {
+    fn read(&self, _: &File, _: &dyn Caller, _: &mut dyn Sink, _: &mut u64) -> Result<usize> {
+        Err(Errno::EISDIR)
+    }
     fn seekable(&self) -> bool {
         true
     }

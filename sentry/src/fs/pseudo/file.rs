@@ -43,6 +43,10 @@ pub trait Content: Send + Sync + 'static {
     fn may_open(&self, _cx: &dyn Caller, _flags: OpenFlags) -> Result<()> {
         Ok(())
     }
+    /// ioctl(2) of the open file.
+    fn ioctl(&self, _cx: &dyn Caller, _cmd: u32, _arg: u64) -> Result<i64> {
+        Err(Errno::ENOTTY)
+    }
     /// What changes of the contents poll(2) tells of, if any.
     fn changes(&self) -> Option<Arc<Changes>> {
         None
@@ -193,6 +197,9 @@ impl FileOps for Opened {
             Whence::Set | Whence::Current => crate::vfs::file::default_seek(0, pos, offset, whence),
             Whence::End | Whence::Data | Whence::Hole => Err(Errno::EINVAL),
         }
+    }
+    fn ioctl(&self, _: &File, cx: &dyn Caller, cmd: u32, arg: u64) -> Result<i64> {
+        self.content.ioctl(cx, cmd, arg)
     }
     fn poll(&self, _: &File) -> Events {
         let mut now = Events::READABLE;

@@ -3,11 +3,12 @@
 use super::action::{SIG_IGN, SaFlags};
 use super::altstack::AltStack;
 use super::info::{SigInfo, code};
-use super::send::{Kicks, Origin, begin_exit, rouse_others, send_group};
+use super::send::{Kicks, Origin, begin_exit, may_signal, rouse_others, send_group};
 use super::set::{SigSet, Signal};
 use super::state::{GroupSignals, Stop, TaskSignals, TaskStop, recalculate};
 use super::stop::{one_less, ticks};
 use crate::abi::{Errno, Result};
+use crate::auth::Credentials;
 use crate::kernel::task::exit::ChildNews;
 use crate::kernel::{Cx, ExitStatus, Task, ThreadGroup};
 use std::sync::Arc;
@@ -102,9 +103,12 @@ pub fn is_ignored(task: &Arc<Task>, signal: i32) -> bool {
     task.signals.blocked().contains(s) || group.handlers().get(s).handler == SIG_IGN
 }
 
-/// The task's parent has ended: PR_SET_PDEATHSIG.
-pub fn parent_died(task: &Arc<Task>) {
+/// The task's parent has ended, which had these credentials: PR_SET_PDEATHSIG. It is a signal of the parent's, if that may send it.
+pub fn parent_died(task: &Arc<Task>, parent: Option<&Credentials>) {
     if let Some(s) = Signal::new(task.parent_death_signal()) {
+        if parent.is_some_and(|p| !may_signal(p, &task.creds(), Some(s), false)) {
+            return;
+        }
         let info = SigInfo::user(s, 0, 0);
         // The parent of a PID namespace's init was above it.
         let origin = if task.group().is_namespace_init() {

@@ -29,6 +29,8 @@ pub struct CloneArgs {
     /// New stack pointer; 0 keeps the caller's.
     pub stack: u64,
     pub tls: u64,
+    /// The number that it shall have in its PID namespace, if any.
+    pub set_tid: Option<i32>,
 }
 
 const VM: u64 = libc::CLONE_VM as u64;
@@ -83,6 +85,9 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
         cx.mem().write_bytes(a.pidfd, &[0; 4])?;
         cx.fds().has_room(cx.limit(libc::RLIMIT_NOFILE))?;
     }
+    if let Some(tid) = a.set_tid {
+        may_choose(cx, tid)?;
+    }
     let done = (a.flags & VFORK != 0).then(Arc::<VforkDone>::default);
     let event = trace_event(a);
     let traced = event.is_some_and(|e| ptrace::wants(cx.task, e)) || a.flags & PTRACE != 0;
@@ -115,6 +120,24 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
         return Err(SysErr::Traced);
     }
     wait_for_vfork(cx)
+}
+
+/// Whether the caller may choose a number (`alloc_pid`): in the initial PID namespace, with rights over it.
+fn may_choose(cx: &Cx<'_>, tid: i32) -> Result<(), Errno> {
+    if !(1..crate::kernel::PID_MAX).contains(&tid) {
+        return Err(Errno::EINVAL);
+    }
+    if cx.task.namespaces().pid_for_children.parent().is_some() {
+        cx.kernel()
+            .log_missing("clone3 with set_tid in a PID namespace");
+        return Err(Errno::EINVAL);
+    }
+    let rights = [Caps::SYS_ADMIN, Caps::CHECKPOINT_RESTORE];
+    if rights.iter().any(|c| cx.creds().has(*c)) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// The event that a tracer may have asked for (`kernel_clone`).
@@ -241,7 +264,11 @@ fn make(
         (!has(THREAD)).then(|| signal::clone_group(cx.group(), has(SIGHAND), has(CLEAR_SIGHAND)));
     let task_signals = signal::clone_task(cx.task);
     let mut tree = kernel.tree.lock();
-    let pid = tree.allocate_pid().ok_or(Errno::EAGAIN)?;
+    let pid = match a.set_tid {
+        Some(tid) if tree.is_used(tid) => return Err(Errno::EEXIST.into()),
+        Some(tid) => tid,
+        None => tree.allocate_pid().ok_or(Errno::EAGAIN)?,
+    };
     let own = tree.nodes.get(&cx.group().pid()).ok_or(Errno::ESRCH)?;
     if own.life != Life::Alive {
         return Err(Errno::EAGAIN.into());

@@ -9,7 +9,7 @@ use crate::auth::{Caps, Credentials, FileOwner, UserNamespace};
 use crate::kernel::ptrace::{self, event_code};
 use crate::kernel::{Cx, Task, futex, signal};
 use crate::loader::{self, Identity, LoadRequest, Loaded};
-use crate::mm::{MemoryManager, MmLimits};
+use crate::mm::{MemoryManager, MmLimits, Settings};
 use crate::sync::{Events, Mutex, Rank, before_exchange};
 use crate::syscalls::{Block, Fd, OnSignal, SysErr, SysResult};
 use crate::usermem::{UserPtr, UserStr};
@@ -132,6 +132,7 @@ fn prepare(
         watched: !cx.creds().has_own(Caps::SETUID) && ptrace::is_watched(cx.task),
         fixed: cx.local.personality & ADDR_NO_RANDOMIZE != 0,
         traced: cx.task.tracing.is_traced(),
+        settings: cx.mm.inherited_settings(),
     };
     let p = loader.load(cx.creds(), file, shown, inaccessible, argv, envp)?;
     Ok(Prepared {
@@ -164,6 +165,8 @@ pub(super) struct Loader<'a> {
     pub fixed: bool,
     /// It is traced: its text is not rewritten.
     pub traced: bool,
+    /// Settings of its memory.
+    pub settings: Settings,
 }
 
 /// A new host process with the program in it.
@@ -203,6 +206,7 @@ impl Loader<'_> {
             .map_err(host_error)?;
         let mm = MemoryManager::new(space)
             .with_texts(self.kernel.texts.clone())
+            .with_settings(self.settings)
             .with_own_text(self.traced);
         let name = path
             .rsplit(|b| *b == b'/')

@@ -1,6 +1,7 @@
 //! The end of tasks and processes (`kernel/exit.c`).
 
 use super::Task;
+use crate::auth::Credentials;
 use crate::kernel::tree::{Life, Node, TaskTree};
 use crate::kernel::{Cx, ExitStatus, Kernel, ThreadGroup};
 use crate::kernel::{ptrace, signal};
@@ -101,7 +102,10 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
     }
     let freed = ptrace::detach_all(kernel, task);
     zombies_freed(kernel, &freed);
-    let mut news = News::default();
+    let mut news = News {
+        dead: Some(task.creds()),
+        ..News::default()
+    };
     {
         let mut tree = kernel.tree.lock();
         tree.tasks.remove(&task.tid());
@@ -239,6 +243,8 @@ struct News {
     hangup: Option<Arc<ThreadGroup>>,
     /// PR_SET_PDEATHSIG receivers.
     parent_died: Vec<Arc<Task>>,
+    /// Whose death it is.
+    dead: Option<Arc<Credentials>>,
     init_ended: Option<ExitStatus>,
     /// Processes whose PID namespace ends.
     killed: Vec<Arc<ThreadGroup>>,
@@ -279,7 +285,7 @@ impl News {
             crate::kernel::jobs::session_leader_exited(&g);
         }
         for t in self.parent_died {
-            signal::parent_died(&t);
+            signal::parent_died(&t, self.dead.as_deref());
         }
         if let Some((pid, status)) = self.outside {
             let watcher = kernel.outside.lock().remove(&pid);
@@ -301,6 +307,7 @@ fn process_ended(
     news: &mut News,
 ) {
     let pid = group.pid();
+    let _ = group.ended_with.set(status.wait_status());
     if pid == 1 {
         news.init_ended = Some(status);
     }

@@ -91,6 +91,12 @@ pub struct SchedState {
     pub deadline: [AtomicU64; 3],
     /// As ioprio_set(2) encodes it; 0 for none.
     pub io_priority: AtomicI32,
+    /// PR_MCE_KILL.
+    pub memory_failure: AtomicU8,
+    /// personality(2), for others to see.
+    pub personality: AtomicU32,
+    /// NUMA policy (set_mempolicy(2)), its mode with flags.
+    pub numa_policy: AtomicU32,
 }
 
 impl SchedState {
@@ -104,6 +110,9 @@ impl SchedState {
             rt_priority: AtomicI32::new(0),
             deadline: [const { AtomicU64::new(0) }; 3],
             io_priority: AtomicI32::new(0),
+            memory_failure: AtomicU8::new(2),
+            personality: AtomicU32::new(0),
+            numa_policy: AtomicU32::new(0),
         }
     }
     /// What a child starts with (`sched_fork`).
@@ -116,6 +125,9 @@ impl SchedState {
         child.timer_slack = AtomicU64::new(slack);
         child.default_timer_slack = AtomicU64::new(slack);
         child.io_priority = AtomicI32::new(get(&self.io_priority));
+        child.memory_failure = AtomicU8::new(self.memory_failure.load(Ordering::Relaxed));
+        child.personality = AtomicU32::new(self.personality.load(Ordering::Relaxed));
+        child.numa_policy = AtomicU32::new(self.numa_policy.load(Ordering::Relaxed));
         if policy & RESET_ON_FORK == 0 {
             child.nice = AtomicI32::new(nice);
             child.policy = AtomicI32::new(policy);

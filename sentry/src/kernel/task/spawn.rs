@@ -7,6 +7,7 @@ use crate::auth::Credentials;
 use crate::kernel::signal::{GroupSignals, TaskSignals};
 use crate::kernel::tree::{Life, Node};
 use crate::kernel::{FdTable, Kernel, Limits, ThreadGroup};
+use crate::mm::Settings;
 use crate::vfs::{Caller, File, FsContext};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,6 +52,7 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
         watched: false,
         fixed: false,
         traced: false,
+        settings: Settings::empty(),
     };
     let p = loader.load(&r.creds, r.file, r.path, false, r.argv, r.envp)?;
     let mut tree = kernel.tree.lock();

@@ -87,6 +87,12 @@ impl Directory for Fds {
         };
         Ok(fds.into_iter().map(each).collect())
     }
+    fn size(&self) -> u64 {
+        // Since Linux 6.2 it tells how many there are.
+        let live = self.subject.live().ok().filter(|_| !self.info);
+        let fds = live.and_then(|l| l.task).map(|t| t.fds().list().len());
+        fds.unwrap_or(0) as u64
+    }
     fn permission(&self, cx: &dyn Caller) -> Option<Result<()>> {
         Some(self.subject.live().and_then(|l| l.may_inspect(cx)))
     }

@@ -67,10 +67,8 @@ pub(super) fn set_comm(l: &Live, cx: &dyn Caller, data: &[u8]) -> Result<()> {
     if cx.tgid() != l.group.pid() {
         return Err(Errno::EINVAL);
     }
-    let end = data
-        .iter()
-        .position(|b| *b == 0 || *b == b'\n')
-        .unwrap_or(data.len());
+    // A newline is part of the name.
+    let end = data.iter().position(|b| *b == 0).unwrap_or(data.len());
     l.task()?.set_name(data.get(..end).unwrap_or_default());
     Ok(())
 }
@@ -202,9 +200,10 @@ pub(super) fn limits(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
             .unwrap_or((INFINITY, INFINITY));
         let _ = writeln!(
             out,
-            "{name:<25} {:<20} {:<20} {unit:<10}",
+            "{name:<25} {:<20} {:<20} {unit:<width$}",
             show(soft),
-            show(hard)
+            show(hard),
+            width = if unit.is_empty() { 0 } else { 10 },
         );
     }
     Ok(out.into_bytes())
@@ -243,7 +242,10 @@ pub(super) fn security(s: &Subject) -> InodeRef {
         let nothing = |_: &dyn Caller| -> Result<Vec<u8>> { Err(Errno::EINVAL) };
         dir.add(
             name,
-            PseudoFile::new(s.attr(0o666, 211 + i as u64), nothing),
+            PseudoFile::new(
+                s.attr(if *name == "prev" { 0o444 } else { 0o666 }, 211 + i as u64),
+                nothing,
+            ),
         );
     }
     dir.into_inode(s.attr(0o555, 210))
@@ -275,7 +277,31 @@ fn set_oom(l: &Live, cx: &dyn Caller, value: i64) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn personality(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let shown = l.task()?.sched.personality.load(Ordering::Relaxed);
+    Ok(format!("{shown:08x}\n").into_bytes())
+}
+
+/// There is one time namespace, with the machine's clocks.
+pub(super) fn time_offsets(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let line = |clock| format!("{clock:<10} {:>10} {:>9}\n", 0, 0);
+    let shown = l.task.iter().flat_map(|_| ["monotonic", "boottime"]);
+    Ok(shown.map(line).collect::<String>().into_bytes())
+}
+
+/// They can be set only until somebody lives in the namespace.
+pub(super) fn set_time_offsets(_: &Live, cx: &dyn Caller, _: &[u8]) -> Result<()> {
+    if cx.credentials().has(Caps::SYS_TIME) {
+        Err(Errno::EACCES)
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
 pub(super) fn coredump_filter(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    if l.task.is_none() {
+        return Ok(Vec::new());
+    }
     let filter = l.group.coredump_filter.load(Ordering::Relaxed);
     Ok(format!("{filter:08x}\n").into_bytes())
 }
@@ -320,11 +346,31 @@ pub(super) fn set_oom_adj(l: &Live, cx: &dyn Caller, data: &[u8]) -> Result<()> 
     }
 }
 
-pub(super) fn timer_slack(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+/// Nothing keeps what it would clear: pages count as referenced, and not as soft-dirty.
+pub(super) fn clear_refs(_: &Live, _: &dyn Caller, data: &[u8]) -> Result<()> {
+    match number(data)? {
+        1..=5 => Ok(()),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Of another process it is for those who may set priorities (proc_pid_timerslack_ns(5)).
+fn may_see_slack(l: &Live, cx: &dyn Caller) -> Result<()> {
+    let own = cx.tgid() == l.group.pid();
+    if own || cx.credentials().has_in(&*user_ns(l)?, Caps::SYS_NICE) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+pub(super) fn timer_slack(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
+    may_see_slack(l, cx)?;
     Ok(format!("{}\n", l.task()?.sched.timer_slack.load(Ordering::Relaxed)).into_bytes())
 }
 
-pub(super) fn set_timer_slack(l: &Live, _: &dyn Caller, data: &[u8]) -> Result<()> {
+pub(super) fn set_timer_slack(l: &Live, cx: &dyn Caller, data: &[u8]) -> Result<()> {
+    may_see_slack(l, cx)?;
     let ns = u64::try_from(number(data)?).map_err(|_| Errno::EINVAL)?;
     l.task()?
         .sched

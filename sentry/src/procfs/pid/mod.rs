@@ -6,6 +6,8 @@ mod links;
 mod maps;
 mod mem;
 mod mounts;
+mod pagemap;
+mod query;
 mod stat;
 mod status;
 
@@ -70,6 +72,16 @@ impl Subject {
     }
     fn number(&self) -> i32 {
         self.tid.unwrap_or(self.pid)
+    }
+    /// Whether its directory has such an entry: some are only of processes, one only of threads.
+    fn has(&self, name: &str) -> bool {
+        match name {
+            "children" => self.tid.is_some(),
+            "coredump_filter" | "mountstats" | "task" | "timens_offsets" | "timerslack_ns" => {
+                self.tid.is_none()
+            }
+            _ => true,
+        }
     }
     /// Owner of the entries: the process's effective ids, root's if it is not dumpable.
     fn owner(&self) -> (u32, u32) {
@@ -225,6 +237,12 @@ static FILES: &[Entry] = &[
     private("auxv", 0o400, info::auxv),
     public("cgroup", |_, _| Ok(b"0::/\n".to_vec())),
     public("children", info::children),
+    writable(
+        "clear_refs",
+        0o200,
+        |_, _| Err(Errno::EINVAL),
+        info::clear_refs,
+    ),
     public("cmdline", info::cmdline),
     writable("comm", 0o644, info::comm, info::set_comm),
     private("environ", 0o400, info::environ),
@@ -256,7 +274,7 @@ static FILES: &[Entry] = &[
         info::oom_score_adj,
         info::set_oom_score_adj,
     ),
-    private("personality", 0o400, |_, _| Ok(b"00000000\n".to_vec())),
+    private("personality", 0o400, info::personality),
     mapped("projid_map", info::projid_map, info::set_projid_map),
     public("schedstat", info::schedstat),
     public("sessionid", |_, _| Ok(b"4294967295".to_vec())),
@@ -269,6 +287,12 @@ static FILES: &[Entry] = &[
     public("stat", stat::stat),
     public("statm", stat::statm),
     public("status", status::status),
+    writable(
+        "timens_offsets",
+        0o644,
+        info::time_offsets,
+        info::set_time_offsets,
+    ),
     writable(
         "timerslack_ns",
         0o666,
@@ -289,6 +313,7 @@ const OTHERS: &[(&str, FileType)] = &[
     ("mem", FileType::Regular),
     ("net", FileType::Directory),
     ("ns", FileType::Directory),
+    ("pagemap", FileType::Regular),
     ("root", FileType::Symlink),
     ("task", FileType::Directory),
 ];
@@ -335,6 +360,14 @@ impl Content for Generated {
         store(&self.subject.live()?, cx, data)?;
         Ok(data.len())
     }
+    fn ioctl(&self, cx: &dyn Caller, cmd: u32, arg: u64) -> Result<i64> {
+        if self.entry.name != "maps" || cmd != query::PROCMAP_QUERY {
+            return Err(Errno::ENOTTY);
+        }
+        let live = self.subject.live()?;
+        live.may_inspect(cx).map_err(|_| Errno::ESRCH)?;
+        query::procmap(&live, cx, arg)
+    }
     fn changes(&self) -> Option<Arc<Changes>> {
         if !matches!(self.entry.name, "mounts" | "mountinfo" | "mountstats") {
             return None;
@@ -349,6 +382,11 @@ impl Content for Generated {
             if !cx.credentials().has_in(&ns, Caps::SYS_ADMIN) {
                 return Err(Errno::EACCES);
             }
+        }
+        let mounts = matches!(self.entry.name, "mounts" | "mountinfo" | "mountstats");
+        if mounts && self.subject.live()?.task.is_none() {
+            // A zombie has none (`mounts_open_common`).
+            return Err(Errno::EINVAL);
         }
         if self.entry.private {
             self.subject.live()?.may_inspect(cx)
@@ -365,7 +403,7 @@ impl Directory for Entries {
         if let Some(i) = FILES.iter().position(|e| e.name.as_bytes() == name) {
             let entry = FILES.get(i).ok_or(Errno::ENOENT)?;
             // Only threads list their children.
-            if entry.name == "children" && s.tid.is_none() {
+            if !s.has(entry.name) {
                 return Err(Errno::ENOENT);
             }
             let attr = s.attr(entry.perm, 1 + i as u64);
@@ -380,6 +418,7 @@ impl Directory for Entries {
         Ok(match name {
             b"attr" => info::security(s),
             b"mem" => mem::make(s, s.attr(0o600, 201)),
+            b"pagemap" => pagemap::make(s, s.attr(0o400, 202)),
             b"cwd" | b"exe" | b"root" => links::make(s, name),
             b"fd" => fd::dir(s),
             b"fdinfo" => fd::info_dir(s),
@@ -391,13 +430,9 @@ impl Directory for Entries {
     }
     fn list(&self, _: &dyn Caller) -> Result<Vec<Child>> {
         let s = &self.0;
-        s.live()?;
+        s.live().map_err(|_| Errno::ENOENT)?;
         let files = FILES.iter().map(|e| (e.name, FileType::Regular));
-        let here = |name: &str| match name {
-            "children" => s.tid.is_some(),
-            "task" => s.tid.is_none(),
-            _ => true,
-        };
+        let here = |name: &str| s.has(name);
         let each = |(i, (name, file_type)): (usize, (&str, FileType))| Child {
             name: name.as_bytes().to_vec(),
             ino: ino(s.number(), 1 + i as u64),

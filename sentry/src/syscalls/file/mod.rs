@@ -120,6 +120,8 @@ pub static TABLE: &[Syscall] = &[
         &[Fd, Hex, Int, Int],
     ),
     call(libc::SYS_fsync, "fsync", storage::fsync, &[Fd]),
+    call(451, "cachestat", storage::cachestat, &[Fd, Ptr, Ptr, Hex])
+        .partial("all of a file counts as in memory"),
     call(libc::SYS_fdatasync, "fdatasync", storage::fdatasync, &[Fd]),
     call(libc::SYS_sync, "sync", storage::sync, &[]),
     call(libc::SYS_syncfs, "syncfs", storage::syncfs, &[Fd]),

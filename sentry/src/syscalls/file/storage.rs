@@ -4,7 +4,7 @@ use super::rw::signal_self;
 use crate::abi::{Errno, Result};
 use crate::fs::tmpfs;
 use crate::syscalls::{Args, Cx, SysErr, SysResult};
-use crate::usermem::UserStr;
+use crate::usermem::{UserPtr, UserStr};
 use crate::vfs::notify::{self, Mask};
 use crate::vfs::{File, FileType, attr};
 
@@ -176,4 +176,28 @@ pub(super) fn memfd_create(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         })?;
     let file = tmpfs::memfd_create(&cx.caller(), &name, flags)?;
     Ok(cx.install_fd(file, flags & 1 != 0)?.into())
+}
+
+/// `cachestat(fd, *range, *stat, flags)`: what of a file is in memory. Which pages are only the host knows, and of files that others share tells
+/// nobody: all of the file counts as being there, and as clean.
+pub(super) fn cachestat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    const PAGE: u64 = 4096;
+    let (range, to): (u64, u64) = (args.get(1), args.get(2));
+    let file = cx.file(args.get(0))?;
+    let [offset, len]: [u64; 2] = cx.mem().get(UserPtr::new(range))?;
+    if args.get::<u32>(3) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let size = match file.inode().file_type() {
+        FileType::Regular => file.ops().stat(&file)?.size,
+        _ => 0,
+    };
+    let end = match len {
+        0 => size,
+        n => offset.saturating_add(n).min(size),
+    };
+    let pages = end.div_ceil(PAGE).saturating_sub(offset / PAGE);
+    let cached = if offset < end { pages } else { 0 };
+    cx.mem().put(UserPtr::new(to), &[cached, 0, 0, 0, 0])?;
+    Ok(0)
 }

@@ -41,6 +41,7 @@ pub fn mlockall(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     }
     let limits = cx.mm_limits();
     cx.mm.mlockall(
+        cx.thread()?,
         flags & CURRENT != 0,
         flags & FUTURE != 0,
         flags & ONFAULT != 0,

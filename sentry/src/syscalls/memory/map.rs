@@ -3,7 +3,7 @@
 use crate::abi::Errno;
 use crate::mm::{MapFlags, MapRequest, MapWhat, PAGE, RemapFlags, RemapRequest, page_ceil};
 use crate::syscalls::{Args, Cx, Fd, SysErr, SysResult, TURN};
-use cofferdam_platform::{GUEST_END, Prot};
+use cofferdam_platform::{GUEST_END, Prot, RESIDENT_MAX};
 
 /// Bytes of memory that one turn of a call fills.
 const POPULATE_TURN: u64 = 32 << 20;
@@ -26,6 +26,11 @@ pub fn mmap(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let flags = MapFlags::from_bits_retain(raw_flags);
+    // Pages of 2 MiB, of 1 GiB, or the default; there are no others.
+    let huge = flags.contains(MapFlags::HUGETLB);
+    if huge && !matches!(raw_flags >> 26, 0 | 21 | 30) {
+        return Err(Errno::EINVAL.into());
+    }
     let what = if flags.contains(MapFlags::ANONYMOUS) {
         if flags.contains(MapFlags::HUGETLB) {
             // No huge pages are set aside.
@@ -116,12 +121,7 @@ pub fn mremap(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 
 /// madvise(2).
 pub fn madvise(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    const HWPOISON: i32 = 100;
-    const SOFT_OFFLINE: i32 = 101;
     let advice: i32 = a.get(2);
-    if matches!(advice, HWPOISON | SOFT_OFFLINE) {
-        return Err(Errno::EPERM.into());
-    }
     let (addr, len): (u64, u64) = (a.get(0), a.get(1));
     if matches!(advice, libc::MADV_POPULATE_READ | libc::MADV_POPULATE_WRITE)
         && addr.is_multiple_of(PAGE)
@@ -183,7 +183,7 @@ pub fn mincore(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     }
     let pages = len.div_ceil(PAGE);
     // Linux reports page by page and stops at the first hole; what came before is written.
-    let resident = [1u8; 4096];
+    let mut resident = [0u8; RESIDENT_MAX];
     let before = cx.progress().done as u64;
     let mut done = before;
     while done < pages {
@@ -191,14 +191,15 @@ pub fn mincore(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             cx.progress().done = usize::try_from(done).unwrap_or(usize::MAX);
             return Err(SysErr::Again);
         }
-        let n = (pages - done).min(4096);
-        cx.mm.check_mapped(addr + done * PAGE, n * PAGE)?;
-        let part = usize::try_from(n)
-            .ok()
-            .and_then(|n| resident.get(..n))
-            .unwrap_or(&resident);
+        let want = usize::try_from(pages - done)
+            .unwrap_or(RESIDENT_MAX)
+            .min(RESIDENT_MAX);
+        let part = resident.get_mut(..want).unwrap_or_default();
+        let n = cx.mm.look(cx.thread()?, addr + done * PAGE, part)?;
+        part.iter_mut().for_each(|p| *p &= 1);
+        let part = part.get(..n).unwrap_or_default();
         cx.mem().write_bytes(vec.wrapping_add(done), part)?;
-        done += n;
+        done += n as u64;
     }
     Ok(0)
 }

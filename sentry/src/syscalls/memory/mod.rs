@@ -4,6 +4,7 @@ mod lock;
 mod map;
 mod numa;
 mod other;
+mod remote;
 
 use super::ArgKind::{Fd as FdArg, Hex, Int, MapFlags as Flags, Pid, Prot as ProtArg, Ptr, Uint};
 use super::{Block, OnSignal, SysErr, Syscall};
@@ -37,7 +38,20 @@ pub static TABLE: &[Syscall] = &[
         map::madvise,
         &[Ptr, Uint, Int],
     )
-    .partial("no memory poisoning"),
+    .partial("no memory poisoning, no huge pages"),
+    Syscall::new(
+        libc::SYS_process_madvise,
+        "process_madvise",
+        remote::process_madvise,
+        &[FdArg, Ptr, Uint, Int, Hex],
+    )
+    .partial("no effect on other processes"),
+    Syscall::new(
+        libc::SYS_process_mrelease,
+        "process_mrelease",
+        remote::process_mrelease,
+        &[FdArg, Hex],
+    ),
     Syscall::new(libc::SYS_brk, "brk", map::brk, &[Ptr]),
     Syscall::new(libc::SYS_msync, "msync", map::msync, &[Ptr, Uint, Hex]),
     Syscall::new(
@@ -46,7 +60,7 @@ pub static TABLE: &[Syscall] = &[
         map::mincore,
         &[Ptr, Uint, Ptr],
     )
-    .partial("what is mapped is reported as resident"),
+    .partial("of files that the host lets the guest only read, all pages count as resident"),
     Syscall::new(libc::SYS_mlock, "mlock", lock::mlock, &[Ptr, Uint])
         .partial("accounted and filled, not locked on the host"),
     Syscall::new(libc::SYS_mlock2, "mlock2", lock::mlock2, &[Ptr, Uint, Hex])
@@ -84,28 +98,28 @@ pub static TABLE: &[Syscall] = &[
         numa::mbind,
         &[Ptr, Uint, Int, Ptr, Uint, Hex],
     )
-    .partial("one node; policies are checked, not kept"),
+    .partial("one node; policies are kept, and change nothing"),
     Syscall::new(
         libc::SYS_set_mempolicy,
         "set_mempolicy",
         numa::set_mempolicy,
         &[Int, Ptr, Uint],
     )
-    .partial("one node; policies are checked, not kept"),
+    .partial("one node; policies are kept, and change nothing"),
     Syscall::new(
         libc::SYS_get_mempolicy,
         "get_mempolicy",
         numa::get_mempolicy,
         &[Ptr, Ptr, Uint, Ptr, Hex],
     )
-    .partial("one node; always the default policy"),
+    .partial("one node"),
     Syscall::new(
         libc::SYS_membarrier,
         "membarrier",
         other::membarrier,
         &[Int, Hex, Int],
     )
-    .partial("within one process only"),
+    .partial("no rseq commands"),
     Syscall::new(
         libc::SYS_migrate_pages,
         "migrate_pages",
@@ -113,6 +127,20 @@ pub static TABLE: &[Syscall] = &[
         &[Pid, Uint, Ptr, Ptr],
     )
     .partial("one node: nothing to move"),
+    Syscall::new(
+        libc::SYS_move_pages,
+        "move_pages",
+        numa::move_pages,
+        &[Pid, Uint, Ptr, Ptr, Ptr, Hex],
+    )
+    .partial("one node: nothing to move"),
+    Syscall::new(
+        libc::SYS_set_mempolicy_home_node,
+        "set_mempolicy_home_node",
+        numa::set_home_node,
+        &[Ptr, Uint, Uint, Hex],
+    )
+    .partial("one node"),
 ];
 
 impl From<MmError> for SysErr {

@@ -3,6 +3,8 @@
 use super::map::mprotect;
 use crate::abi::Errno;
 use crate::mm::{MapFlags, MapRequest, MapWhat, PAGE};
+
+use crate::sync::aside;
 use crate::syscalls::{Args, Cx, SysResult};
 
 /// Emulated with a new mapping, as Linux has done since 4.0.
@@ -59,12 +61,9 @@ pub fn pkey_mprotect(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 }
 
 /// pkey_alloc(2).
-pub fn pkey_alloc(_: &mut Cx<'_>, a: &Args) -> SysResult {
-    let (flags, rights): (u64, u64) = (a.get(0), a.get(1));
-    if flags != 0 || rights & !3 != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    Err(Errno::ENOSPC.into())
+pub fn pkey_alloc(_: &mut Cx<'_>, _: &Args) -> SysResult {
+    // x86 refuses the rights, whatever they are, before it finds that there is no key.
+    Err(Errno::EINVAL.into())
 }
 
 /// pkey_free(2).
@@ -72,22 +71,41 @@ pub fn pkey_free(_: &mut Cx<'_>, _: &Args) -> SysResult {
     Err(Errno::EINVAL.into())
 }
 
-/// Barriers among the caller's threads; those across processes are not offered (MEMBARRIER_CMD_QUERY says so).
+/// Barriers among the caller's threads are made by its stub; those for all processes by the sentry, which makes everybody pass one.
 pub fn membarrier(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     const QUERY: i32 = 0;
+    const GLOBAL: i32 = 1;
+    const GLOBAL_EXPEDITED: i32 = 2;
+    const REGISTER_GLOBAL_EXPEDITED: i32 = 4;
     const EXPEDITED: i32 = 8;
     const REGISTER_EXPEDITED: i32 = 16;
     const SYNC_CORE: i32 = 32;
     const REGISTER_SYNC_CORE: i32 = 64;
+    const GET_REGISTRATIONS: i32 = 512;
+    const ALL: i32 = GLOBAL
+        | GLOBAL_EXPEDITED
+        | REGISTER_GLOBAL_EXPEDITED
+        | EXPEDITED
+        | REGISTER_EXPEDITED
+        | SYNC_CORE
+        | REGISTER_SYNC_CORE
+        | GET_REGISTRATIONS;
     let (command, flags): (i32, u32) = (a.get(0), a.get(1));
     if flags != 0 {
         return Err(Errno::EINVAL.into());
     }
     let (sync_core, register) = match command {
-        QUERY => {
-            let all = EXPEDITED | REGISTER_EXPEDITED | SYNC_CORE | REGISTER_SYNC_CORE;
-            return Ok(all.into());
+        QUERY => return Ok(ALL.into()),
+        GLOBAL | GLOBAL_EXPEDITED => {
+            // Takes milliseconds.
+            aside(cofferdam_platform::barrier_for_all).map_err(|_| Errno::EINVAL)?;
+            return Ok(0);
         }
+        REGISTER_GLOBAL_EXPEDITED => {
+            cx.mm.register_global_barrier();
+            return Ok(0);
+        }
+        GET_REGISTRATIONS => return Ok(cx.mm.barrier_registrations()),
         EXPEDITED => (false, false),
         REGISTER_EXPEDITED => (false, true),
         SYNC_CORE => (true, false),

@@ -3,6 +3,7 @@
 use super::super::{Args, Cx, SysResult};
 use crate::abi::Errno;
 use crate::kernel::task::clone::{self as kernel_clone, CloneArgs};
+use crate::usermem::UserPtr;
 
 /// `clone(flags, stack, parent_tid, child_tid, tls)`.
 pub fn clone(cx: &mut Cx<'_>, a: &Args) -> SysResult {
@@ -10,19 +11,25 @@ pub fn clone(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let parent_tid: u64 = a.get(2);
     let args = CloneArgs {
         flags: flags & 0xffff_ff00,
-        exit_signal: (flags & 0xff) as i32,
+        exit_signal: exit_signal((flags & 0xff) as i32),
         stack: a.get(1),
         parent_tid,
         // The old call returns the pidfd where the parent's tid would go.
         pidfd: parent_tid,
         child_tid: a.get(3),
         tls: a.get(4),
+        set_tid: None,
     };
     let both = (libc::CLONE_PIDFD | libc::CLONE_PARENT_SETTID) as u64;
     if flags & both == both {
         return Err(Errno::EINVAL.into());
     }
     kernel_clone::clone(cx, &args)
+}
+
+/// The old call takes any number; there is no signal for those that none has.
+fn exit_signal(number: i32) -> i32 {
+    if number > 64 { 0 } else { number }
 }
 
 /// `fork()`.
@@ -52,6 +59,8 @@ pub fn vfork(cx: &mut Cx<'_>, _: &Args) -> SysResult {
 /// `clone3(struct clone_args *, size)`.
 pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     const KNOWN: usize = 88;
+    const MAX_PID_NS_LEVEL: u64 = 32;
+    const TASK_SIZE: u64 = 0x7fff_ffff_f000;
     let size: usize = a.get(1);
     if size > 4096 {
         return Err(Errno::E2BIG.into());
@@ -74,13 +83,45 @@ pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let (stack, stack_size) = (at(5), at(6));
     let (set_tid, set_tid_size, cgroup) = (at(8), at(9), at(10));
     let into_cgroup = 0x2_0000_0000u64;
-    if (stack == 0) != (stack_size == 0) || at(0) & 0xff != 0 || at(4) > 64 {
+    const LEGACY: u64 = 0xffff_ffff;
+    const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+    const DETACHED: u64 = 0x0040_0000;
+    const SIGNAL: u64 = 0xff;
+    if at(0) & !(LEGACY | CLEAR_SIGHAND | into_cgroup) != 0
+        || at(0) & (SIGNAL | DETACHED) != 0
+        || at(4) > 64
+        || (stack == 0) != (stack_size == 0)
+        || stack
+            .checked_add(stack_size)
+            .is_none_or(|end| end > TASK_SIZE)
+    {
         return Err(Errno::EINVAL.into());
     }
-    if set_tid != 0 || set_tid_size != 0 || cgroup != 0 || at(0) & into_cgroup != 0 {
-        cx.kernel().log_missing("clone3 with set_tid or cgroup");
+    let both = (libc::CLONE_PIDFD | libc::CLONE_PARENT_SETTID) as u64;
+    if at(0) & both == both && at(1) == at(3) {
         return Err(Errno::EINVAL.into());
     }
+    if at(0) & into_cgroup != 0 {
+        let fd = i32::try_from(cgroup).map_err(|_| Errno::EINVAL)?;
+        cx.file(super::super::Fd(fd))?;
+        cx.kernel().log_missing("clone3 with a cgroup");
+        // As for a descriptor of no cgroup.
+        return Err(Errno::EBADF.into());
+    }
+    if (set_tid == 0) != (set_tid_size == 0) || set_tid_size > MAX_PID_NS_LEVEL {
+        return Err(Errno::EINVAL.into());
+    }
+    let chosen = if set_tid != 0 {
+        let count = usize::try_from(set_tid_size).unwrap_or(0);
+        let each: Vec<i32> = cx.mem().get_array(UserPtr::new(set_tid), count)?;
+        match each.as_slice() {
+            [tid] => Some(*tid),
+            // One for each namespace around, of which there is none.
+            _ => return Err(Errno::EINVAL.into()),
+        }
+    } else {
+        None
+    };
     let thread = (libc::CLONE_THREAD | libc::CLONE_PARENT) as u64;
     if at(0) & thread != 0 && at(4) != 0 {
         return Err(Errno::EINVAL.into());
@@ -93,6 +134,7 @@ pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         exit_signal: at(4) as i32,
         stack: stack.wrapping_add(stack_size),
         tls: at(7),
+        set_tid: chosen,
     };
     kernel_clone::clone(cx, &args)
 }

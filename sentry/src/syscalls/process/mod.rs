@@ -27,7 +27,7 @@ pub static TABLE: &[Syscall] = &[
     )
     .partial("no new time namespaces"),
     Syscall::new(libc::SYS_clone3, "clone3", clone::clone3, &[Ptr, Uint])
-        .partial("no new time namespaces, no set_tid, no cgroup"),
+        .partial("no new time namespaces, no cgroup; set_tid in the initial PID namespace only"),
     Syscall::new(libc::SYS_fork, "fork", clone::fork, &[]),
     Syscall::new(libc::SYS_vfork, "vfork", clone::vfork, &[]),
     Syscall::new(libc::SYS_exit, "exit", exit::exit, &[Int]),

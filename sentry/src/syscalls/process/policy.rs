@@ -257,7 +257,6 @@ pub fn getattr(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         } else {
             0
         },
-        util_max: 1024,
         ..Attr::default()
     };
     match attr.policy {

@@ -2,7 +2,9 @@
 
 use super::super::{Args, Cx, SysResult};
 use crate::abi::{Errno, Result};
+use crate::auth::Caps;
 use crate::kernel::task::job;
+use crate::mm::{Layout, Settings};
 use crate::usermem::{UserPtr, UserStr};
 use std::sync::atomic::Ordering;
 
@@ -102,12 +104,36 @@ pub fn prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         libc::PR_GET_THP_DISABLE if [arg2, a.0[2], a.0[3], a.0[4]] != [0; 4] => {
             return Err(Errno::EINVAL.into());
         }
-        // Huge pages are never given.
-        libc::PR_SET_THP_DISABLE | libc::PR_GET_THP_DISABLE => return Ok(0),
+        libc::PR_SET_THP_DISABLE => {
+            let on = Settings::NO_HUGE_PAGES;
+            cx.mm
+                .change_settings(on, if arg2 != 0 { on } else { Settings::empty() });
+        }
+        libc::PR_GET_THP_DISABLE => {
+            return Ok(cx.mm.settings().contains(Settings::NO_HUGE_PAGES).into());
+        }
+        PR_SET_MDWE | PR_GET_MDWE | PR_SET_MEMORY_MERGE | PR_GET_MEMORY_MERGE => {
+            return memory_setting(cx, option, a);
+        }
+        PR_GET_AUXV => return auxv(cx, a),
+        // No counters are there to be stopped.
+        libc::PR_TASK_PERF_EVENTS_DISABLE | libc::PR_TASK_PERF_EVENTS_ENABLE => {}
+        libc::PR_MCE_KILL | libc::PR_MCE_KILL_GET => return memory_failure(cx, option, a),
+        libc::PR_SET_MM => return set_mm(cx, a),
+        PR_SET_IO_FLUSHER | PR_GET_IO_FLUSHER if !cx.creds().has(Caps::SYS_RESOURCE) => {
+            return Err(Errno::EPERM.into());
+        }
         libc::PR_GET_SPECULATION_CTRL if [a.0[2], a.0[3], a.0[4]] != [0; 3] => {
             return Err(Errno::EINVAL.into());
         }
+        // What the host does about each flaw is not for the guest to change: PR_SPEC_ENABLE without PR_SPEC_PRCTL.
+        libc::PR_GET_SPECULATION_CTRL if arg2 <= 2 => return Ok(PR_SPEC_ENABLE),
         libc::PR_GET_SPECULATION_CTRL => return Err(Errno::ENODEV.into()),
+        libc::PR_SET_SPECULATION_CTRL if [a.0[3], a.0[4]] != [0; 2] => {
+            return Err(Errno::EINVAL.into());
+        }
+        libc::PR_SET_SPECULATION_CTRL if arg2 <= 2 => return Err(Errno::ENXIO.into()),
+        libc::PR_SET_SPECULATION_CTRL => return Err(Errno::ENODEV.into()),
         libc::PR_GET_TID_ADDRESS => {
             let addr = cx.local.clear_child_tid;
             cx.mem().put(UserPtr::new(arg2), &addr)?;
@@ -121,6 +147,144 @@ pub fn prctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         }
         _ => return crate::kernel::identity::prctl(cx, option, a),
     }
+    Ok(0)
+}
+
+const PR_SPEC_ENABLE: i64 = 2;
+const PR_SET_IO_FLUSHER: i32 = 57;
+const PR_GET_IO_FLUSHER: i32 = 58;
+const PR_SET_MDWE: i32 = 65;
+const PR_GET_MDWE: i32 = 66;
+const PR_SET_MEMORY_MERGE: i32 = 67;
+const PR_GET_MEMORY_MERGE: i32 = 68;
+const PR_GET_AUXV: i32 = 0x4155_5856;
+
+/// PR_SET_MDWE, PR_SET_MEMORY_MERGE and what asks for them.
+fn memory_setting(cx: &mut Cx<'_>, option: i32, a: &Args) -> SysResult {
+    let [_, arg2, arg3, arg4, arg5, _] = a.0;
+    let asks = matches!(option, PR_GET_MDWE | PR_GET_MEMORY_MERGE);
+    if [arg3, arg4, arg5] != [0; 3] || (asks && arg2 != 0) {
+        return Err(Errno::EINVAL.into());
+    }
+    let now = cx.mm.settings();
+    match option {
+        PR_GET_MDWE => return Ok((now & Settings::MDWE).bits().into()),
+        PR_GET_MEMORY_MERGE => return Ok(now.contains(Settings::MERGE).into()),
+        PR_SET_MEMORY_MERGE => {
+            let set = if arg2 != 0 {
+                Settings::MERGE
+            } else {
+                Settings::empty()
+            };
+            cx.mm.change_settings(Settings::MERGE, set);
+        }
+        _ => {
+            let bits = u8::try_from(arg2).map_err(|_| Errno::EINVAL)?;
+            let new = Settings::from_bits(bits)
+                .filter(|s| Settings::MDWE.contains(*s))
+                .ok_or(Errno::EINVAL)?;
+            if new == Settings::NO_INHERIT {
+                return Err(Errno::EINVAL.into());
+            }
+            let old = now & Settings::MDWE;
+            // Once set it stays.
+            if !old.is_empty() && old != new {
+                return Err(Errno::EPERM.into());
+            }
+            cx.mm.change_settings(Settings::MDWE, new);
+        }
+    }
+    Ok(0)
+}
+
+/// PR_GET_AUXV: as much of the auxiliary vector as fits, and how long it is.
+fn auxv(cx: &Cx<'_>, a: &Args) -> SysResult {
+    let [_, to, room, arg4, arg5, _] = a.0;
+    if arg4 != 0 || arg5 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let auxv = cx.mm.layout().auxv;
+    let n = usize::try_from(room).unwrap_or(usize::MAX).min(auxv.len());
+    cx.mem()
+        .write_bytes(to, auxv.get(..n).unwrap_or_default())?;
+    Ok(i64::try_from(auxv.len()).unwrap_or(0))
+}
+
+/// PR_MCE_KILL: what to do about memory that fails, which nobody here is told of. Kept and reported back.
+fn memory_failure(cx: &mut Cx<'_>, option: i32, a: &Args) -> SysResult {
+    const CLEAR: u64 = 0;
+    const SET: u64 = 1;
+    const LATE: u64 = 0;
+    const DEFAULT: u64 = 2;
+    let [_, arg2, arg3, arg4, arg5, _] = a.0;
+    if arg4 != 0 || arg5 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let kept = &cx.task.sched.memory_failure;
+    if option == libc::PR_MCE_KILL_GET {
+        if arg2 != 0 || arg3 != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        return Ok(kept.load(Ordering::Relaxed).into());
+    }
+    let policy = match (arg2, arg3) {
+        (CLEAR, 0) => DEFAULT,
+        (SET, LATE..=DEFAULT) => arg3,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    kept.store(policy as u8, Ordering::Relaxed);
+    Ok(0)
+}
+
+/// PR_SET_MM: where parts of the program are said to lie. The operations that programs use for their title, and those next to them.
+fn set_mm(cx: &mut Cx<'_>, a: &Args) -> SysResult {
+    const MAP_SIZE: u64 = 15;
+    /// Length of `struct prctl_mm_map`.
+    const MAP_LEN: u32 = 104;
+    const LOWEST: u64 = 0x1_0000;
+    const TASK_SIZE: u64 = 0x7fff_ffff_f000;
+    let [_, what, addr, arg4, arg5, _] = a.0;
+    if what == MAP_SIZE && arg5 == 0 {
+        cx.mem().put(UserPtr::new(addr), &MAP_LEN)?;
+        return Ok(0);
+    }
+    if arg4 != 0 || arg5 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if !cx.creds().has(Caps::SYS_RESOURCE) {
+        return Err(Errno::EPERM.into());
+    }
+    if !(LOWEST..TASK_SIZE).contains(&addr) {
+        return Err(Errno::EINVAL.into());
+    }
+    let field: fn(&mut Layout) -> &mut u64 = match what {
+        1 => |y| &mut y.start_code,
+        2 => |y| &mut y.end_code,
+        3 => |y| &mut y.start_data,
+        4 => |y| &mut y.end_data,
+        5 => |y| &mut y.start_stack,
+        8 => |y| &mut y.arg_start,
+        9 => |y| &mut y.arg_end,
+        10 => |y| &mut y.env_start,
+        11 => |y| &mut y.env_end,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let mut new = cx.mm.layout();
+    *field(&mut new) = addr;
+    let ordered = [
+        (new.start_code, new.end_code),
+        (new.start_data, new.end_data),
+        (new.arg_start, new.arg_end),
+        (new.env_start, new.env_end),
+    ];
+    if ordered.iter().any(|(start, end)| start > end) {
+        return Err(Errno::EINVAL.into());
+    }
+    // Stack, arguments and environment must be there.
+    if what >= 5 && cx.mm.next_vma(addr).is_none() {
+        return Err(Errno::EFAULT.into());
+    }
+    cx.mm.set_layout(|y| *field(y) = addr);
     Ok(0)
 }
 

@@ -81,7 +81,7 @@ pub fn setpriority(cx: &mut Cx<'_>, a: &Args) -> SysResult {
 fn range(policy: i32) -> Result<(i32, i32)> {
     match policy {
         libc::SCHED_FIFO | libc::SCHED_RR => Ok((1, 99)),
-        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | 6 => Ok((0, 0)),
+        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | 6 | 7 => Ok((0, 0)),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -96,10 +96,16 @@ pub fn priority_min(_: &mut Cx<'_>, a: &Args) -> SysResult {
     Ok(range(a.get(0))?.0.into())
 }
 
-/// `sched_rr_get_interval(pid, *timespec)`: 0 for tasks that are not SCHED_RR… Linux reports the fair scheduler's slice.
+/// `sched_rr_get_interval(pid, *timespec)`: the slice; a SCHED_FIFO task has none.
 pub fn rr_interval(cx: &mut Cx<'_>, a: &Args) -> SysResult {
-    target(cx, a.get(0))?;
-    cx.mem().put(UserPtr::new(a.get(1)), &[0i64, 4_000_000])?;
+    let task = target(cx, a.get(0))?;
+    let policy = task.sched.policy.load(Ordering::Relaxed) & !super::policy::RESET_ON_FORK;
+    let slice: i64 = match policy {
+        libc::SCHED_FIFO => 0,
+        libc::SCHED_RR => 100_000_000,
+        _ => 4_000_000,
+    };
+    cx.mem().put(UserPtr::new(a.get(1)), &[0i64, slice])?;
     Ok(0)
 }
 
@@ -131,11 +137,11 @@ pub fn setaffinity(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let n = a.get::<usize>(1).min(8);
     cx.mem()
         .read_bytes(a.get(2), raw.get_mut(..n).unwrap_or_default())?;
+    may_change(cx, &task)?;
     let mask = u64::from_le_bytes(raw) & cx.kernel().cpu_mask();
     if mask == 0 {
         return Err(Errno::EINVAL.into());
     }
-    may_change(cx, &task)?;
     task.sched.affinity.store(mask, Ordering::Relaxed);
     Ok(0)
 }

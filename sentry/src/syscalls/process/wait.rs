@@ -88,7 +88,7 @@ pub fn waitid(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         libc::P_PIDFD if id >= 0 => {
             let file = cx.file(super::super::Fd(id))?;
             nonblock = file.nonblocking();
-            Which::Pid(file.downcast::<PidFd>().ok_or(Errno::EINVAL)?.group().pid())
+            Which::Pid(file.downcast::<PidFd>().ok_or(Errno::EBADF)?.group().pid())
         }
         _ => return Err(Errno::EINVAL.into()),
     };

@@ -72,6 +72,8 @@ pub(super) fn personality(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let old = cx.local.personality;
     if new != u32::MAX {
         cx.local.personality = new;
+        let shown = &cx.task.sched.personality;
+        shown.store(new, std::sync::atomic::Ordering::Relaxed);
     }
     Ok(i64::from(old))
 }
