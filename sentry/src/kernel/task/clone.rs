@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Arguments of clone3(2), however they came.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct CloneArgs {
     /// CLONE_* without the exit signal.
@@ -29,6 +29,8 @@ pub struct CloneArgs {
     /// New stack pointer; 0 keeps the caller's.
     pub stack: u64,
     pub tls: u64,
+    /// What it is to be called, from its own PID namespace upwards.
+    pub set_tid: Vec<i32>,
 }
 
 const VM: u64 = libc::CLONE_VM as u64;
@@ -187,12 +189,18 @@ fn make(
     } else {
         cx.creds().clone()
     };
-    let namespaces = if has(namespaces::ALL | namespaces::NEWTIME) {
+    let mut namespaces = if has(namespaces::ALL | namespaces::NEWTIME) {
         Arc::new(change::new_set(cx.task, a.flags, &creds)?)
     } else {
         cx.task.namespaces()
     };
+    // Who shares memory shares its clocks (`timens_on_fork`).
+    if !has(VM) && !Arc::ptr_eq(&namespaces.time, &namespaces.time_for_children) {
+        let own = Arc::make_mut(&mut namespaces);
+        own.time = own.time_for_children.clone();
+    }
     let pid_ns = namespaces.pid_for_children.clone();
+    pid_ns.check_wanted(&creds, &a.set_tid)?;
     let thread = cx.thread()?;
     if kernel.task_count() as u64 >= kernel.task_limit() || too_many(cx, cx.creds()) {
         return Err(Errno::EAGAIN.into());
@@ -203,7 +211,9 @@ fn make(
         (cx.mm.clone(), thread.spawn(token).map_err(host_error)?)
     } else {
         let (mm, host) = cx.mm.fork(|| thread.fork(token))?;
-        (Arc::new(mm), host)
+        let mm = Arc::new(mm);
+        namespaces.time.enter(&kernel, &mm, &*host)?;
+        (mm, host)
     };
     let mut regs = *cx.regs();
     regs.set_return(0);
@@ -241,14 +251,19 @@ fn make(
         (!has(THREAD)).then(|| signal::clone_group(cx.group(), has(SIGHAND), has(CLEAR_SIGHAND)));
     let task_signals = signal::clone_task(cx.task);
     let mut tree = kernel.tree.lock();
-    let pid = tree.allocate_pid().ok_or(Errno::EAGAIN)?;
+    // The last of them is for the initial namespace, if there are as many as levels.
+    let pid = match a.set_tid.get(pid_ns.level()) {
+        Some(wanted) if tree.is_used(*wanted) => return Err(Errno::EEXIST.into()),
+        Some(wanted) => *wanted,
+        None => tree.allocate_pid().ok_or(Errno::EAGAIN)?,
+    };
     let own = tree.nodes.get(&cx.group().pid()).ok_or(Errno::ESRCH)?;
     if own.life != Life::Alive {
         return Err(Errno::EAGAIN.into());
     }
     let (own_parent, own_exit_signal) = (own.parent, own.exit_signal);
     let own_forker = own.forker.clone();
-    kernel.assign_pid(pid, &pid_ns)?;
+    kernel.assign_pid(pid, &pid_ns, &a.set_tid)?;
     let group = match group_signals {
         None => cx.group().clone(),
         Some(signals) => {

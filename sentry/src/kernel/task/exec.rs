@@ -132,6 +132,7 @@ fn prepare(
         watched: !cx.creds().has_own(Caps::SETUID) && ptrace::is_watched(cx.task),
         fixed: cx.local.personality & ADDR_NO_RANDOMIZE != 0,
         traced: cx.task.tracing.is_traced(),
+        shifted: !cx.task.namespaces().time_for_children.offsets().is_none(),
     };
     let p = loader.load(cx.creds(), file, shown, inaccessible, argv, envp)?;
     Ok(Prepared {
@@ -164,6 +165,8 @@ pub(super) struct Loader<'a> {
     pub fixed: bool,
     /// It is traced: its text is not rewritten.
     pub traced: bool,
+    /// Its clocks are not the host's: it is not told of the host's vDSO.
+    pub shifted: bool,
 }
 
 /// A new host process with the program in it.
@@ -220,7 +223,7 @@ impl Loader<'_> {
             envp,
             limits: self.limits,
             random_addresses: !self.fixed,
-            vdso: self.kernel.platform.vdso(),
+            vdso: self.kernel.platform.vdso().filter(|_| !self.shifted),
             identify: &mut |program| {
                 let stat = program.inode().stat()?;
                 readable = permission::check(self.caller, program.inode(), READ).is_ok();
@@ -331,6 +334,7 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     if tid_address != 0 {
         futex::wake_clear_child_tid(cx, tid_address);
     }
+    task.follow_time(&p.mm, &*thread);
     let old_thread = task.replace_thread(p.token, Some(thread.into()));
     let group = cx.group();
     let dumpable = |yes: bool| group.dumpable.store(i32::from(yes), Ordering::Relaxed);

@@ -51,11 +51,12 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
         watched: false,
         fixed: false,
         traced: false,
+        shifted: false,
     };
     let p = loader.load(&r.creds, r.file, r.path, false, r.argv, r.envp)?;
     let mut tree = kernel.tree.lock();
     let pid = tree.allocate_pid().ok_or(Errno::EAGAIN)?;
-    kernel.assign_pid(pid, &kernel.namespaces.pid_for_children)?;
+    kernel.assign_pid(pid, &kernel.namespaces.pid_for_children, &[])?;
     let group = ThreadGroup::new(
         kernel,
         (pid, &kernel.namespaces.pid_for_children),

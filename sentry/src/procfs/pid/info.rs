@@ -115,7 +115,7 @@ fn show_map(
     Ok(ns.show_map(kind, &cx.credentials().user_ns).into_bytes())
 }
 
-fn set_map(l: &Live, kind: IdKind, opener: &Credentials, text: &[u8]) -> Result<()> {
+fn set_map(l: &Live, kind: IdKind, opener: &Credentials, text: &[u8]) -> Result<usize> {
     let ns = user_ns(l)?;
     ns.write_map(kind, text, opener)?;
     if let Some(kernel) = l.group.kernel() {
@@ -126,24 +126,35 @@ fn set_map(l: &Live, kind: IdKind, opener: &Credentials, text: &[u8]) -> Result<
             }
         }
     }
-    Ok(())
+    Ok(text.len())
 }
 
-pub(super) fn set_uid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<()> {
+pub(super) fn set_uid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<usize> {
     set_map(l, IdKind::Users, opener, text)
 }
 
-pub(super) fn set_gid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<()> {
+pub(super) fn set_gid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<usize> {
     set_map(l, IdKind::Groups, opener, text)
 }
 
-pub(super) fn set_projid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<()> {
+pub(super) fn set_projid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<usize> {
     set_map(l, IdKind::Projects, opener, text)
 }
 
 /// Who opened the file for writing had the right.
-pub(super) fn set_setgroups(l: &Live, _: &Credentials, text: &[u8]) -> Result<()> {
-    user_ns(l)?.write_setgroups(text)
+pub(super) fn set_setgroups(l: &Live, _: &Credentials, text: &[u8]) -> Result<usize> {
+    user_ns(l)?.write_setgroups(text)?;
+    Ok(text.len())
+}
+
+/// Of the namespace that its children are born in.
+pub(super) fn time_offsets(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let own = l.task()?.namespaces();
+    Ok(own.time_for_children.show().into_bytes())
+}
+
+pub(super) fn set_time_offsets(l: &Live, opener: &Credentials, text: &[u8]) -> Result<usize> {
+    l.task()?.namespaces().time_for_children.write(opener, text)
 }
 
 fn id_line([inside, outside, n]: &[u32; 3]) -> String {

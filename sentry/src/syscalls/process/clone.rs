@@ -2,7 +2,12 @@
 
 use super::super::{Args, Cx, SysResult};
 use crate::abi::Errno;
+use crate::kernel::namespaces;
 use crate::kernel::task::clone::{self as kernel_clone, CloneArgs};
+use crate::usermem::UserPtr;
+
+/// Most levels of PID namespaces (MAX_PID_NS_LEVEL).
+const MAX_SET_TID: usize = 32;
 
 /// `clone(flags, stack, parent_tid, child_tid, tls)`.
 pub fn clone(cx: &mut Cx<'_>, a: &Args) -> SysResult {
@@ -17,6 +22,7 @@ pub fn clone(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         pidfd: parent_tid,
         child_tid: a.get(3),
         tls: a.get(4),
+        ..CloneArgs::default()
     };
     let both = (libc::CLONE_PIDFD | libc::CLONE_PARENT_SETTID) as u64;
     if flags & both == both {
@@ -74,11 +80,18 @@ pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let (stack, stack_size) = (at(5), at(6));
     let (set_tid, set_tid_size, cgroup) = (at(8), at(9), at(10));
     let into_cgroup = 0x2_0000_0000u64;
-    if (stack == 0) != (stack_size == 0) || at(0) & 0xff != 0 || at(4) > 64 {
+    if (stack == 0) != (stack_size == 0) || at(0) & 0xff & !namespaces::NEWTIME != 0 || at(4) > 64 {
         return Err(Errno::EINVAL.into());
     }
-    if set_tid != 0 || set_tid_size != 0 || cgroup != 0 || at(0) & into_cgroup != 0 {
-        cx.kernel().log_missing("clone3 with set_tid or cgroup");
+    if (set_tid == 0) != (set_tid_size == 0) {
+        return Err(Errno::EINVAL.into());
+    }
+    let set_tid_size = usize::try_from(set_tid_size).unwrap_or(usize::MAX);
+    if set_tid_size > MAX_SET_TID {
+        return Err(Errno::EINVAL.into());
+    }
+    if cgroup != 0 || at(0) & into_cgroup != 0 {
+        cx.kernel().log_missing("clone3 with cgroup");
         return Err(Errno::EINVAL.into());
     }
     let thread = (libc::CLONE_THREAD | libc::CLONE_PARENT) as u64;
@@ -93,6 +106,9 @@ pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         exit_signal: at(4) as i32,
         stack: stack.wrapping_add(stack_size),
         tls: at(7),
+        set_tid: cx
+            .mem()
+            .get_array(UserPtr::<i32>::new(set_tid), set_tid_size)?,
     };
     kernel_clone::clone(cx, &args)
 }
