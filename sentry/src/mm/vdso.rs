@@ -150,13 +150,11 @@ mod tests {
 
     #[test]
     fn functions_of_the_hosts() {
-        let own = crate::loader::auxv::own_vdso();
-        if own == 0 {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let Some(line) = maps.lines().find(|l| l.ends_with("[vdso]")) else {
             println!("skipped: the host has no vDSO");
             return;
-        }
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let line = maps.lines().find(|l| l.ends_with("[vdso]")).unwrap();
+        };
         let (start, rest) = line.split_once('-').unwrap();
         let end = rest.split(' ').next().unwrap();
         let number = |s| u64::from_str_radix(s, 16).unwrap();
