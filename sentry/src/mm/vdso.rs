@@ -62,32 +62,38 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<usize> {
     Some(u16::from_le_bytes(word(bytes, at)?).into())
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<usize> {
-    usize::try_from(u32::from_le_bytes(word(bytes, at)?)).ok()
+/// A word `offset` behind `start`.
+fn u32_at(bytes: &[u8], start: usize, offset: usize) -> Option<usize> {
+    usize::try_from(u32::from_le_bytes(word(bytes, start.checked_add(offset)?)?)).ok()
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<usize> {
-    usize::try_from(u64::from_le_bytes(word(bytes, at)?)).ok()
+/// See [`u32_at`].
+fn u64_at(bytes: &[u8], start: usize, offset: usize) -> Option<usize> {
+    usize::try_from(u64::from_le_bytes(word(bytes, start.checked_add(offset)?)?)).ok()
 }
 
 /// Offsets of [`CALLS`] in an image, by its dynamic symbols (elf(5)).
 fn functions(image: &[u8]) -> Option<Vec<(usize, i64)>> {
     const DYNSYM: usize = 11;
-    let (headers, size, count) = (u64_at(image, 40)?, u16_at(image, 58)?, u16_at(image, 60)?);
+    let (headers, size, count) = (
+        u64_at(image, 0, 40)?,
+        u16_at(image, 58)?,
+        u16_at(image, 60)?,
+    );
     let header = |i: usize| headers.checked_add(i.checked_mul(size)?);
-    let section = |at: usize| Some((u64_at(image, at + 24)?, u64_at(image, at + 32)?));
+    let section = |at: usize| Some((u64_at(image, at, 24)?, u64_at(image, at, 32)?));
     let symbols = (0..count).find_map(|i| {
         let at = header(i)?;
-        (u32_at(image, at + 4)? == DYNSYM).then_some(at)
+        (u32_at(image, at, 4)? == DYNSYM).then_some(at)
     })?;
     let (start, len) = section(symbols)?;
-    let (names, _) = section(header(u32_at(image, symbols + 40)?)?)?;
+    let (names, _) = section(header(u32_at(image, symbols, 40)?)?)?;
     let table = image.get(start..start.checked_add(len)?)?;
     let found = table.chunks_exact(24).filter_map(|symbol| {
-        let name = image.get(names.checked_add(u32_at(symbol, 0)?)?..)?;
+        let name = image.get(names.checked_add(u32_at(symbol, 0, 0)?)?..)?;
         let name = name.split(|b| *b == 0).next()?;
         let (_, call) = CALLS.iter().find(|(n, _)| n.as_bytes() == name)?;
-        Some((u64_at(symbol, 8)?, *call))
+        Some((u64_at(symbol, 0, 8)?, *call))
     });
     Some(found.collect())
 }
