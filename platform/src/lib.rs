@@ -192,6 +192,15 @@ pub enum MemOp<'a> {
         /// MADV_* value.
         advice: i32,
     },
+    /// mprotect of the host's vDSO, which nothing else may touch: whether the guest can call it. Who calls it all the same faults.
+    Vdso {
+        /// Start address, as [`Platform::vdso`] says.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+        /// Whether it can be called.
+        callable: bool,
+    },
     /// membarrier(2) within this process: MEMBARRIER_CMD_(REGISTER_)PRIVATE_EXPEDITED(_SYNC_CORE) only.
     Membarrier {
         /// MEMBARRIER_CMD_* value.

@@ -458,7 +458,9 @@ unsafe fn child(plan: &Plan) -> ! {
                 libc::SYS_mremap,
                 [m.from, m.len, m.len, flags, m.to, 0],
             ));
-            call(libc::SYS_mseal, [m.to, m.len, 0, 0, 0, 0]);
+            if !m.changes {
+                call(libc::SYS_mseal, [m.to, m.len, 0, 0, 0, 0]);
+            }
         }
         call(libc::SYS_mseal, [base, len, 0, 0, 0, 0]); // Linux 6.10; else only the sentry's care protects it
 

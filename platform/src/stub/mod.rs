@@ -115,6 +115,8 @@ pub(crate) struct Move {
     pub from: u64,
     pub to: u64,
     pub len: u64,
+    /// Its protection changes at times ([`crate::MemOp::Vdso`]).
+    pub changes: bool,
 }
 
 impl Layout {
@@ -144,6 +146,7 @@ impl Layout {
                     from: m.start,
                     to: target + (m.start - low),
                     len: m.end - m.start,
+                    changes: m.name == "[vdso]",
                 });
             }
             let at = target + (code.start - low);

@@ -85,6 +85,20 @@ pub(crate) fn encode<'a>(op: &MemOp<'a>) -> Option<(Op, Option<BorrowedFd<'a>>)>
             (in_guest(addr, len) && advice_allowed(advice))
                 .then(|| (call(libc::SYS_madvise, args), None))?
         }
+        MemOp::Vdso {
+            addr,
+            len,
+            callable,
+        } => {
+            let prot = if callable {
+                Prot::READ | Prot::EXEC
+            } else {
+                // Dynamic linkers still read its symbols.
+                Prot::READ
+            };
+            let args = [addr, len, prot_bits(prot), 0, 0, 0];
+            (addr >= GUEST_END).then(|| (call(libc::SYS_mprotect, args), None))?
+        }
         MemOp::Membarrier { command } => {
             let command = u64::try_from(command).ok()?;
             filter::BARRIERS

@@ -9,6 +9,7 @@ use crate::fs::sysfs;
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
 use crate::fs::tty::Devpts;
 use crate::kernel::Kernel;
+use crate::kernel::ipc::MqDir;
 use crate::kernel::machine::KernelMachine;
 use crate::vfs::{
     self, At, FileType, FsContext, Inode, KernelCaller, MountFlags, MountNamespace, Path,
@@ -103,8 +104,8 @@ impl Sources<'_> {
             MountSource::Cgroup => sysfs::cgroup_superblock(&KernelMachine::of(self.kernel)),
             MountSource::Devpts => self.devpts.superblock(),
             MountSource::Mqueue => {
-                let options = TmpfsOptions::default();
-                SuperBlock::new(Tmpfs::root(&options), "mqueue", "")
+                let root = MqDir::root(&self.kernel.namespaces.ipc, (0, 0));
+                SuperBlock::new(root, "mqueue", "")
             }
         };
         let at = mount_point(fs, &m.target, sb.root().is_dir())?;

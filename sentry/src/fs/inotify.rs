@@ -13,10 +13,10 @@ use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 
+/// Most instances, whatever the administrator says.
+static INSTANCES: Quota = Quota::new(1 << 16);
 /// `fs.inotify.max_user_instances`.
-static INSTANCES: Quota = Quota::new(128);
-/// `fs.inotify.max_user_instances`.
-pub static MAX_INSTANCES: Knob = Knob::new(0, 128);
+pub static MAX_INSTANCES: Knob = Knob::at(128, 0, i32::MAX as u64);
 /// `fs.inotify.max_user_watches`.
 static WATCHES: Quota = Quota::new(65536);
 /// `fs.inotify.max_queued_events`.

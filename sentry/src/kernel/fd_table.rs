@@ -1,7 +1,7 @@
 //! Descriptor tables (`struct files_struct`).
 
 use crate::abi::{Errno, Result};
-use crate::sync::{Charge, Mutex, Quota, Rank};
+use crate::sync::{Charge, Knob, Mutex, Quota, Rank};
 use crate::vfs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -224,6 +224,9 @@ impl FdTable {
             .iter()
             .rposition(Option::is_some)
             .map_or(0, |i| i + 1);
+        if room_for(used as u64) > room_for(NR_OPEN.get()) {
+            return Err(Errno::EMFILE);
+        }
         let charge = Some(SLOTS.charge(used).ok_or(Errno::ENOMEM)?);
         Ok(FdTable::with(Inner {
             slots: t.slots.iter().take(used).cloned().collect(),
@@ -259,8 +262,15 @@ impl FdTable {
     }
 }
 
-/// Most descriptors in one table (`fs.nr_open` of the sandbox).
+/// Most descriptors in one table.
 pub const MAX_FDS: usize = 1 << 20;
+/// `fs.nr_open`: what RLIMIT_NOFILE may say, and what a copy of a table may have room for.
+pub static NR_OPEN: Knob = Knob::new(64, MAX_FDS as u64);
+
+/// Tables grow by so many (BITS_PER_LONG).
+fn room_for(n: u64) -> u64 {
+    n.next_multiple_of(64)
+}
 
 #[cfg(test)]
 mod tests {

@@ -29,11 +29,12 @@ pub mod task;
 pub mod timers;
 mod tree;
 mod usage;
+mod vdso_call;
 pub mod worker;
 
 pub use allowance::{Allowance, IdMaps};
 pub use cx::{Cx, Progress, TaskCaller, task_of};
-pub use fd_table::{FdEntry, FdTable, MAX_FDS};
+pub use fd_table::{FdEntry, FdTable, MAX_FDS, NR_OPEN};
 pub use limits::Limits;
 pub use namespaces::{Namespaces, PidNamespace};
 pub use task::{Task, TaskLocal};

@@ -322,6 +322,21 @@ impl Kernel {
     pub fn last_pid(&self) -> i32 {
         self.tree.lock().last_pid
     }
+    /// The number given out last in a PID namespace.
+    pub fn last_pid_in(&self, ns: &PidNamespace) -> i32 {
+        if ns.is_initial() {
+            return self.last_pid();
+        }
+        self.pids.lock().last(ns)
+    }
+    /// What is given out next is the next free number after this one.
+    pub fn set_last_pid(&self, ns: &PidNamespace, pid: i32) {
+        if ns.is_initial() {
+            self.tree.lock().last_pid = pid;
+        } else {
+            self.pids.lock().set_last(ns, pid);
+        }
+    }
     /// Number of live tasks whose real user is `uid`.
     pub fn task_count_of(&self, uid: u32) -> usize {
         let tasks: Vec<Arc<Task>> = {
@@ -353,9 +368,14 @@ impl Kernel {
     pub fn pids_seen(&self, ns: &PidNamespace, task: i32, pid: i32) -> Vec<i32> {
         self.pids.lock().all_seen(ns, task, pid)
     }
-    /// Gives a new task its numbers.
-    pub(super) fn assign_pid(&self, pid: i32, ns: &Arc<PidNamespace>) -> crate::abi::Result<()> {
-        self.pids.lock().assign(pid, ns)
+    /// Gives a new task its numbers; those that are wanted, from its own namespace upwards.
+    pub(super) fn assign_pid(
+        &self,
+        pid: i32,
+        ns: &Arc<PidNamespace>,
+        wanted: &[i32],
+    ) -> crate::abi::Result<()> {
+        self.pids.lock().assign(pid, ns, wanted)
     }
     /// Takes the numbers of what is no more, unless a group or session still has them.
     pub(super) fn release_pids(&self, tree: &TaskTree, pids: &[i32]) {

@@ -11,7 +11,7 @@ use super::shift::Work;
 use super::signal::{self, Delivery};
 use super::task::{GuestRegs, exit};
 use super::{Cx, ExitStatus, Kernel, Task};
-use super::{ptrace, rewriting, seccomp};
+use super::{ptrace, rewriting, seccomp, vdso_call};
 use crate::abi::{Errno, sysno};
 use crate::sync::{Events, Notify, work_for};
 use crate::syscalls::{self, Args, Block, OnSignal, SysErr};
@@ -395,23 +395,28 @@ pub(super) fn park_held(task: &Task) -> bool {
     swap_if(&task.run_state, PARKING, PARKED)
 }
 
+/// The registers are those of a system call. False: the task is parked or gone.
+pub(super) fn call_made(cx: &mut Cx<'_>) -> bool {
+    let nr = cx.local.regs.syscall_number();
+    let args = cx.local.regs.syscall_args();
+    // As the hardware leaves it; also what a restart relies on.
+    cx.local.regs.set_return(-i64::from(Errno::ENOSYS.raw()));
+    cx.local.progress = Default::default();
+    cx.local.call = Some((nr, args));
+    if ptrace::enter_call(cx) {
+        traced(cx)
+    } else {
+        begin_call(cx, true)
+    }
+}
+
 fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
     match trap {
         Trap::Syscall => {
             if cx.kernel().texts.is_some() {
                 rewriting::note_trap(cx);
             }
-            let nr = cx.local.regs.syscall_number();
-            let args = cx.local.regs.syscall_args();
-            // As the hardware leaves it; also what a restart relies on.
-            cx.local.regs.set_return(-i64::from(Errno::ENOSYS.raw()));
-            cx.local.progress = Default::default();
-            cx.local.call = Some((nr, args));
-            if ptrace::enter_call(cx) {
-                traced(cx)
-            } else {
-                begin_call(cx, true)
-            }
+            call_made(cx)
         }
         Trap::Syscall32 => {
             cx.kernel()
@@ -429,6 +434,11 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
             true
         }
         Trap::Fault { signo, code, addr } => {
+            if signo == libc::SIGSEGV
+                && let Some(goes_on) = vdso_call::made(cx)
+            {
+                return goes_on;
+            }
             // That of an instruction which was moved.
             let addr = cx.mm.shown_address(addr);
             // What is mapped and forbidden (executing the stack) does not become allowed by trying again.

@@ -435,7 +435,7 @@ fn plan(req: &MapRequest, flags: MapFlags, len: u64) -> std::result::Result<Plan
             if (write && !mode.writable()) || !mode.readable() {
                 return Err(Errno::EACCES);
             }
-            if shared && !mode.writable() {
+            if shared && !(mode.writable() && file.ops().may_share_writable()) {
                 vm_flags -= VmFlags::MAYWRITE;
             }
             let noexec = file

@@ -54,7 +54,7 @@ pub use rewrite::{RewriteWanted, Rewritten};
 pub use settings::Settings;
 pub use shared::SharedAnon;
 pub use text::Texts;
-pub use vdso::set_vdso;
+pub use vdso::{VdsoFault, set_vdso};
 pub use vma::{Backing, PAGE, VmFlags, Vma, page_ceil, page_floor};
 
 use crate::abi::Errno;

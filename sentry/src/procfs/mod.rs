@@ -18,9 +18,15 @@ pub use system::{filesystem_names, prepare};
 use crate::abi::{Errno, Result};
 use crate::auth::UserNamespace;
 use crate::fs::pseudo::FsId;
-use crate::kernel::{Kernel, PidNamespace};
-use crate::vfs::SuperBlock;
+use crate::kernel::{Kernel, PidNamespace, task_of};
+use crate::time::Offsets;
+use crate::vfs::{Caller, SuperBlock};
 use std::sync::{Arc, Weak};
+
+/// What the clocks of who reads are shifted by.
+fn offsets(cx: &dyn Caller) -> Offsets {
+    task_of(cx).map_or_else(Offsets::default, |t| t.time_offsets())
+}
 
 /// What every procfs object knows.
 #[derive(Clone)]

@@ -6,8 +6,9 @@ use crate::auth::Caps;
 use crate::fs::pseudo::{Attr, Content, PseudoFile, Tree};
 use crate::fs::{inotify, pipe};
 use crate::kernel::ipc::{msg, shm};
-use crate::kernel::namespaces::{self, UtsNamespace};
-use crate::kernel::task_of;
+use crate::kernel::keys;
+use crate::kernel::namespaces::{self, Ipc, UtsNamespace};
+use crate::kernel::{NR_OPEN, PID_MAX, task_of};
 use crate::mm::{self, random_u64};
 use crate::net::{self, inet};
 use crate::sync::{Knob, Quota};
@@ -28,7 +29,6 @@ const FIXED: &[(&str, &str)] = &[
     ("fs/mqueue/msgsize_default", "8192"),
     ("fs/mqueue/msgsize_max", "8192"),
     ("fs/mqueue/queues_max", "256"),
-    ("fs/nr_open", "1048576"),
     ("fs/overflowgid", "65534"),
     ("fs/overflowuid", "65534"),
     ("fs/pipe-user-pages-soft", "16384"),
@@ -39,11 +39,6 @@ const FIXED: &[(&str, &str)] = &[
     ("kernel/core_pattern", "core"),
     ("kernel/core_uses_pid", "0"),
     ("kernel/dmesg_restrict", "1"),
-    ("kernel/keys/gc_delay", "0"),
-    ("kernel/keys/maxbytes", "20000"),
-    ("kernel/keys/maxkeys", "200"),
-    ("kernel/keys/root_maxbytes", "16777216"),
-    ("kernel/keys/root_maxkeys", "4096"),
     ("kernel/kptr_restrict", "2"),
     ("kernel/msgmax", "8192"),
     ("kernel/msgmnb", "16384"),
@@ -69,7 +64,6 @@ const FIXED: &[(&str, &str)] = &[
     ("kernel/shmall", "18446744073692774399"),
     ("kernel/tainted", "0"),
     ("kernel/threads-max", "32768"),
-    ("kernel/unprivileged_userns_clone", "1"),
     ("kernel/version", "#1 SMP"),
     ("kernel/yama/ptrace_scope", "0"),
     ("net/core/rmem_default", "212992"),
@@ -102,10 +96,16 @@ const FIXED: &[(&str, &str)] = &[
     ("vm/swappiness", "60"),
 ];
 
-/// What may be set lower.
+/// What may be set within bounds, mostly lower.
 const KNOBS: &[(&str, &Knob)] = &[
     ("fs/inotify/max_user_instances", &inotify::MAX_INSTANCES),
+    ("fs/nr_open", &NR_OPEN),
     ("fs/pipe-max-size", &pipe::MAX_SIZE),
+    ("kernel/keys/gc_delay", &keys::GC_DELAY),
+    ("kernel/keys/maxbytes", &keys::USER_BYTES),
+    ("kernel/keys/maxkeys", &keys::USER_KEYS),
+    ("kernel/keys/root_maxbytes", &keys::ROOT_BYTES),
+    ("kernel/keys/root_maxkeys", &keys::ROOT_KEYS),
     ("kernel/msgmni", &msg::MAX_QUEUES),
     ("kernel/shmmax", &shm::MAX_SIZE),
     ("kernel/shmmni", &shm::MAX_SEGMENTS),
@@ -119,6 +119,7 @@ const NAMESPACES: &[(&str, &Quota)] = &[
     ("user/max_mnt_namespaces", &mount::NAMESPACES),
     ("user/max_net_namespaces", &net::NAMESPACE_QUOTA),
     ("user/max_pid_namespaces", &namespaces::PID_QUOTA),
+    ("user/max_time_namespaces", &namespaces::TIME_QUOTA),
     ("user/max_uts_namespaces", &namespaces::UTS_QUOTA),
 ];
 
@@ -211,6 +212,18 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
     for path in WRITES_WITHOUT_EFFECT {
         b.put(path, PseudoFile::new(Attr::new(proc.fs, 0o644), NoEffect));
     }
+    for (path, kind) in NEXT_IDS {
+        let p = proc.clone();
+        let file = NextId {
+            proc: p,
+            kind: *kind,
+        };
+        b.put(path, PseudoFile::new(Attr::new(proc.fs, 0o644), file));
+    }
+    b.put(
+        "kernel/ns_last_pid",
+        PseudoFile::new(Attr::new(proc.fs, 0o666), LastPid(proc.clone())),
+    );
     let aio = |_: &dyn Caller| -> Result<Vec<u8>> {
         Ok(format!("{}\n", crate::kernel::aio::requests()).into_bytes())
     };
@@ -255,6 +268,90 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
         PseudoFile::new(Attr::new(proc.fs, 0o444), fresh),
     );
     b.build(proc.fs)
+}
+
+#[derive(Clone, Copy)]
+enum IpcKind {
+    Msg,
+    Sem,
+    Shm,
+}
+
+const NEXT_IDS: &[(&str, IpcKind)] = &[
+    ("kernel/msg_next_id", IpcKind::Msg),
+    ("kernel/sem_next_id", IpcKind::Sem),
+    ("kernel/shm_next_id", IpcKind::Shm),
+];
+
+/// The number that a task of the caller's PID namespace got last. The next one is the next that is free.
+struct LastPid(Proc);
+
+impl Content for LastPid {
+    fn read(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
+        let kernel = self.0.kernel()?;
+        let last = match task_of(cx) {
+            Some(task) => kernel.last_pid_in(task.group().pid_ns()),
+            None => kernel.last_pid(),
+        };
+        Ok(format!("{last}\n").into_bytes())
+    }
+    fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
+        let task = task_of(cx).ok_or(Errno::EPERM)?;
+        let ns = task.group().pid_ns();
+        if !cx.credentials().has_in(ns.common.owner(), Caps::SYS_ADMIN)
+            && !cx
+                .credentials()
+                .has_in(ns.common.owner(), Caps::CHECKPOINT_RESTORE)
+        {
+            return Err(Errno::EPERM);
+        }
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        let pid = text.trim().parse().ok();
+        let pid = pid
+            .filter(|pid| (0..PID_MAX).contains(pid))
+            .ok_or(Errno::EINVAL)?;
+        self.0.kernel()?.set_last_pid(ns, pid);
+        Ok(data.len())
+    }
+}
+
+/// The id that the next object of a kind is to have, in the caller's IPC namespace; -1 for whichever.
+struct NextId {
+    proc: Proc,
+    kind: IpcKind,
+}
+
+impl NextId {
+    fn ipc(&self, cx: &dyn Caller) -> Result<Arc<Ipc>> {
+        Ok(match task_of(cx) {
+            Some(task) => task.namespaces().ipc.clone(),
+            None => self.proc.kernel()?.namespaces.ipc.clone(),
+        })
+    }
+}
+
+impl Content for NextId {
+    fn read(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
+        let ipc = self.ipc(cx)?;
+        let next = match self.kind {
+            IpcKind::Msg => ipc.objects.msg.next_id(),
+            IpcKind::Sem => ipc.objects.sem.next_id(),
+            IpcKind::Shm => ipc.objects.shm.next_id(),
+        };
+        Ok(format!("{}\n", next.unwrap_or(-1)).into_bytes())
+    }
+    fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        let id = text.trim().parse().ok().filter(|id: &i32| *id >= 0);
+        let id = id.ok_or(Errno::EINVAL)?;
+        let ipc = self.ipc(cx)?;
+        match self.kind {
+            IpcKind::Msg => ipc.objects.msg.set_next_id(id),
+            IpcKind::Sem => ipc.objects.sem.set_next_id(id),
+            IpcKind::Shm => ipc.objects.shm.set_next_id(id),
+        }
+        Ok(data.len())
+    }
 }
 
 /// A random UUID, version 4.

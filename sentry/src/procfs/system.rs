@@ -4,10 +4,13 @@ use super::Proc;
 use crate::abi::Result;
 use crate::fs::pseudo::{Attr, PseudoFile, StaticDir};
 use crate::kernel::Kernel;
+use crate::time::Offsets;
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
 type Text = fn(&Arc<Kernel>) -> String;
+/// Of what depends on when the machine started, for who asks.
+type Clocked = fn(&Arc<Kernel>, Offsets) -> String;
 
 const FILES: &[(&str, Text)] = &[
     ("cmdline", |_| "BOOT_IMAGE=cofferdam\n".into()),
@@ -25,11 +28,9 @@ const FILES: &[(&str, Text)] = &[
     ("modules", |_| String::new()),
     ("softirqs", softirqs),
     ("partitions", |_| "major minor  #blocks  name\n\n".into()),
-    ("stat", stat),
     ("swaps", |_| {
         "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".into()
     }),
-    ("uptime", uptime),
     ("version", |_| {
         format!(
             "Linux version {} (cofferdam) #1 SMP\n",
@@ -38,6 +39,8 @@ const FILES: &[(&str, Text)] = &[
     }),
     ("vmstat", vmstat),
 ];
+
+const CLOCKED: &[(&str, Clocked)] = &[("stat", stat), ("uptime", uptime)];
 
 const DEVICES: &str = "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n";
 
@@ -65,6 +68,13 @@ pub(super) fn add(proc: &Proc, dir: &mut StaticDir) {
         let p = proc.clone();
         let content = move |_: &dyn crate::vfs::Caller| -> Result<Vec<u8>> {
             Ok(text(&p.kernel()?).into_bytes())
+        };
+        dir.add(name, PseudoFile::new(Attr::new(proc.fs, 0o444), content));
+    }
+    for (name, text) in CLOCKED {
+        let p = proc.clone();
+        let content = move |cx: &dyn crate::vfs::Caller| -> Result<Vec<u8>> {
+            Ok(text(&p.kernel()?, super::offsets(cx)).into_bytes())
         };
         dir.add(name, PseudoFile::new(Attr::new(proc.fs, 0o444), content));
     }
@@ -115,13 +125,15 @@ fn cpuinfo(k: &Arc<Kernel>) -> String {
     out
 }
 
-fn uptime(k: &Arc<Kernel>) -> String {
-    let cs = k.boot.elapsed() / 10_000_000;
-    let idle = cs.saturating_mul(cpus(k).into());
+fn uptime(k: &Arc<Kernel>, offsets: Offsets) -> String {
+    let own = i64::try_from(k.boot.elapsed() / 10_000_000).unwrap_or(i64::MAX);
+    // Below 0 where clocks are set back by more than the sandbox is old.
+    let cs = own.saturating_add(offsets.boottime / 10_000_000);
+    let idle = own.unsigned_abs().saturating_mul(cpus(k).into());
     format!(
         "{}.{:02} {}.{:02}\n",
-        cs / 100,
-        cs % 100,
+        cs.div_euclid(100),
+        cs.rem_euclid(100),
         idle / 100,
         idle % 100
     )
@@ -189,7 +201,7 @@ fn meminfo(k: &Arc<Kernel>) -> String {
     out
 }
 
-fn stat(k: &Arc<Kernel>) -> String {
+fn stat(k: &Arc<Kernel>, offsets: Offsets) -> String {
     let ticks = |ns: u64| ns / 10_000_000;
     let (mut user, mut system) = (0u64, 0u64);
     for g in k.processes() {
@@ -215,7 +227,7 @@ fn stat(k: &Arc<Kernel>) -> String {
     let _ = write!(
         out,
         "intr 0\nctxt 0\nbtime {}\nprocesses {}\nprocs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
-        now.saturating_sub(k.boot.elapsed() / 1_000_000_000),
+        now.saturating_sub(offsets.since_boot(k.boot.elapsed()) / 1_000_000_000),
         k.last_pid(),
     );
     out

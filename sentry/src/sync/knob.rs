@@ -20,6 +20,14 @@ impl Knob {
             most,
         }
     }
+    /// Set to something less.
+    pub const fn at(value: u64, least: u64, most: u64) -> Knob {
+        Knob {
+            value: AtomicU64::new(value),
+            least,
+            most,
+        }
+    }
     /// Its value.
     pub fn get(&self) -> u64 {
         self.value.load(Ordering::Relaxed)

@@ -10,7 +10,7 @@ use crate::kernel::futex::{
     target, unlock_pi, wait_requeue_pi, wake_op,
 };
 use crate::sync::Events;
-use crate::time::{Instant, realtime_ns};
+use crate::time::{Clock, Instant, realtime_ns};
 use crate::usermem::UserPtr;
 use std::sync::Arc;
 
@@ -231,7 +231,7 @@ fn deadline(cx: &mut Cx<'_>, ptr: UserPtr<[i64; 2]>, kind: Timeout) -> Result<Op
     let ns = read_timespec(cx.mem(), ptr)?;
     let at = match kind {
         Timeout::Relative => Instant::now().after(ns),
-        Timeout::Monotonic => Instant(ns),
+        Timeout::Monotonic => cx.task.time_offsets().instant(Clock::Monotonic, ns),
         Timeout::Realtime => Instant::now().after(ns.saturating_sub(realtime_ns())),
     };
     cx.progress().deadline = Some(at);

@@ -13,7 +13,7 @@ pub(super) const TABLE: &[Syscall] = {
         Syscall::new(libc::SYS_add_key, "add_key", add_key, &[Str, Str, Ptr, Uint, Int])
             .partial("keyrings, user, logon and big_key keys"),
         Syscall::new(libc::SYS_request_key, "request_key", request_key, &[Str, Str, Str, Int])
-            .partial("nobody is asked to make keys"),
+            .partial("nobody is asked to make keys: a negative one takes their place"),
         Syscall::new(libc::SYS_keyctl, "keyctl", keyctl, &[Int, Hex, Hex, Hex, Hex])
             .partial("no instantiation, restriction, persistent keyrings, asymmetric keys"),
     ];
@@ -113,7 +113,14 @@ fn request_key(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         if let Some(to) = to {
             store.keyring(who, to, right::WRITE)?;
         }
-        let found = store.search_own(who, Kind::parse(&kind)?, &description)?;
+        let kind = Kind::parse(&kind)?;
+        let Some(found) = store.search_own(who, kind, &description)? else {
+            return Err(if callout.is_null() {
+                Errno::ENOKEY
+            } else {
+                store.negate(who, to, kind, description)?
+            });
+        };
         if let Some(to) = to {
             store.checked(who, found, right::LINK)?;
             store.link(found, to)?;
@@ -161,7 +168,7 @@ fn keyctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         op::GET_SECURITY => {
             with(cx, |s, who| -> Result<()> {
                 let key = s.resolve(who, id, false)?;
-                s.checked(who, key, right::VIEW).map(drop)
+                s.checked_partial(who, key, right::VIEW).map(drop)
             })?;
             give(cx, &[0], a.get(2), a.get(3))
         }
@@ -178,7 +185,7 @@ fn keyctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             i32::MIN..=-1 => Err(Errno::EINVAL.into()),
             _ => Err(Errno::ENOKEY.into()),
         },
-        op::CHOWN => change(cx, id, right::SETATTR, |s, who, key| {
+        op::CHOWN => change_partial(cx, id, right::SETATTR, |s, who, key| {
             s.chown(who, key, a.get(2), a.get(3))
         }),
         op::SETPERM => {
@@ -186,7 +193,7 @@ fn keyctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             if rights & !ALL_RIGHTS != 0 {
                 return Err(Errno::EINVAL.into());
             }
-            change(cx, id, right::SETATTR, |s, who, key| {
+            change_partial(cx, id, right::SETATTR, |s, who, key| {
                 s.key(key)?.check_owner(who.creds)?;
                 s.key_mut(key)?.rights = rights;
                 Ok(())
@@ -196,7 +203,7 @@ fn keyctl(cx: &mut Cx<'_>, a: &Args) -> SysResult {
             let seconds: u32 = a.get(2);
             let end =
                 (seconds != 0).then(|| Instant::now().after(u64::from(seconds) * 1_000_000_000));
-            change(cx, id, right::SETATTR, |s, _, key| {
+            change_partial(cx, id, right::SETATTR, |s, _, key| {
                 s.key_mut(key)?.expires = end;
                 Ok(())
             })
@@ -241,6 +248,21 @@ fn change(
     with(cx, |s, who| {
         let key = s.resolve(who, id, true)?;
         s.checked(who, key, rights)?;
+        f(s, who, key)?;
+        Ok(0)
+    })
+}
+
+/// The same, of a negative key, too.
+fn change_partial(
+    cx: &Cx<'_>,
+    id: i32,
+    rights: u32,
+    f: impl FnOnce(&mut Store, Actor<'_>, i32) -> Result<()>,
+) -> SysResult {
+    with(cx, |s, who| {
+        let key = s.resolve(who, id, true)?;
+        s.checked_partial(who, key, rights)?;
         f(s, who, key)?;
         Ok(0)
     })
@@ -298,6 +320,7 @@ fn search(cx: &Cx<'_>, ring: i32, a: &Args) -> SysResult {
             s.keyring(who, to, right::WRITE)?;
         }
         let found = s.search(who, ring, Kind::parse(&kind)?, &description)?;
+        let found = found.ok_or(Errno::ENOKEY)?;
         if let Some(to) = to {
             s.checked(who, found, right::LINK)?;
             s.link(found, to)?;
@@ -310,7 +333,7 @@ fn search(cx: &Cx<'_>, ring: i32, a: &Args) -> SysResult {
 /// `type;uid;gid;rights;description`, with a NUL.
 fn describe(s: &mut Store, who: Actor<'_>, id: i32) -> Result<Vec<u8>> {
     let id = s.resolve(who, id, false)?;
-    let key = s.checked(who, id, right::VIEW)?;
+    let key = s.checked_partial(who, id, right::VIEW)?;
     let head = format!(
         "{};{};{};{:08x};",
         key.kind.name(),
@@ -324,6 +347,7 @@ fn describe(s: &mut Store, who: Actor<'_>, id: i32) -> Result<Vec<u8>> {
 /// What a key holds, for those who may read it, or find it by searching their own keyrings.
 fn read(s: &mut Store, who: Actor<'_>, id: i32) -> Result<Vec<u8>> {
     let id = s.resolve(who, id, false)?;
+    s.key(id)?.check_positive()?;
     s.key(id)?.check_alive()?;
     match s.checked(who, id, right::READ) {
         Err(Errno::EACCES) => {

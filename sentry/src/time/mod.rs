@@ -1,10 +1,12 @@
 //! Clocks and the timer thread.
 
 mod clock;
+mod offsets;
 pub mod spec;
 mod timers;
 
 pub use clock::Clock;
+pub use offsets::Offsets;
 pub use timers::{TimerHandle, TimerQueue};
 
 /// Nanoseconds on CLOCK_MONOTONIC.

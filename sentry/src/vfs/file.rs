@@ -186,6 +186,10 @@ pub trait FileOps: Any + Send + Sync {
     fn map(&self, _file: &File, _shared: bool, _write: bool) -> Result<MapSource> {
         Err(Errno::ENODEV)
     }
+    /// Whether a shared mapping may become writable (VM_MAYWRITE): not if the file is sealed against that.
+    fn may_share_writable(&self) -> bool {
+        true
+    }
     /// fsync(2), fdatasync(2). EINVAL for objects that have no storage.
     fn fsync(&self, _file: &File, _data_only: bool) -> Result<()> {
         Err(Errno::EINVAL)

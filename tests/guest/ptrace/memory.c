@@ -153,6 +153,13 @@ int main(void)
     say("dr7 %lu", word);
     SHOW(trace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[7]), 0));
     SHOW(trace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[4]), 0));
+    /* Addresses are kept, whether or not anything breaks there. */
+    SHOW(trace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[3]), 1));
+    SHOW(trace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[3]), 2));
+    SHOW(trace(PTRACE_PEEKUSER, pid, offsetof(struct user, u_debugreg[3]), (unsigned long)&word));
+    say("dr3 %lu", word);
+    SHOW(trace(PTRACE_PEEKUSER, pid, offsetof(struct user, u_debugreg[2]), (unsigned long)&word));
+    say("dr2 %lu", word);
     SHOW(trace(PTRACE_POKEUSER, pid, offsetof(struct user, regs.cs), 0));
     SHOW(trace(PTRACE_POKEUSER, pid, offsetof(struct user, regs.ds), 1));
     SHOW(trace(PTRACE_POKEUSER, pid, offsetof(struct user, regs.fs_base), -1));

@@ -732,6 +732,30 @@ pub fn vdso_works(p: Box<dyn Platform>) {
     );
     assert_eq!(trap, Trap::Syscall);
     assert!(word(&*space, DATA + 32) > 0);
+    // Concealed from the child, its calls fault where they begin; the parent calls it as before.
+    let (addr, len) = vdso.vdso;
+    let conceal = |callable| MemOp::Vdso {
+        addr,
+        len,
+        callable,
+    };
+    let call = Registers {
+        r12: entry,
+        rdi: 1,
+        rsi: DATA + 32,
+        ..start()
+    };
+    child.execute(&[conceal(false)]).unwrap();
+    let (trap, at) = run(&*p, &*child, Token(2), &call);
+    let fault = Trap::Fault {
+        signo: libc::SIGSEGV,
+        code: 2,
+        addr: entry,
+    };
+    assert_eq!((trap, at.rip), (fault, entry));
+    assert_eq!(g.run(&*p, &call).0, Trap::Syscall);
+    child.execute(&[conceal(true)]).unwrap();
+    assert_eq!(run(&*p, &*child, Token(2), &call).0, Trap::Syscall);
 }
 
 /// Offset of a symbol in this process's own vDSO.

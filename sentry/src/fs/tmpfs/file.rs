@@ -186,6 +186,10 @@ impl FileOps for RegularFile {
         let fd = reopen_read_only(&writable).map_err(|_| Errno::ENOMEM)?;
         Ok(MapSource::Host(data.lock().keep_read_only(fd)))
     }
+    fn may_share_writable(&self) -> bool {
+        let data = self.0.data();
+        data.is_ok_and(|d| d.lock().seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) == 0)
+    }
     fn fsync(&self, _: &File, _: bool) -> Result<()> {
         Ok(())
     }

@@ -382,7 +382,7 @@ impl Pty {
     }
 
     /// All open slaves are dead from now on; the session loses its terminal, its leader gets SIGHUP and SIGCONT (`tty_vhangup`).
-    pub(super) fn hang_up(self: &Arc<Self>) {
+    pub fn hang_up(self: &Arc<Self>) {
         let (session, foreground) = self.with(|s| {
             s.hangups += 1;
             s.wake_all = true;

@@ -4,11 +4,13 @@
 //! under them.
 
 pub mod mq;
+mod mq_fs;
 pub mod msg;
 mod perm;
 pub mod sem;
 pub mod shm;
 
+pub use mq_fs::MqDir;
 pub use perm::Perm;
 
 use crate::abi::{Errno, Result};
@@ -28,6 +30,7 @@ pub const IPC_NOWAIT: i32 = 0o4000;
 
 /// Bits of an id that are the index in the table (`ipc_mni_shift`).
 const INDEX_BITS: i32 = 15;
+const INDEX_MASK: i32 = (1 << INDEX_BITS) - 1;
 
 /// One IPC object with data of type `S`.
 pub struct Object<S> {
@@ -64,6 +67,8 @@ struct Inner<S> {
     keys: HashMap<i32, i32>,
     seq: i32,
     last: i32,
+    /// The id that the next object is to have (`kernel/*_next_id`).
+    next: Option<i32>,
 }
 
 impl<S> Table<S> {
@@ -78,6 +83,7 @@ impl<S> Table<S> {
                     keys: HashMap::new(),
                     seq: 0,
                     last: -1,
+                    next: None,
                 },
             ),
             max,
@@ -120,25 +126,26 @@ impl<S> Table<S> {
         }
         let charge = self.quota.charge(1).ok_or(Errno::ENOSPC)?;
         let data = make()?;
-        let index = (0..)
-            .zip(inner.objects.keys())
-            .find(|(want, have)| want != *have)
-            .map_or_else(
-                || i32::try_from(inner.objects.len()).map_err(|_| Errno::ENOSPC),
-                |(free, _)| Ok(free),
-            )?;
-        if index <= inner.last {
-            inner.seq = (inner.seq + 1) & 0xffff;
-        }
-        inner.last = index;
-        let id = (inner.seq << INDEX_BITS) | index;
+        // As wished, or next to it, if somebody wished (`ipc_idr_alloc`).
+        let wish = inner.next.take();
+        let index = inner.free_from(wish.map_or(0, |id| id & INDEX_MASK))?;
+        let seq = if let Some(id) = wish {
+            id >> INDEX_BITS
+        } else {
+            if index <= inner.last {
+                inner.seq = (inner.seq + 1) & 0xffff;
+            }
+            inner.last = index;
+            inner.seq
+        };
+        let id = (seq << INDEX_BITS) | index;
         let object = Arc::new(Object {
             id,
             queue: Arc::new(WaitQueue::new()),
             state: Mutex::new(
                 Rank::OBJECT,
                 State {
-                    perm: Perm::new(creds, &self.owner, key, flags, inner.seq),
+                    perm: Perm::new(creds, &self.owner, key, flags, seq),
                     removed: false,
                     data,
                 },
@@ -160,7 +167,7 @@ impl<S> Table<S> {
         if id < 0 {
             return Err(Errno::EINVAL);
         }
-        let object = self.at_index(id & ((1 << INDEX_BITS) - 1))?;
+        let object = self.at_index(id & INDEX_MASK)?;
         if object.id == id {
             Ok(object)
         } else {
@@ -181,6 +188,16 @@ impl<S> Table<S> {
             .ok_or(Errno::EINVAL)
     }
 
+    /// The id that the next object is to have, if somebody wished for one.
+    pub fn next_id(&self) -> Option<i32> {
+        self.inner.lock().next
+    }
+
+    /// Wishes for one.
+    pub fn set_next_id(&self, id: i32) {
+        self.inner.lock().next = Some(id);
+    }
+
     /// Greatest index in use; 0 if there is none.
     pub fn highest_index(&self) -> i32 {
         self.inner
@@ -199,7 +216,7 @@ impl<S> Table<S> {
     pub fn remove(&self, object: &Arc<Object<S>>) {
         let old = {
             let mut inner = self.inner.lock();
-            let index = object.id & ((1 << INDEX_BITS) - 1);
+            let index = object.id & INDEX_MASK;
             let ours = inner
                 .objects
                 .get(&index)
@@ -218,12 +235,32 @@ impl<S> Table<S> {
 
     /// Makes the key free while the object stays (a segment that is still attached).
     pub fn forget_key(&self, object: &Arc<Object<S>>) {
-        let index = object.id & ((1 << INDEX_BITS) - 1);
+        let index = object.id & INDEX_MASK;
         self.inner.lock().forget_key(object, index);
     }
 }
 
 impl<S> Inner<S> {
+    /// The lowest index from `start` on that nobody has.
+    fn free_from(&self, start: i32) -> Result<i32> {
+        let count = i32::try_from(self.objects.len()).unwrap_or(i32::MAX);
+        let dense = self.objects.last_key_value().map_or(-1, |(last, _)| *last) < count;
+        let free = if dense && start <= count {
+            // All from 0 on are taken: as it mostly is with many.
+            count
+        } else {
+            let taken = self.objects.range(start..).map(|(index, _)| *index);
+            (start..)
+                .zip(taken)
+                .take_while(|(want, have)| want == have)
+                .last()
+                .map_or(start, |(last, _)| last.saturating_add(1))
+        };
+        if free > INDEX_MASK {
+            return Err(Errno::ENOSPC);
+        }
+        Ok(free)
+    }
     fn forget_key(&mut self, object: &Arc<Object<S>>, index: i32) {
         let key = object.state.lock().perm.key;
         if self.keys.get(&key) == Some(&index) {

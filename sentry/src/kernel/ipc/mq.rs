@@ -2,7 +2,7 @@
 
 use crate::abi::{Errno, Result};
 use crate::auth::{Caps, Credentials};
-use crate::sync::{Events, Mutex, Rank, WaitQueue};
+use crate::sync::{Events, Mutex, MutexGuard, Rank, WaitQueue};
 use crate::usermem::Sink;
 use crate::vfs::{
     Caller, File, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, SetAttr, SetTime, Stat,
@@ -200,6 +200,9 @@ impl Drop for Charge {
     }
 }
 
+/// st_dev: a minor number that no other mount of the guest has.
+pub(super) const DEVICE: u64 = 19;
+
 static NEXT_INO: AtomicU64 = AtomicU64::new(2);
 
 fn check_name(name: &[u8]) -> Result<()> {
@@ -254,37 +257,7 @@ impl MqNamespace {
                 if !flags.contains(OpenFlags::CREAT) {
                     return Err(Errno::ENOENT);
                 }
-                if queues.len() >= QUEUES_MAX && !creds.has(Caps::SYS_RESOURCE) {
-                    return Err(Errno::ENOSPC);
-                }
-                let capacity = capacity.unwrap_or_default();
-                let bytes = capacity.charge(creds)?;
-                let charge = Charge::new(&self.charged, creds.uid, bytes, limit)?;
-                let now = Timestamp::now();
-                let q = Arc::new(MqInode {
-                    meta: InodeMeta::default(),
-                    ino: NEXT_INO.fetch_add(1, Ordering::Relaxed),
-                    capacity,
-                    state: Mutex::new(
-                        Rank::OBJECT,
-                        State {
-                            perm: perm & 0o777 & !cx.umask(),
-                            uid: creds.fsuid,
-                            gid: creds.fsgid,
-                            linked: true,
-                            atime: now,
-                            mtime: now,
-                            ctime: now,
-                            messages: BTreeMap::new(),
-                            count: 0,
-                            bytes: 0,
-                            registration: None,
-                            receivers: 0,
-                        },
-                    ),
-                    queue: Arc::new(WaitQueue::new()),
-                    _charge: charge,
-                });
+                let q = self.make(queues.len(), cx, perm & !cx.umask(), capacity, limit)?;
                 queues.insert(name.to_vec(), q.clone());
                 q
             }
@@ -292,6 +265,75 @@ impl MqNamespace {
         drop(queues);
         let ops = Box::new(MqFile(inode.clone()));
         Ok(File::new(ops, inode as InodeRef, None, flags))
+    }
+
+    /// A new queue, of the file system: `perm` as it is to be.
+    ///
+    /// # Errors
+    /// EEXIST, ENOSPC, EINVAL, EMFILE.
+    pub(super) fn create(
+        &self,
+        cx: &dyn Caller,
+        name: &[u8],
+        perm: u32,
+        capacity: Option<Capacity>,
+        limit: u64,
+    ) -> Result<Arc<MqInode>> {
+        let mut queues = self.queues.lock();
+        if queues.contains_key(name) {
+            return Err(Errno::EEXIST);
+        }
+        let q = self.make(queues.len(), cx, perm, capacity, limit)?;
+        queues.insert(name.to_vec(), q.clone());
+        Ok(q)
+    }
+
+    /// A queue that has no name yet, where there are `others`.
+    fn make(
+        &self,
+        others: usize,
+        cx: &dyn Caller,
+        perm: u32,
+        capacity: Option<Capacity>,
+        limit: u64,
+    ) -> Result<Arc<MqInode>> {
+        let creds = cx.credentials();
+        if others >= QUEUES_MAX && !creds.has(Caps::SYS_RESOURCE) {
+            return Err(Errno::ENOSPC);
+        }
+        let capacity = capacity.unwrap_or_default();
+        let bytes = capacity.charge(creds)?;
+        let charge = Charge::new(&self.charged, creds.uid, bytes, limit)?;
+        let now = Timestamp::now();
+        Ok(Arc::new(MqInode {
+            meta: InodeMeta::default(),
+            ino: NEXT_INO.fetch_add(1, Ordering::Relaxed),
+            capacity,
+            state: Mutex::new(
+                Rank::OBJECT,
+                State {
+                    perm: perm & 0o777,
+                    uid: creds.fsuid,
+                    gid: creds.fsgid,
+                    linked: true,
+                    atime: now,
+                    mtime: now,
+                    ctime: now,
+                    messages: BTreeMap::new(),
+                    count: 0,
+                    bytes: 0,
+                    registration: None,
+                    receivers: 0,
+                },
+            ),
+            queue: Arc::new(WaitQueue::new()),
+            _charge: charge,
+        }))
+    }
+
+    /// All queues by name.
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Arc<MqInode>>> {
+        self.queues.lock()
     }
 
     /// mq_unlink(2).
@@ -331,6 +373,14 @@ impl MqInode {
     /// Where senders and receivers wait.
     pub fn queue(&self) -> &Arc<WaitQueue> {
         &self.queue
+    }
+    /// Inode number.
+    pub(super) fn number(&self) -> u64 {
+        self.ino
+    }
+    /// Its name is gone.
+    pub(super) fn unlinked(&self) {
+        self.state.lock().linked = false;
     }
     /// Size of the largest message, in bytes.
     pub fn message_size(&self) -> usize {
@@ -487,6 +537,17 @@ impl FileOps for MqFile {
     }
 }
 
+/// statfs(2) of the file system.
+pub(super) fn statfs() -> Result<StatFs> {
+    Ok(StatFs {
+        // MQUEUE_MAGIC
+        magic: 0x1980_0202,
+        block_size: 4096,
+        name_max: 255,
+        ..StatFs::default()
+    })
+}
+
 impl Inode for MqInode {
     fn meta(&self) -> &InodeMeta {
         &self.meta
@@ -497,8 +558,7 @@ impl Inode for MqInode {
     fn stat(&self) -> Result<Stat> {
         let s = self.state.lock();
         Ok(Stat {
-            // A minor number that no mount of the guest has.
-            dev: 19,
+            dev: DEVICE,
             ino: self.ino,
             file_type: FileType::Regular,
             perm: s.perm,
@@ -516,9 +576,7 @@ impl Inode for MqInode {
         })
     }
     fn set_attr(&self, _: &dyn Caller, changes: &SetAttr) -> Result<()> {
-        if changes.size.is_some() {
-            return Err(Errno::EINVAL);
-        }
+        // Truncation is taken and changes nothing.
         let now = Timestamp::now();
         let time = |t| match t {
             SetTime::Now => now,
@@ -534,13 +592,7 @@ impl Inode for MqInode {
         Ok(())
     }
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs {
-            // MQUEUE_MAGIC
-            magic: 0x1980_0202,
-            block_size: 4096,
-            name_max: 255,
-            ..StatFs::default()
-        })
+        statfs()
     }
     fn open(self: Arc<Self>, _: &dyn Caller, _: OpenFlags) -> Result<Box<dyn FileOps>> {
         Ok(Box::new(MqFile(self)))

@@ -53,6 +53,8 @@ pub struct Sem {
     pub pid: i32,
 }
 
+/// Most semaphores of all namespaces; one may have them all.
+static SEMAPHORES: Quota = Quota::new(SEMMNS as usize);
 /// Adjustments of all processes in all sets: a process has as many in a set as that has semaphores.
 static UNDO: Quota = Quota::new(4 << 20);
 
@@ -64,6 +66,7 @@ struct Undo {
 
 /// A set.
 pub struct Set {
+    _charge: Option<Charge>,
     /// The semaphores.
     pub sems: Vec<Sem>,
     /// What the end of a process adds, by thread-group id.
@@ -270,7 +273,6 @@ impl IpcNamespace {
             .ok()
             .filter(|_| count <= SEMMSL)
             .ok_or(Errno::EINVAL)?;
-        let used = self.semaphores();
         self.sem.get(
             creds,
             key,
@@ -286,10 +288,9 @@ impl IpcNamespace {
                 if n == 0 {
                     return Err(Errno::EINVAL);
                 }
-                if used + n > usize::try_from(SEMMNS).unwrap_or(usize::MAX) {
-                    return Err(Errno::ENOSPC);
-                }
+                let charge = SEMAPHORES.charge(n).ok_or(Errno::ENOSPC)?;
                 Ok(Set {
+                    _charge: Some(charge),
                     sems: vec![Sem::default(); n],
                     undo: HashMap::new(),
                     waiting: Vec::new(),
@@ -334,6 +335,7 @@ mod tests {
 
     fn set(values: &[i32]) -> Set {
         Set {
+            _charge: None,
             sems: values.iter().map(|v| Sem { value: *v, pid: 0 }).collect(),
             undo: HashMap::new(),
             waiting: Vec::new(),

@@ -87,6 +87,8 @@ pub struct Key {
     pub content: Content,
     pub expires: Option<Instant>,
     pub revoked: bool,
+    /// It says only that there is no such key.
+    pub negative: bool,
 }
 
 impl Key {
@@ -112,6 +114,13 @@ impl Key {
         }
         if self.expires.is_some_and(|at| at <= Instant::now()) {
             return Err(Errno::EKEYEXPIRED);
+        }
+        Ok(())
+    }
+    /// ENOKEY.
+    pub fn check_positive(&self) -> Result<()> {
+        if self.negative {
+            return Err(Errno::ENOKEY);
         }
         Ok(())
     }

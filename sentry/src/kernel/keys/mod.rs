@@ -2,7 +2,7 @@
 //!
 //! A [`Store`] has all keys of the sandbox and who is anchored where: the keyrings of threads, processes, sessions and users. A key
 //! that nothing links to is gone. One lock around all of it, `LEAF`; guest memory is not touched under it. Nobody is asked
-//! to make keys (`/sbin/request-key`): what is not found is ENOKEY.
+//! to make keys (`/sbin/request-key`): what is not found is ENOKEY, and where it was to be made a *negative* key remembers that for a minute.
 
 mod key;
 mod rings;
@@ -13,7 +13,8 @@ pub use rings::Special;
 use super::Kernel;
 use crate::abi::{Errno, Result};
 use crate::auth::{Caps, Credentials};
-use crate::sync::{Mutex, MutexGuard, Rank};
+use crate::sync::{Knob, Mutex, MutexGuard, Rank};
+use crate::time::Instant;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -23,8 +24,17 @@ const MAX_BYTES: usize = 16 << 20;
 /// Most links of all keyrings together: all of them are followed when a key goes.
 const MAX_LINKS: usize = 16384;
 /// Most keys and bytes of one user that is not root (`kernel.keys.maxkeys`, `maxbytes`).
-const USER_KEYS: usize = 200;
-const USER_BYTES: usize = 20_000;
+pub static USER_KEYS: Knob = Knob::at(200, 0, 4096);
+/// See [`USER_KEYS`].
+pub static USER_BYTES: Knob = Knob::at(20_000, 0, 16 << 20);
+/// Those of root: the sandbox may have fewer.
+pub static ROOT_KEYS: Knob = Knob::at(4096, 0, 1_000_000);
+/// See [`ROOT_KEYS`].
+pub static ROOT_BYTES: Knob = Knob::at(16 << 20, 0, 25_000_000);
+/// Seconds until keys that have ended are collected (`gc_delay`): here they are not shown before either.
+pub static GC_DELAY: Knob = Knob::at(300, 0, i32::MAX as u64);
+/// How long a negative key lasts (`key_negative_timeout`), in nanoseconds.
+const NEGATIVE: u64 = 60_000_000_000;
 /// Most keyrings below each other.
 const MAX_DEPTH: usize = 6;
 
@@ -81,6 +91,12 @@ impl Store {
 
     /// The key, if it is alive and the caller has these rights: EACCES.
     pub fn checked(&self, who: Actor<'_>, id: i32, rights: u32) -> Result<&Key> {
+        self.key(id)?.check_positive()?;
+        self.checked_partial(who, id, rights)
+    }
+
+    /// The same, of a negative key, too.
+    pub fn checked_partial(&self, who: Actor<'_>, id: i32, rights: u32) -> Result<&Key> {
         let key = self.key(id)?;
         key.check_alive()?;
         if key.grants(who.creds, self.possesses(who, id), rights) {
@@ -119,8 +135,8 @@ impl Store {
         let bytes = self.keys.values().map(Key::cost).sum::<usize>();
         let owned = self.keys.values().filter(own).count();
         let owned_bytes = self.keys.values().filter(own).map(Key::cost).sum::<usize>();
-        let user = key.uid != 0
-            && (owned >= USER_KEYS || owned_bytes.saturating_add(key.cost()) > USER_BYTES);
+        let (keys, most) = limits(key.uid);
+        let user = !keys.allows(owned + 1) || !most.allows(owned_bytes.saturating_add(key.cost()));
         if user || self.keys.len() >= MAX_KEYS || bytes.saturating_add(key.cost()) > MAX_BYTES {
             return Err(Errno::EDQUOT);
         }
@@ -149,7 +165,7 @@ impl Store {
         if kind != Kind::Keyring
             && let Some(id) = self.linked(ring, kind, &description)
         {
-            self.checked(who, id, right::WRITE)?;
+            self.checked_partial(who, id, right::WRITE)?;
             self.set_payload(id, payload)?;
             return Ok(id);
         }
@@ -166,10 +182,51 @@ impl Store {
             content,
             expires: None,
             revoked: false,
+            negative: false,
         })?;
         let linked = self.link(id, ring);
         self.sweep();
         linked.map(|()| id)
+    }
+
+    /// A key was to be made for request_key(2), and nobody can: what is in its place says so for a while.
+    ///
+    /// # Errors
+    /// ENOKEY; EPERM for a keyring; EACCES for a default keyring that may not be written to.
+    pub fn negate(
+        &mut self,
+        who: Actor<'_>,
+        to: Option<i32>,
+        kind: Kind,
+        description: Vec<u8>,
+    ) -> Result<Errno> {
+        if kind == Kind::Keyring {
+            return Err(Errno::EPERM);
+        }
+        let ring = match to {
+            Some(ring) => ring,
+            None => {
+                let ring = self.default_ring(who)?;
+                if !self.key(ring)?.grants(who.creds, true, right::WRITE) {
+                    return Err(Errno::EACCES);
+                }
+                ring
+            }
+        };
+        let id = self.make(Key {
+            kind,
+            description,
+            uid: who.creds.fsuid,
+            gid: who.creds.fsgid,
+            rights: kind.default_rights(),
+            content: Content::Bytes(Vec::new()),
+            expires: Some(Instant::now().after(NEGATIVE)),
+            revoked: false,
+            negative: true,
+        })?;
+        let linked = self.link(id, ring);
+        self.sweep();
+        linked.map(|()| Errno::ENOKEY)
     }
 
     /// New content for a key, which lives again without an end.
@@ -181,6 +238,7 @@ impl Store {
         key.kind.check_payload(payload.len())?;
         let old = std::mem::replace(&mut key.content, Content::Bytes(payload));
         let expires = key.expires.take();
+        let negative = std::mem::take(&mut key.negative);
         let (uid, over) = (
             key.uid,
             self.keys.values().map(Key::cost).sum::<usize>() > MAX_BYTES,
@@ -191,9 +249,9 @@ impl Store {
             .filter(|k| k.uid == uid)
             .map(Key::cost)
             .sum::<usize>();
-        if over || (uid != 0 && owned > USER_BYTES) {
+        if over || !limits(uid).1.allows(owned) {
             let key = self.key_mut(id)?;
-            (key.content, key.expires) = (old, expires);
+            (key.content, key.expires, key.negative) = (old, expires, negative);
             return Err(Errno::EDQUOT);
         }
         Ok(())
@@ -326,6 +384,15 @@ impl Store {
             }
         }
         self.keys.retain(|id, _| kept.contains(id));
+    }
+}
+
+/// Most keys and bytes of a user.
+fn limits(uid: u32) -> (&'static Knob, &'static Knob) {
+    if uid == 0 {
+        (&ROOT_KEYS, &ROOT_BYTES)
+    } else {
+        (&USER_KEYS, &USER_BYTES)
     }
 }
 

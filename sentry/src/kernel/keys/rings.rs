@@ -168,10 +168,17 @@ impl Store {
     /// The first key of this type and name in a keyring or below it.
     ///
     /// # Errors
-    /// ENOKEY; or why the one that was found cannot be used: EKEYREVOKED, EKEYEXPIRED, EACCES.
-    pub fn search(&self, who: Actor<'_>, ring: i32, kind: Kind, description: &[u8]) -> Result<i32> {
+    /// Why the one that was found cannot be used: EKEYREVOKED, EKEYEXPIRED, EACCES; ENOKEY for a negative one.
+    pub fn search(
+        &self,
+        who: Actor<'_>,
+        ring: i32,
+        kind: Kind,
+        description: &[u8],
+    ) -> Result<Option<i32>> {
         let possessed = self.possesses(who, ring);
         let mut refused = Errno::ENOKEY;
+        let mut negative = false;
         let found = self.walk(who, ring, possessed, &mut |id, key| {
             if id == ring || key.kind != kind || key.description != description {
                 return None;
@@ -184,23 +191,57 @@ impl Store {
                 refused = Errno::EACCES;
                 return None;
             }
+            if let Err(e) = key.check_positive() {
+                refused = e;
+                negative = true;
+                return None;
+            }
             Some(id)
         });
-        found.ok_or(refused)
+        match found {
+            Some(id) => Ok(Some(id)),
+            None if refused == Errno::ENOKEY && !negative => Ok(None),
+            None => Err(refused),
+        }
     }
 
-    /// The first key of this type and name that the caller can find from its own keyrings (request_key(2)).
-    pub fn search_own(&self, who: Actor<'_>, kind: Kind, description: &[u8]) -> Result<i32> {
-        let mut refused = Errno::ENOKEY;
+    /// The first key of this type and name that the caller can find from its own keyrings (request_key(2)); those that have expired do not count.
+    pub fn search_own(
+        &self,
+        who: Actor<'_>,
+        kind: Kind,
+        description: &[u8],
+    ) -> Result<Option<i32>> {
+        let mut refused = None;
         let rings: Vec<i32> = self.own_rings(who).collect();
         for ring in rings {
             match self.search(who, ring, kind, description) {
-                Ok(id) => return Ok(id),
-                Err(e) if refused == Errno::ENOKEY => refused = e,
-                Err(_) => {}
+                Ok(None) | Err(Errno::EKEYEXPIRED) => {}
+                Ok(found) => return Ok(found),
+                Err(e) => refused = refused.or(Some(e)),
             }
         }
-        Err(refused)
+        refused.map_or(Ok(None), Err)
+    }
+
+    /// Where keys go that are made for request_key(2) (`construct_get_dest_keyring`).
+    pub(super) fn default_ring(&mut self, who: Actor<'_>) -> Result<i32> {
+        // KEY_REQKEY_DEFL_*; the first of these from that one on that there is.
+        let order = [&self.threads, &self.processes, &self.sessions];
+        let ids = [who.tid, who.pid, who.tid];
+        let from = match self.defaults.get(&who.tid) {
+            Some(4) => return self.of_user(who).map(|u| u.0),
+            Some(5) => return self.of_user(who).map(|u| u.1),
+            Some(2) => 1,
+            Some(3) => 2,
+            _ => 0,
+        };
+        let found = order.iter().zip(ids).skip(from);
+        let ring = found.filter_map(|(map, id)| map.get(&id)).next().copied();
+        match ring {
+            Some(ring) => Ok(ring),
+            None => self.of_user(who).map(|u| u.1),
+        }
     }
 
     /// All keyrings that keep keys.
@@ -256,5 +297,6 @@ fn ring(who: Actor<'_>, description: Vec<u8>, rights: u32) -> Key {
         content: Content::Links(Vec::new()),
         expires: None,
         revoked: false,
+        negative: false,
     }
 }

@@ -42,7 +42,7 @@ pub fn new_user(fs: &FsContext, old: &Credentials) -> Result<Credentials> {
 /// Namespaces for CLONE_NEW* `flags`, made by a task that will have `creds` (`copy_namespaces`).
 ///
 /// # Errors
-/// EPERM, ENOSPC; EINVAL for a time namespace, and for a PID namespace below one that has been made and not entered.
+/// EPERM, ENOSPC; EINVAL for a PID namespace below one that has been made and not entered.
 pub fn new_set(task: &Task, flags: u64, creds: &Credentials) -> Result<Namespaces> {
     let own = task.namespaces();
     let flags = flags & (ALL | NEWTIME) & !NEWUSER;
@@ -52,8 +52,7 @@ pub fn new_set(task: &Task, flags: u64, creds: &Credentials) -> Result<Namespace
     if !creds.has_own(Caps::SYS_ADMIN) {
         return Err(Errno::EPERM);
     }
-    if flags & NEWTIME != 0 || flags & NEWPID != 0 && own.pid_for_children != *task.group().pid_ns()
-    {
+    if flags & NEWPID != 0 && own.pid_for_children != *task.group().pid_ns() {
         return Err(Errno::EINVAL);
     }
     own.unshare(flags, &creds.user_ns)
@@ -121,6 +120,7 @@ struct Entering {
     set: Namespaces,
     mounts: Option<Arc<MountNamespace>>,
     leaves_ipc: bool,
+    time: bool,
 }
 
 /// setns(2).
@@ -146,9 +146,13 @@ pub fn setns(cx: &mut Cx<'_>, file: &File, kind: u64) -> Result<()> {
         set: (*cx.task.namespaces()).clone(),
         mounts: None,
         leaves_ipc: false,
+        time: false,
     };
     for ns in wanted {
         install(cx, &mut e, ns)?;
+    }
+    if e.time {
+        e.set.time.enter(cx.kernel(), cx.mm, cx.thread()?)?;
     }
     if e.leaves_ipc {
         leave_ipc(cx);
@@ -232,7 +236,9 @@ fn install(cx: &Cx<'_>, e: &mut Entering, ns: Namespace) -> Result<()> {
             if cx.group().threads().len() > 1 {
                 return Err(Errno::EUSERS);
             }
+            e.set.time_for_children = ns.clone();
             e.set.time = ns;
+            e.time = true;
         }
         Namespace::User(_) => {}
     }

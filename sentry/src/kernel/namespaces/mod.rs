@@ -7,10 +7,12 @@
 pub mod change;
 pub mod nsfs;
 mod pid;
+mod time;
 mod uts;
 
 pub use nsfs::Namespace;
 pub use pid::{PidNamespace, PidTable, QUOTA as PID_QUOTA};
+pub use time::{QUOTA as TIME_QUOTA, TimeNamespace};
 pub use uts::{QUOTA as UTS_QUOTA, UtsNamespace};
 
 use super::ipc::IpcNamespace;
@@ -53,12 +55,6 @@ pub struct CgroupNamespace {
     pub common: NsCommon,
 }
 
-/// The time namespace: there is one, as clocks are read without the sentry (docs/architecture.md).
-pub struct TimeNamespace {
-    /// Number and owner.
-    pub common: NsCommon,
-}
-
 /// What a task shares with some others.
 #[derive(Clone)]
 pub struct Namespaces {
@@ -74,6 +70,8 @@ pub struct Namespaces {
     pub cgroup: Arc<CgroupNamespace>,
     /// Clocks.
     pub time: Arc<TimeNamespace>,
+    /// Those of children, and its own after execve.
+    pub time_for_children: Arc<TimeNamespace>,
 }
 
 /// CLONE_NEWTIME.
@@ -101,6 +99,7 @@ impl Ipc {
 impl Namespaces {
     /// Those of the first process.
     pub(super) fn initial(hostname: &[u8]) -> Namespaces {
+        let time = TimeNamespace::initial();
         Namespaces {
             uts: UtsNamespace::initial(hostname),
             ipc: Ipc::new(NsCommon::initial(INITIAL_IPC), MqNamespace::default()),
@@ -109,9 +108,8 @@ impl Namespaces {
             cgroup: Arc::new(CgroupNamespace {
                 common: NsCommon::initial(INITIAL_CGROUP),
             }),
-            time: Arc::new(TimeNamespace {
-                common: NsCommon::initial(INITIAL_TIME),
-            }),
+            time_for_children: time.clone(),
+            time,
         }
     }
     /// New ones where CLONE_NEW* `flags` ask for them, owned by `owner`.
@@ -138,6 +136,9 @@ impl Namespaces {
         }
         if has(libc::CLONE_NEWNET) {
             new.net = NetNamespace::create(owner)?;
+        }
+        if flags & NEWTIME != 0 {
+            new.time_for_children = self.time_for_children.duplicate(owner)?;
         }
         Ok(new)
     }

@@ -56,7 +56,8 @@ impl Namespace {
             "pid_for_children" => Namespace::Pid(own.pid_for_children.clone()),
             "user" => Namespace::User(task.creds().user_ns.clone()),
             "cgroup" => Namespace::Cgroup(own.cgroup.clone()),
-            "time" | "time_for_children" => Namespace::Time(own.time.clone()),
+            "time" => Namespace::Time(own.time.clone()),
+            "time_for_children" => Namespace::Time(own.time_for_children.clone()),
             _ => return None,
         })
     }

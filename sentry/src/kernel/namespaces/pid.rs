@@ -5,7 +5,7 @@
 //! under the tree of tasks.
 
 use crate::abi::{Errno, Result};
-use crate::auth::{NsCommon, UserNamespace};
+use crate::auth::{Caps, Credentials, NsCommon, UserNamespace};
 use crate::kernel::PID_MAX;
 use crate::sync::Quota;
 use smallvec::SmallVec;
@@ -63,6 +63,40 @@ impl PidNamespace {
     /// Whether it is the sandbox's own.
     pub fn is_initial(&self) -> bool {
         self.level == 0
+    }
+    /// How many are above it.
+    pub fn level(&self) -> usize {
+        self.level
+    }
+    /// Whether somebody with these rights may choose what a new task is called, from here upwards (`alloc_pid`).
+    ///
+    /// # Errors
+    /// EINVAL, EPERM.
+    pub(in crate::kernel) fn check_wanted(
+        &self,
+        creds: &Credentials,
+        wanted: &[i32],
+    ) -> Result<()> {
+        if wanted.len() > self.level + 1 {
+            return Err(Errno::EINVAL);
+        }
+        let mut at = Some(self);
+        for number in wanted {
+            let Some(ns) = at else {
+                return Err(Errno::EINVAL);
+            };
+            let owner = ns.common.owner();
+            if !(1..PID_MAX).contains(number) || *number != 1 && ns.init() == 0 {
+                return Err(Errno::EINVAL);
+            }
+            if !creds.has_in(owner, Caps::CHECKPOINT_RESTORE)
+                && !creds.has_in(owner, Caps::SYS_ADMIN)
+            {
+                return Err(Errno::EPERM);
+            }
+            at = ns.parent.as_deref();
+        }
+        Ok(())
     }
     /// The one it was made in.
     pub fn parent(&self) -> Option<&Arc<PidNamespace>> {
@@ -133,8 +167,13 @@ impl PidTable {
     /// Gives `pid` (of the initial namespace) a number in `ns` and those above.
     ///
     /// # Errors
-    /// ENOMEM if the namespace's init is gone; EAGAIN if it has no number left.
-    pub(in crate::kernel) fn assign(&mut self, pid: i32, ns: &Arc<PidNamespace>) -> Result<()> {
+    /// ENOMEM if the namespace's init is gone; EAGAIN if it has no number left; EEXIST if one of those that are wanted (from `ns` upwards) is another's.
+    pub(in crate::kernel) fn assign(
+        &mut self,
+        pid: i32,
+        ns: &Arc<PidNamespace>,
+        wanted: &[i32],
+    ) -> Result<()> {
         // The number may have been another's, of which a group or session remained.
         self.release(pid);
         if ns.is_initial() {
@@ -155,7 +194,12 @@ impl PidTable {
         let mut numbers = SmallVec::new();
         for level in chain.iter().rev() {
             let l = self.levels.entry(level.common.number()).or_default();
-            let Some(number) = l.free() else {
+            let number = match wanted.get(ns.level.saturating_sub(level.level)) {
+                Some(number) if l.by_number.contains_key(number) => Err(Errno::EEXIST),
+                Some(number) => Ok(*number),
+                None => l.free().ok_or(Errno::EAGAIN),
+            };
+            let Ok(number) = number else {
                 self.names.insert(
                     pid,
                     Names {
@@ -164,7 +208,7 @@ impl PidTable {
                     },
                 );
                 self.release(pid);
-                return Err(Errno::EAGAIN);
+                return number.map(drop);
             };
             l.by_number.insert(number, pid);
             numbers.push(number);
@@ -201,6 +245,16 @@ impl PidTable {
                 depth = ns.level - 1;
             }
             at = ns.parent();
+        }
+    }
+    /// The number given out last.
+    pub(in crate::kernel) fn last(&self, ns: &PidNamespace) -> i32 {
+        self.levels.get(&ns.common.number()).map_or(0, |l| l.last)
+    }
+    /// Changes it.
+    pub(in crate::kernel) fn set_last(&mut self, ns: &PidNamespace, last: i32) {
+        if let Some(l) = self.levels.get_mut(&ns.common.number()) {
+            l.last = last;
         }
     }
     /// Whether it has a name below the initial namespace.
@@ -266,9 +320,9 @@ mod tests {
         let (a, b) = (top.create(owner).unwrap(), top.create(owner).unwrap());
         let below = a.create(owner).unwrap();
         let mut t = PidTable::default();
-        t.assign(50, &a).unwrap();
-        t.assign(51, &below).unwrap();
-        t.assign(52, &b).unwrap();
+        t.assign(50, &a, &[]).unwrap();
+        t.assign(51, &below, &[]).unwrap();
+        t.assign(52, &b, &[]).unwrap();
         assert_eq!((a.init(), below.init(), b.init()), (50, 51, 52));
         assert_eq!(
             (t.seen(&top, 51), t.seen(&a, 51), t.seen(&below, 51)),
@@ -289,9 +343,9 @@ mod tests {
         t.release(51);
         assert_eq!((t.seen(&a, 51), t.named(&a, 2)), (None, None));
         // A number that is given out anew means its new owner alone.
-        t.assign(50, &b).unwrap();
+        t.assign(50, &b, &[]).unwrap();
         assert_eq!((t.named(&a, 1), t.named(&b, 2)), (None, Some(50)));
         a.set_dying();
-        assert_eq!(t.assign(53, &a), Err(Errno::ENOMEM));
+        assert_eq!(t.assign(53, &a, &[]), Err(Errno::ENOMEM));
     }
 }

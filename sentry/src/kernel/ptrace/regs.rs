@@ -100,7 +100,13 @@ fn set_word(regs: &mut Registers, at: usize, value: u64) -> Result<()> {
     Ok(())
 }
 
-/// A word of `struct user` (PTRACE_PEEKUSER).
+/// Which of the debug registers with addresses a word of `struct user` is.
+pub(super) fn debug_address(at: u64) -> Option<usize> {
+    let offset = at.checked_sub(DEBUG).filter(|o| o.is_multiple_of(8))?;
+    usize::try_from(offset / 8).ok().filter(|i| *i < 4)
+}
+
+/// A word of `struct user` (PTRACE_PEEKUSER); addresses of breakpoints are elsewhere.
 ///
 /// # Errors
 /// EIO.
@@ -109,7 +115,7 @@ pub(super) fn peek_user(regs: &Registers, at: u64) -> Result<u64> {
         return Err(Errno::EIO);
     }
     let word = usize::try_from(at / 8).map_err(|_| Errno::EIO)?;
-    // The debug registers are as if never used.
+    // Of the debug registers, status and control are as if never used.
     Ok(regs.to_words().get(word).copied().unwrap_or(0))
 }
 

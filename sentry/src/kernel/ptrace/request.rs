@@ -3,7 +3,7 @@
 use super::regs::{self, RegSet};
 use super::{Kind, Options, Trace, TracedStop, flag, is_traced_by};
 use crate::abi::{Errno, Result};
-use crate::kernel::signal::{SigInfo, SigSet, recalculate, trap_again};
+use crate::kernel::signal::{SigInfo, SigSet, TaskState, recalculate, trap_again};
 use crate::kernel::{Cx, Task, worker};
 use crate::mm::MemoryManager;
 use crate::sync::before_exchange;
@@ -105,6 +105,12 @@ pub fn interrupt(cx: &Cx<'_>, pid: i32) -> Result<()> {
     Ok(())
 }
 
+/// The stop that the tracee stands in.
+fn stopped(t: &mut TaskState) -> Result<&mut TracedStop> {
+    let stop = t.traced_stop.as_mut().filter(|s| s.go.is_none());
+    stop.map(|s| &mut **s).ok_or(Errno::ESRCH)
+}
+
 impl Stopped {
     /// The running task's tracee with this id (`ptrace_check_attach`).
     ///
@@ -128,9 +134,7 @@ impl Stopped {
         &self.task
     }
     fn stop<T>(&self, f: impl FnOnce(&mut TracedStop) -> Result<T>) -> Result<T> {
-        let mut t = self.task.signals.lock();
-        let stop = t.traced_stop.as_mut().filter(|s| s.go.is_none());
-        f(stop.ok_or(Errno::ESRCH)?)
+        f(stopped(&mut self.task.signals.lock())?)
     }
     fn trace<T>(&self, f: impl FnOnce(&mut Trace) -> T) -> Result<T> {
         let mut t = self.task.signals.lock();
@@ -259,14 +263,25 @@ impl Stopped {
     /// # Errors
     /// EIO.
     pub fn peek_user(&self, at: u64) -> Result<u64> {
-        self.stop(|s| regs::peek_user(&s.regs, at))
+        let mut t = self.task.signals.lock();
+        let addresses = t.debug_addresses;
+        let s = stopped(&mut t)?;
+        match regs::debug_address(at) {
+            Some(i) => addresses.get(i).copied().ok_or(Errno::EIO),
+            None => regs::peek_user(&s.regs, at),
+        }
     }
     /// Sets it.
     ///
     /// # Errors
     /// EIO and what [`regs::poke_user`] says.
     pub fn poke_user(&self, at: u64, value: u64) -> Result<()> {
-        self.stop(|s| regs::poke_user(&mut s.regs, at, value))
+        let mut t = self.task.signals.lock();
+        regs::poke_user(&mut stopped(&mut t)?.regs, at, value)?;
+        if let Some(slot) = regs::debug_address(at).and_then(|i| t.debug_addresses.get_mut(i)) {
+            *slot = value;
+        }
+        Ok(())
     }
     /// A register set as bytes.
     ///

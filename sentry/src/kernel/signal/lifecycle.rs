@@ -51,6 +51,7 @@ pub fn exec(cx: &mut Cx<'_>) {
     g.handlers.reset();
     drop(g);
     crate::kernel::timers::exec(cx.group());
+    cx.task.signals.lock().debug_addresses = Default::default();
     cx.local.alt_stack = AltStack::none();
     cx.local.restart = None;
 }

@@ -139,6 +139,8 @@ pub struct TaskState {
     pub(in crate::kernel) trace: Option<Box<Trace>>,
     /// It stands for its tracer, or has just been let go.
     pub(in crate::kernel) traced_stop: Option<Box<TracedStop>>,
+    /// Where a tracer would break, if there were hardware breakpoints (debug registers 0 to 3).
+    pub(in crate::kernel) debug_addresses: [u64; 4],
 }
 
 impl TaskState {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Arguments of clone3(2), however they came.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct CloneArgs {
     /// CLONE_* without the exit signal.
@@ -29,8 +29,8 @@ pub struct CloneArgs {
     /// New stack pointer; 0 keeps the caller's.
     pub stack: u64,
     pub tls: u64,
-    /// The number that it shall have in its PID namespace, if any.
-    pub set_tid: Option<i32>,
+    /// What it is to be called, from its own PID namespace upwards.
+    pub set_tid: Vec<i32>,
 }
 
 const VM: u64 = libc::CLONE_VM as u64;
@@ -85,9 +85,6 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
         cx.mem().write_bytes(a.pidfd, &[0; 4])?;
         cx.fds().has_room(cx.limit(libc::RLIMIT_NOFILE))?;
     }
-    if let Some(tid) = a.set_tid {
-        may_choose(cx, tid)?;
-    }
     let done = (a.flags & VFORK != 0).then(Arc::<VforkDone>::default);
     let event = trace_event(a);
     let traced = event.is_some_and(|e| ptrace::wants(cx.task, e)) || a.flags & PTRACE != 0;
@@ -120,24 +117,6 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
         return Err(SysErr::Traced);
     }
     wait_for_vfork(cx)
-}
-
-/// Whether the caller may choose a number (`alloc_pid`): in the initial PID namespace, with rights over it.
-fn may_choose(cx: &Cx<'_>, tid: i32) -> Result<(), Errno> {
-    if !(1..crate::kernel::PID_MAX).contains(&tid) {
-        return Err(Errno::EINVAL);
-    }
-    if cx.task.namespaces().pid_for_children.parent().is_some() {
-        cx.kernel()
-            .log_missing("clone3 with set_tid in a PID namespace");
-        return Err(Errno::EINVAL);
-    }
-    let rights = [Caps::SYS_ADMIN, Caps::CHECKPOINT_RESTORE];
-    if rights.iter().any(|c| cx.creds().has(*c)) {
-        Ok(())
-    } else {
-        Err(Errno::EPERM)
-    }
 }
 
 /// The event that a tracer may have asked for (`kernel_clone`).
@@ -210,12 +189,18 @@ fn make(
     } else {
         cx.creds().clone()
     };
-    let namespaces = if has(namespaces::ALL | namespaces::NEWTIME) {
+    let mut namespaces = if has(namespaces::ALL | namespaces::NEWTIME) {
         Arc::new(change::new_set(cx.task, a.flags, &creds)?)
     } else {
         cx.task.namespaces()
     };
+    // Who shares memory shares its clocks (`timens_on_fork`).
+    if !has(VM) && !Arc::ptr_eq(&namespaces.time, &namespaces.time_for_children) {
+        let own = Arc::make_mut(&mut namespaces);
+        own.time = own.time_for_children.clone();
+    }
     let pid_ns = namespaces.pid_for_children.clone();
+    pid_ns.check_wanted(&creds, &a.set_tid)?;
     let thread = cx.thread()?;
     if kernel.task_count() as u64 >= kernel.task_limit() || too_many(cx, cx.creds()) {
         return Err(Errno::EAGAIN.into());
@@ -226,7 +211,9 @@ fn make(
         (cx.mm.clone(), thread.spawn(token).map_err(host_error)?)
     } else {
         let (mm, host) = cx.mm.fork(|| thread.fork(token))?;
-        (Arc::new(mm), host)
+        let mm = Arc::new(mm);
+        namespaces.time.enter(&kernel, &mm, &*host)?;
+        (mm, host)
     };
     let mut regs = *cx.regs();
     regs.set_return(0);
@@ -264,9 +251,10 @@ fn make(
         (!has(THREAD)).then(|| signal::clone_group(cx.group(), has(SIGHAND), has(CLEAR_SIGHAND)));
     let task_signals = signal::clone_task(cx.task);
     let mut tree = kernel.tree.lock();
-    let pid = match a.set_tid {
-        Some(tid) if tree.is_used(tid) => return Err(Errno::EEXIST.into()),
-        Some(tid) => tid,
+    // The last of them is for the initial namespace, if there are as many as levels.
+    let pid = match a.set_tid.get(pid_ns.level()) {
+        Some(wanted) if tree.is_used(*wanted) => return Err(Errno::EEXIST.into()),
+        Some(wanted) => *wanted,
         None => tree.allocate_pid().ok_or(Errno::EAGAIN)?,
     };
     let own = tree.nodes.get(&cx.group().pid()).ok_or(Errno::ESRCH)?;
@@ -275,7 +263,7 @@ fn make(
     }
     let (own_parent, own_exit_signal) = (own.parent, own.exit_signal);
     let own_forker = own.forker.clone();
-    kernel.assign_pid(pid, &pid_ns)?;
+    kernel.assign_pid(pid, &pid_ns, &a.set_tid)?;
     let group = match group_signals {
         None => cx.group().clone(),
         Some(signals) => {

@@ -133,6 +133,7 @@ fn prepare(
         fixed: cx.local.personality & ADDR_NO_RANDOMIZE != 0,
         traced: cx.task.tracing.is_traced(),
         settings: cx.mm.inherited_settings(),
+        shifted: !cx.task.namespaces().time_for_children.offsets().is_none(),
     };
     let p = loader.load(cx.creds(), file, shown, inaccessible, argv, envp)?;
     Ok(Prepared {
@@ -167,6 +168,8 @@ pub(super) struct Loader<'a> {
     pub traced: bool,
     /// Settings of its memory.
     pub settings: Settings,
+    /// Its clocks are not the host's: it is not told of the host's vDSO.
+    pub shifted: bool,
 }
 
 /// A new host process with the program in it.
@@ -224,7 +227,7 @@ impl Loader<'_> {
             envp,
             limits: self.limits,
             random_addresses: !self.fixed,
-            vdso: self.kernel.platform.vdso(),
+            vdso: self.kernel.platform.vdso().filter(|_| !self.shifted),
             identify: &mut |program| {
                 let stat = program.inode().stat()?;
                 readable = permission::check(self.caller, program.inode(), READ).is_ok();
@@ -335,6 +338,7 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     if tid_address != 0 {
         futex::wake_clear_child_tid(cx, tid_address);
     }
+    task.follow_time(&p.mm, &*thread);
     let old_thread = task.replace_thread(p.token, Some(thread.into()));
     let group = cx.group();
     let dumpable = |yes: bool| group.dumpable.store(i32::from(yes), Ordering::Relaxed);

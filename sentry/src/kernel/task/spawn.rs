@@ -53,11 +53,12 @@ pub fn spawn(kernel: &Arc<Kernel>, r: SpawnRequest<'_>) -> Result<Arc<Task>> {
         fixed: false,
         traced: false,
         settings: Settings::empty(),
+        shifted: false,
     };
     let p = loader.load(&r.creds, r.file, r.path, false, r.argv, r.envp)?;
     let mut tree = kernel.tree.lock();
     let pid = tree.allocate_pid().ok_or(Errno::EAGAIN)?;
-    kernel.assign_pid(pid, &kernel.namespaces.pid_for_children)?;
+    kernel.assign_pid(pid, &kernel.namespaces.pid_for_children, &[])?;
     let group = ThreadGroup::new(
         kernel,
         (pid, &kernel.namespaces.pid_for_children),

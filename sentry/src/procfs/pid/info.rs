@@ -113,7 +113,7 @@ fn show_map(
     Ok(ns.show_map(kind, &cx.credentials().user_ns).into_bytes())
 }
 
-fn set_map(l: &Live, kind: IdKind, opener: &Credentials, text: &[u8]) -> Result<()> {
+fn set_map(l: &Live, kind: IdKind, opener: &Credentials, text: &[u8]) -> Result<usize> {
     let ns = user_ns(l)?;
     ns.write_map(kind, text, opener)?;
     if let Some(kernel) = l.group.kernel() {
@@ -124,24 +124,36 @@ fn set_map(l: &Live, kind: IdKind, opener: &Credentials, text: &[u8]) -> Result<
             }
         }
     }
-    Ok(())
+    Ok(text.len())
 }
 
-pub(super) fn set_uid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<()> {
+pub(super) fn set_uid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<usize> {
     set_map(l, IdKind::Users, opener, text)
 }
 
-pub(super) fn set_gid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<()> {
+pub(super) fn set_gid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<usize> {
     set_map(l, IdKind::Groups, opener, text)
 }
 
-pub(super) fn set_projid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<()> {
+pub(super) fn set_projid_map(l: &Live, opener: &Credentials, text: &[u8]) -> Result<usize> {
     set_map(l, IdKind::Projects, opener, text)
 }
 
 /// Who opened the file for writing had the right.
-pub(super) fn set_setgroups(l: &Live, _: &Credentials, text: &[u8]) -> Result<()> {
-    user_ns(l)?.write_setgroups(text)
+pub(super) fn set_setgroups(l: &Live, _: &Credentials, text: &[u8]) -> Result<usize> {
+    user_ns(l)?.write_setgroups(text)?;
+    Ok(text.len())
+}
+
+/// Of the namespace that its children are born in.
+pub(super) fn time_offsets(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
+    let shown = l.task.as_ref().map(|t| t.namespaces().time_for_children.show());
+    // A zombie has no namespaces.
+    Ok(shown.unwrap_or_default().into_bytes())
+}
+
+pub(super) fn set_time_offsets(l: &Live, opener: &Credentials, text: &[u8]) -> Result<usize> {
+    l.task()?.namespaces().time_for_children.write(opener, text)
 }
 
 fn id_line([inside, outside, n]: &[u32; 3]) -> String {
@@ -280,22 +292,6 @@ fn set_oom(l: &Live, cx: &dyn Caller, value: i64) -> Result<()> {
 pub(super) fn personality(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
     let shown = l.task()?.sched.personality.load(Ordering::Relaxed);
     Ok(format!("{shown:08x}\n").into_bytes())
-}
-
-/// There is one time namespace, with the machine's clocks.
-pub(super) fn time_offsets(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
-    let line = |clock| format!("{clock:<10} {:>10} {:>9}\n", 0, 0);
-    let shown = l.task.iter().flat_map(|_| ["monotonic", "boottime"]);
-    Ok(shown.map(line).collect::<String>().into_bytes())
-}
-
-/// They can be set only until somebody lives in the namespace.
-pub(super) fn set_time_offsets(_: &Live, cx: &dyn Caller, _: &[u8]) -> Result<()> {
-    if cx.credentials().has(Caps::SYS_TIME) {
-        Err(Errno::EACCES)
-    } else {
-        Err(Errno::EPERM)
-    }
 }
 
 pub(super) fn coredump_filter(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {

@@ -178,8 +178,8 @@ fn dir(s: Subject) -> InodeRef {
 
 type Text = fn(&Live, &dyn Caller) -> Result<Vec<u8>>;
 type Store = fn(&Live, &dyn Caller, &[u8]) -> Result<()>;
-/// What is written counts by who opened the file, and only at its start.
-type StoreMap = fn(&Live, &Credentials, &[u8]) -> Result<()>;
+/// What is written counts by who opened the file, and only at its start. How many bytes were taken.
+type StoreMap = fn(&Live, &Credentials, &[u8]) -> Result<usize>;
 
 /// One generated file.
 struct Entry {
@@ -287,12 +287,7 @@ static FILES: &[Entry] = &[
     public("stat", stat::stat),
     public("statm", stat::statm),
     public("status", status::status),
-    writable(
-        "timens_offsets",
-        0o644,
-        info::time_offsets,
-        info::set_time_offsets,
-    ),
+    mapped("timens_offsets", info::time_offsets, info::set_time_offsets),
     writable(
         "timerslack_ns",
         0o666,
@@ -352,8 +347,7 @@ impl Content for Generated {
         if at != 0 {
             return Err(Errno::EINVAL);
         }
-        map(&self.subject.live()?, opener, data)?;
-        Ok(data.len())
+        map(&self.subject.live()?, opener, data)
     }
     fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
         let store = self.entry.store.ok_or(Errno::EINVAL)?;

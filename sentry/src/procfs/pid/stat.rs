@@ -70,6 +70,7 @@ pub(super) fn stat(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
         .as_ref()
         .map_or(0, |t| t.sched.policy.load(Ordering::Relaxed));
     let tty = terminal(l);
+    let offsets = super::super::offsets(cx);
     let threads = l.group.threads().len();
     let (pending, blocked, ignored, caught) = super::status::signal_sets(l);
     let mut out = format!("{} (", l.seen(number)).into_bytes();
@@ -87,7 +88,7 @@ pub(super) fn stat(l: &Live, cx: &dyn Caller) -> Result<Vec<u8>> {
         ticks(children.0),
         ticks(children.1),
         20 + nice,
-        ticks(l.group.start_ns),
+        ticks(offsets.since_boot(l.group.start_ns)),
         sizes.total,
         sizes.resident.total / 4096,
         address(|y| y.start_code),

@@ -7,6 +7,7 @@ use crate::auth::Caps;
 use crate::fs::sysfs;
 use crate::fs::tmpfs::{Tmpfs, TmpfsInode, TmpfsOptions};
 use crate::fs::tty::{Devpts, DevptsOptions};
+use crate::kernel::ipc::MqDir;
 use crate::kernel::jobs::KernelJobs;
 use crate::kernel::machine::KernelMachine;
 use crate::kernel::namespaces::Namespace;
@@ -86,17 +87,8 @@ fn new_superblock(
             Ok(as_is(new.superblock()))
         }
         b"mqueue" => {
-            let options = TmpfsOptions {
-                uid: owner.root(),
-                gid: owner.group(0).unwrap_or(0),
-                ..TmpfsOptions::default()
-            };
-            Ok(SuperBlock::owned_by(
-                owner,
-                Tmpfs::root(&options),
-                "mqueue",
-                "",
-            ))
+            let root = MqDir::root(&own.ipc, (owner.root(), owner.group(0).unwrap_or(0)));
+            Ok(SuperBlock::owned_by(owner, root, "mqueue", ""))
         }
         _ => {
             let defaults = TmpfsOptions {

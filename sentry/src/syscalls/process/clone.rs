@@ -2,8 +2,12 @@
 
 use super::super::{Args, Cx, SysResult};
 use crate::abi::Errno;
+use crate::kernel::namespaces;
 use crate::kernel::task::clone::{self as kernel_clone, CloneArgs};
 use crate::usermem::UserPtr;
+
+/// Most levels of PID namespaces (MAX_PID_NS_LEVEL).
+const MAX_SET_TID: usize = 32;
 
 /// `clone(flags, stack, parent_tid, child_tid, tls)`.
 pub fn clone(cx: &mut Cx<'_>, a: &Args) -> SysResult {
@@ -18,7 +22,7 @@ pub fn clone(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         pidfd: parent_tid,
         child_tid: a.get(3),
         tls: a.get(4),
-        set_tid: None,
+        ..CloneArgs::default()
     };
     let both = (libc::CLONE_PIDFD | libc::CLONE_PARENT_SETTID) as u64;
     if flags & both == both {
@@ -59,7 +63,6 @@ pub fn vfork(cx: &mut Cx<'_>, _: &Args) -> SysResult {
 /// `clone3(struct clone_args *, size)`.
 pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     const KNOWN: usize = 88;
-    const MAX_PID_NS_LEVEL: u64 = 32;
     const TASK_SIZE: u64 = 0x7fff_ffff_f000;
     let size: usize = a.get(1);
     if size > 4096 {
@@ -88,13 +91,20 @@ pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     const DETACHED: u64 = 0x0040_0000;
     const SIGNAL: u64 = 0xff;
     if at(0) & !(LEGACY | CLEAR_SIGHAND | into_cgroup) != 0
-        || at(0) & (SIGNAL | DETACHED) != 0
+        || at(0) & (SIGNAL & !namespaces::NEWTIME | DETACHED) != 0
         || at(4) > 64
         || (stack == 0) != (stack_size == 0)
         || stack
             .checked_add(stack_size)
             .is_none_or(|end| end > TASK_SIZE)
     {
+        return Err(Errno::EINVAL.into());
+    }
+    if (set_tid == 0) != (set_tid_size == 0) {
+        return Err(Errno::EINVAL.into());
+    }
+    let set_tid_size = usize::try_from(set_tid_size).unwrap_or(usize::MAX);
+    if set_tid_size > MAX_SET_TID {
         return Err(Errno::EINVAL.into());
     }
     let both = (libc::CLONE_PIDFD | libc::CLONE_PARENT_SETTID) as u64;
@@ -108,20 +118,6 @@ pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         // As for a descriptor of no cgroup.
         return Err(Errno::EBADF.into());
     }
-    if (set_tid == 0) != (set_tid_size == 0) || set_tid_size > MAX_PID_NS_LEVEL {
-        return Err(Errno::EINVAL.into());
-    }
-    let chosen = if set_tid != 0 {
-        let count = usize::try_from(set_tid_size).unwrap_or(0);
-        let each: Vec<i32> = cx.mem().get_array(UserPtr::new(set_tid), count)?;
-        match each.as_slice() {
-            [tid] => Some(*tid),
-            // One for each namespace around, of which there is none.
-            _ => return Err(Errno::EINVAL.into()),
-        }
-    } else {
-        None
-    };
     let thread = (libc::CLONE_THREAD | libc::CLONE_PARENT) as u64;
     if at(0) & thread != 0 && at(4) != 0 {
         return Err(Errno::EINVAL.into());
@@ -134,7 +130,9 @@ pub fn clone3(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         exit_signal: at(4) as i32,
         stack: stack.wrapping_add(stack_size),
         tls: at(7),
-        set_tid: chosen,
+        set_tid: cx
+            .mem()
+            .get_array(UserPtr::<i32>::new(set_tid), set_tid_size)?,
     };
     kernel_clone::clone(cx, &args)
 }

@@ -31,7 +31,7 @@ fn set(cx: &Cx<'_>, group: &Arc<ThreadGroup>, which: usize, [soft, hard]: Rlimit
     if soft > hard {
         return Err(Errno::EINVAL);
     }
-    if which == libc::RLIMIT_NOFILE as usize && hard > crate::kernel::MAX_FDS as u64 {
+    if which == libc::RLIMIT_NOFILE as usize && hard > crate::kernel::NR_OPEN.get() {
         return Err(Errno::EPERM);
     }
     let privileged = cx.creds().has(Caps::SYS_RESOURCE);

@@ -24,10 +24,8 @@ pub static TABLE: &[Syscall] = &[
         "clone",
         clone::clone,
         &[CloneFlags, Ptr, Ptr, Ptr, Ptr],
-    )
-    .partial("no new time namespaces"),
-    Syscall::new(libc::SYS_clone3, "clone3", clone::clone3, &[Ptr, Uint])
-        .partial("no new time namespaces, no cgroup; set_tid in the initial PID namespace only"),
+    ),
+    Syscall::new(libc::SYS_clone3, "clone3", clone::clone3, &[Ptr, Uint]).partial("no cgroup"),
     Syscall::new(libc::SYS_fork, "fork", clone::fork, &[]),
     Syscall::new(libc::SYS_vfork, "vfork", clone::vfork, &[]),
     Syscall::new(libc::SYS_exit, "exit", exit::exit, &[Int]),
@@ -70,8 +68,7 @@ pub static TABLE: &[Syscall] = &[
         "unshare",
         namespaces::unshare,
         &[CloneFlags],
-    )
-    .partial("no time namespaces"),
+    ),
     Syscall::new(
         libc::SYS_setns,
         "setns",

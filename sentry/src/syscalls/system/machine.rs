@@ -2,6 +2,7 @@
 
 use crate::abi::Errno;
 use crate::auth::Caps;
+use crate::fs::tty::Pty;
 use crate::kernel::{ExitStatus, signal};
 use crate::syscalls::{Args, Block, Cx, OnSignal, SysResult};
 use crate::usermem::UserPtr;
@@ -31,9 +32,12 @@ struct SysInfo {
 pub(super) fn sysinfo(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let kernel = cx.kernel();
     let memory = kernel.memory();
+    // Below 0 where clocks are set back by more than the sandbox is old.
+    let uptime = i64::try_from(kernel.boot.elapsed() / 1_000_000_000 + 1).unwrap_or(i64::MAX);
+    let offset = cx.task.time_offsets().boottime.div_euclid(1_000_000_000);
     let info = SysInfo {
         // Rounded up, as Linux does: never 0.
-        uptime: i64::try_from(kernel.boot.elapsed() / 1_000_000_000 + 1).unwrap_or(i64::MAX),
+        uptime: uptime.saturating_add(offset),
         // SI_LOAD_SHIFT is 16, the averages have 11 bits after the point.
         loads: kernel.loads().map(|l| l << 5),
         total_ram: memory.total,
@@ -52,6 +56,18 @@ pub(super) fn getcpu(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let mine = cx.task.sched.affinity.load(Ordering::Relaxed);
     cx.mem().put_opt(cpu, &(mine.trailing_zeros() % 64))?;
     cx.mem().put_opt(node, &0)?;
+    Ok(0)
+}
+
+/// The caller's terminal, if it has one, is hung up.
+pub(super) fn vhangup(cx: &mut Cx<'_>, _: &Args) -> SysResult {
+    if !cx.creds().has(Caps::SYS_TTY_CONFIG) {
+        return Err(Errno::EPERM.into());
+    }
+    let terminal = cx.group().tty.lock().clone();
+    if let Some(pty) = terminal.and_then(|t| t.downcast::<Pty>().ok()) {
+        pty.hang_up();
+    }
     Ok(0)
 }
 

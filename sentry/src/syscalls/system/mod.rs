@@ -38,7 +38,7 @@ pub static TABLE: &[Syscall] = {
         Syscall::new(libc::SYS_process_vm_writev, "process_vm_writev", process_vm::writev, &[Pid, Ptr, Uint, Ptr, Uint, Hex]),
         Syscall::new(libc::SYS_iopl, "iopl", refused::iopl, &[Int]).partial(NEVER),
         Syscall::new(libc::SYS_ioperm, "ioperm", refused::ioperm, &[Uint, Uint, Int]).partial(NEVER),
-        Syscall::new(libc::SYS_vhangup, "vhangup", refused::eperm, &[]).partial(NEVER),
+        Syscall::new(libc::SYS_vhangup, "vhangup", machine::vhangup, &[]),
         Syscall::new(libc::SYS_acct, "acct", refused::eperm, &[Path]).partial(NEVER),
         Syscall::new(libc::SYS_swapon, "swapon", refused::eperm, &[Path, Hex]).partial(NEVER),
         Syscall::new(libc::SYS_swapoff, "swapoff", refused::eperm, &[Path]).partial(NEVER),

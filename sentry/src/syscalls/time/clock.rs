@@ -102,7 +102,7 @@ impl AnyClock {
     /// Nanoseconds it shows.
     pub(super) fn now(&self, cx: &Cx<'_>) -> u64 {
         match self {
-            AnyClock::Wall(c) => c.now(),
+            AnyClock::Wall(c) => cx.task.time_offsets().now(*c),
             AnyClock::Process(g, kind) => kind.of(g.cpu_time()),
             AnyClock::Thread { own: true, kind } => {
                 kind.of(cx.task.thread().map_or((0, 0), |t| t.cpu_time()))

@@ -9,6 +9,7 @@ mod timerfd;
 use super::{ArgKind, Syscall};
 use crate::abi::Result;
 use crate::kernel::Cx;
+use crate::time::Clock;
 use crate::time::spec::{self, Pair, Setting, Timespec};
 use crate::usermem::{GuestMemory, UserPtr};
 
@@ -66,4 +67,12 @@ pub fn read_timespec(mem: &dyn GuestMemory, ptr: UserPtr<Timespec>) -> Result<u6
 
 fn read_setting(cx: &Cx<'_>, ptr: UserPtr<Pair>) -> Result<Setting> {
     Setting::from_spec(cx.mem().get(ptr)?)
+}
+
+/// An absolute setting, as the host's clock shows that time. A time that was before the host's start has passed, but still arms.
+fn on_host(cx: &Cx<'_>, clock: Clock, mut new: Setting) -> Setting {
+    if new.value != 0 {
+        new.value = cx.task.time_offsets().on_host(clock, new.value).max(1);
+    }
+    new
 }

@@ -1,7 +1,7 @@
 //! timer_create(2) and what acts on such timers.
 
 use super::clock::AnyClock;
-use super::{ABSTIME, read_setting};
+use super::{ABSTIME, on_host, read_setting};
 use crate::abi::{Errno, Result};
 use crate::kernel::Cx;
 use crate::kernel::signal::Signal;
@@ -76,9 +76,13 @@ pub(super) fn timer_create(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 
 pub(super) fn timer_settime(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (new, old): (UserPtr<Pair>, UserPtr<Pair>) = (args.get(2), args.get(3));
-    let new = read_setting(cx, new.non_null().ok_or(Errno::EINVAL)?)?;
+    let mut new = read_setting(cx, new.non_null().ok_or(Errno::EINVAL)?)?;
     let timer = timers::find(cx.group(), args.get(0))?;
-    let before = timer.set(new, args.get::<u32>(1) & ABSTIME != 0);
+    let absolute = args.get::<u32>(1) & ABSTIME != 0;
+    if let (true, TimerClock::Wall(c)) = (absolute, timer.clock()) {
+        new = on_host(cx, c, new);
+    }
+    let before = timer.set(new, absolute);
     cx.mem().put_opt(old, &before.spec())?;
     Ok(0)
 }

@@ -40,7 +40,11 @@ pub(super) fn clock_nanosleep(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     match clock {
         AnyClock::Wall(_) if !absolute => relative(cx, ns, args.get(3)),
         AnyClock::Wall(c) => {
-            let deadline = *cx.progress().deadline.get_or_insert_with(|| c.instant(ns));
+            let offsets = cx.task.time_offsets();
+            let deadline = *cx
+                .progress()
+                .deadline
+                .get_or_insert_with(|| offsets.instant(c, ns));
             until(cx, deadline, OnSignal::RestartNoHand)
         }
         cpu => on_cpu_clock(cx, &cpu, ns, absolute, args.get(3)),

@@ -1,6 +1,6 @@
 //! timerfd_create(2), timerfd_settime(2), timerfd_gettime(2).
 
-use super::{ABSTIME, read_setting};
+use super::{ABSTIME, on_host, read_setting};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::fs::timerfd::TimerFd;
@@ -51,12 +51,15 @@ fn timer(cx: &Cx<'_>, fd: Fd) -> Result<Arc<File>> {
 
 pub(super) fn timerfd_settime(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let flags: u32 = args.get(1);
-    let new = read_setting(cx, args.get(2))?;
+    let mut new = read_setting(cx, args.get(2))?;
     if flags & !(ABSTIME | CANCEL_ON_SET) != 0 {
         return Err(Errno::EINVAL.into());
     }
     let file = timer(cx, args.get(0))?;
     let t = file.downcast::<TimerFd>().ok_or(Errno::EINVAL)?;
+    if flags & ABSTIME != 0 {
+        new = on_host(cx, t.clock(), new);
+    }
     let before = t.set(new, flags & ABSTIME != 0);
     cx.mem().put_opt(args.get(3), &before.spec())?;
     Ok(0)
