@@ -515,3 +515,51 @@ fn help_and_version_are_no_errors() {
         assert!(!done.stdout.is_empty());
     }
 }
+
+/// What a shell with these words before it makes of `cofferdam do -- COMMAND`.
+fn after(words: &str, command_inside: &str) -> Outcome {
+    let script = format!("{words} {COFFERDAM} do -- {command_inside}");
+    run(command("bash", &["-c", &script]), b"", LIMIT)
+}
+
+#[test]
+fn limits_on_file_sizes_are_the_programs() {
+    // In units of 1024 bytes. The sentry's own files in memory are larger.
+    let inside = after("ulimit -S -f 3;", "bash -c 'ulimit -S -f; ulimit -H -f'");
+    let native = run(
+        command(
+            "bash",
+            &["-c", "ulimit -S -f 3; ulimit -S -f; ulimit -H -f"],
+        ),
+        b"",
+        LIMIT,
+    );
+    assert_eq!(
+        (inside.status, &inside.stdout),
+        (0, &native.stdout),
+        "{inside:?}"
+    );
+    let cut = after(
+        "ulimit -S -f 3;",
+        "bash -c 'trap \"\" XFSZ; head -c 5000 /dev/zero >/tmp/x; stat -c %s /tmp/x'",
+    );
+    assert_eq!(cut.stdout, "3072\n", "{cut:?}");
+    is_one_sentence(
+        &after("ulimit -f 3;", "true"),
+        125,
+        &["file sizes", "ulimit -H -f"],
+    );
+}
+
+#[test]
+fn a_proc_of_other_processes_is_told() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    is_one_sentence(
+        &after("unshare --pid --fork", "true"),
+        125,
+        &["/proc", "PID namespace", "mount -t proc proc /proc"],
+    );
+}

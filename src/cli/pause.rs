@@ -17,7 +17,7 @@ impl Pause {
     /// Runs it.
     pub fn run(self, global: &Global) -> ExitCode {
         global.run(|_| {
-            let container = global.store().load(&self.id)?;
+            let (container, _claim) = global.store().load_claimed(&self.id)?;
             match container.status() {
                 Status::Running | Status::Created => group(&container)?.freeze()?,
                 Status::Paused => {

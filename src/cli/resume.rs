@@ -18,7 +18,7 @@ impl Resume {
     /// Runs it.
     pub fn run(self, global: &Global) -> ExitCode {
         global.run(|_| {
-            let container = global.store().load(&self.id)?;
+            let (container, _claim) = global.store().load_claimed(&self.id)?;
             if container.status() != Status::Paused {
                 return Err(Error::Other("container not paused".into()));
             }

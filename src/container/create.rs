@@ -1,6 +1,7 @@
 //! `create`: checks the configuration, forks the monitor, runs the hooks, and leaves a container that waits for `start`.
 
 use super::cgroup::Cgroup;
+use super::claim::Claim;
 use super::console::{self, Console};
 use super::monitor::{Monitor, Network, Setup};
 use super::protocol::Connection;
@@ -74,47 +75,42 @@ pub fn create(runtime: &Runtime, request: &Request) -> Result<Created> {
         .canonicalize()
         .map_err(at(format!("bundle {}", request.bundle.display())))?;
     let spec = oci::load(&bundle)?;
-    let dir = runtime.store.reserve(&request.id)?;
+    let (dir, claim) = runtime.store.reserve(&request.id)?;
     let mut undo = Undo {
-        dir: dir.clone(),
+        claim: Some(claim),
         cgroup: None,
         monitor: None,
     };
     let created = create_in(runtime, request, &bundle, spec, &dir, &mut undo)?;
-    undo.forget();
+    undo.claim = None;
     Ok(created)
 }
 
 /// What to take back if something fails.
 struct Undo {
-    dir: PathBuf,
+    /// Held until everything is there, or taken back.
+    claim: Option<Claim>,
     cgroup: Option<Cgroup>,
     monitor: Option<Pid>,
 }
 
-impl Undo {
-    fn forget(mut self) {
-        self.dir = PathBuf::new();
-    }
-}
-
 impl Drop for Undo {
     fn drop(&mut self) {
-        if self.dir.as_os_str().is_empty() {
+        let Some(claim) = self.claim.take() else {
             return;
-        }
+        };
         if let Some(pid) = self.monitor {
             // It may have ended.
             let _ = kill(pid, Signal::SIGKILL);
+            // What is frozen does not die.
+            if let Some(Err(e)) = self.cgroup.as_ref().map(Cgroup::thaw) {
+                log::warn!("{e}");
+            }
             let _ = waitpid(pid, None);
         }
-        if let Some(cgroup) = &self.cgroup
-            && let Err(e) = cgroup.remove()
-        {
+        let group = self.cgroup.as_ref().map_or(Ok(()), Cgroup::remove);
+        for e in [group, claim.remove()].into_iter().filter_map(Result::err) {
             log::warn!("{e}");
-        }
-        if let Err(e) = std::fs::remove_dir_all(&self.dir) {
-            log::warn!("cannot remove {}: {e}", self.dir.display());
         }
     }
 }
@@ -159,6 +155,7 @@ fn create_in(
         runtime.rootless,
     )?;
     undo.cgroup.clone_from(&cgroup);
+    store::save_unfinished(dir, cgroup.as_ref())?;
     match (&cgroup, resources) {
         (Some(cgroup), Some(resources)) => {
             cgroup.apply(resources)?;
@@ -171,7 +168,7 @@ fn create_in(
     }
 
     let console = console(request, guest.process.terminal)?;
-    let listener = store::listen(dir)?;
+    let listener = store::bind(dir)?;
     let (ours, theirs) = monitor::handshake()?;
     let strace = settings.strace.as_ref().map(|path| {
         let file = std::fs::OpenOptions::new()

@@ -14,12 +14,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// It still runs, or something of it cannot be removed.
 pub fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
-    let container = match store.load(id) {
-        Err(Error::NotExist) if force => {
-            store.remove_unfinished(id);
-            return Ok(());
-        }
+    let claim = match store.claim(id) {
+        Err(Error::NotExist) if force => return Ok(()),
         other => other?,
+    };
+    let container = match (store.load(id), &claim) {
+        (Err(Error::NotExist), Some(claim)) if force => return store.remove_unfinished(id, claim),
+        (Err(Error::NotExist), None) => {
+            return Err(Error::Other(format!("container {id} is being created")));
+        }
+        // A `create` or `delete` that waits for a hook ends, at the latest, when it finds its container gone.
+        (loaded, _) => loaded?,
     };
     let status = container.status();
     if status != Status::Stopped {
@@ -43,7 +48,7 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
         .hooks()
         .as_ref()
         .and_then(|h| h.poststop().as_ref());
-    container.forget()?;
+    store.forget(id, claim)?;
     // The specification: a failing poststop hook is logged, and everything goes on.
     for e in hooks::run_all("poststop", poststop, &state, &saved.bundle) {
         log::warn!("{e}");

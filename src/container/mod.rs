@@ -5,6 +5,7 @@
 //! talk to its monitor over a Unix socket there ([`protocol`]); file permissions say who may.
 
 pub mod cgroup;
+pub mod claim;
 pub mod console;
 pub mod create;
 pub mod delete;

@@ -5,7 +5,7 @@
 
 use super::cgroup::Cgroup;
 use super::console::{self, Behind};
-use super::protocol::{Connection, Reply, Request};
+use super::protocol::{self, Connection, Reply, Request};
 use super::{Error, Result, at, hooks};
 use crate::jail::{caps, filters, oom, process, seccomp, sys, violation};
 use crate::sandbox::control::Report;
@@ -218,6 +218,7 @@ impl Monitor {
         // Before the children come: whoever reads what create says waits until nobody can write there any more.
         streams::give_up_all();
         let children = start(&plan, setup.start)?;
+        protocol::listen(&setup.listener).map_err(at("cannot take orders"))?;
         confine(log)?;
         Ok(Monitor {
             signals,

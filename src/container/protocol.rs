@@ -5,7 +5,7 @@
 use super::{Error, Result, at};
 use cofferdam_sentry::boot::fds;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, socket,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, connect, socket,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs::File;
@@ -96,16 +96,23 @@ fn new_socket() -> nix::Result<OwnedFd> {
     )
 }
 
-/// A listening socket with this name in `dir`.
+/// A socket with this name in `dir`. Connections are refused until [`listen`].
 ///
 /// # Errors
 /// What the host says.
-pub fn listen(dir: &Path, name: &str) -> io::Result<OwnedFd> {
+pub fn bind(dir: &Path, name: &str) -> io::Result<OwnedFd> {
     let dir = File::open(dir)?;
     let fd = new_socket()?;
-    bind(fd.as_raw_fd(), &address(&dir, name)?)?;
-    nix::sys::socket::listen(&fd, Backlog::new(64)?)?;
+    nix::sys::socket::bind(fd.as_raw_fd(), &address(&dir, name)?)?;
     Ok(fd)
+}
+
+/// Takes connections from now on.
+///
+/// # Errors
+/// What the host says.
+pub fn listen(socket: &OwnedFd) -> io::Result<()> {
+    Ok(nix::sys::socket::listen(socket, Backlog::new(64)?)?)
 }
 
 impl Connection {

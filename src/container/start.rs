@@ -75,6 +75,11 @@ pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
             }
             Ok(())
         }
+        // The monitor takes no orders yet.
+        Status::Creating if signal == libc::SIGKILL => {
+            super::delete::signal_monitor(container, signal);
+            Ok(())
+        }
         _ => container
             .ask(&protocol::Request::Signal { signal, all })
             .map(drop),

@@ -1,7 +1,9 @@
 //! The state directory: one subdirectory per container with what must outlive the verb that made it.
 
 use super::cgroup::Cgroup;
+use super::claim::Claim;
 use super::{Error, Result, at, protocol};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -31,6 +33,9 @@ pub struct Saved {
     /// The configuration.
     pub spec: Spec,
 }
+
+/// How long the monitor may take to say how it is, in milliseconds; who asks for all containers' states waits for each.
+const ANSWER: u16 = 2000;
 
 /// The specification's states, and `paused`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +87,8 @@ fn check_id(id: &str) -> Result<()> {
 }
 
 const STATE: &str = "state.json";
+/// The control group while there is no state yet.
+const UNFINISHED: &str = "cgroup.json";
 const SOCKET: &str = "control.sock";
 
 impl Store {
@@ -98,11 +105,11 @@ impl Store {
         }
     }
 
-    /// Reserves a name: makes its directory.
+    /// Reserves a name: makes its directory, and holds it.
     ///
     /// # Errors
     /// The name is taken or unfit, or the directory cannot be made.
-    pub fn reserve(&self, id: &str) -> Result<PathBuf> {
+    pub fn reserve(&self, id: &str) -> Result<(PathBuf, Claim)> {
         check_id(id)?;
         let mut builder = fs::DirBuilder::new();
         builder.mode(0o700);
@@ -113,8 +120,32 @@ impl Store {
         let dir = self.0.join(id);
         match builder.recursive(false).create(&dir) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::Exists),
-            other => other.map(|()| dir.clone()).map_err(self.refused(&dir)),
+            other => {
+                other.map_err(self.refused(&dir))?;
+                let claim = Claim::take(&dir)?.ok_or(Error::Exists)?;
+                Ok((dir, claim))
+            }
         }
+    }
+
+    /// Holds a container's directory; `None` if another verb does so for long.
+    ///
+    /// # Errors
+    /// [`Error::NotExist`], or what the host says.
+    pub fn claim(&self, id: &str) -> Result<Option<Claim>> {
+        check_id(id)?;
+        Claim::take(&self.0.join(id))
+    }
+
+    /// A container that nobody makes or removes before the claim is dropped.
+    ///
+    /// # Errors
+    /// It does not exist, or another verb holds it for long.
+    pub fn load_claimed(&self, id: &str) -> Result<(Container, Claim)> {
+        let claim = self.claim(id)?.ok_or(Error::Other(format!(
+            "container {id} is being created or deleted"
+        )))?;
+        Ok((self.load(id)?, claim))
     }
 
     /// What to say of a directory that cannot be made.
@@ -148,8 +179,35 @@ impl Store {
     }
 
     /// Removes what a crash between making the directory and saving the state has left.
-    pub fn remove_unfinished(&self, id: &str) -> bool {
-        check_id(id).is_ok() && fs::remove_dir_all(self.0.join(id)).is_ok()
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn remove_unfinished(&self, id: &str, claim: &Claim) -> Result<()> {
+        let group = fs::read(self.0.join(id).join(UNFINISHED)).ok();
+        let group = group.and_then(|text| serde_json::from_slice::<Cgroup>(&text).ok());
+        if let Some(group) = group {
+            group.thaw()?;
+            group.kill_all();
+            group.remove()?;
+        }
+        claim.remove()
+    }
+
+    /// Removes the directory, and lets it go.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn forget(&self, id: &str, claim: Option<Claim>) -> Result<()> {
+        if let Some(claim) = claim {
+            return claim.remove();
+        }
+        let dir = self.0.join(id);
+        match fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(at(format!("cannot remove {}", dir.display()))(e))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// All of them, by name. Those whose state cannot be read are left out.
@@ -204,11 +262,14 @@ impl Container {
         if self.saved.cgroup.as_ref().is_some_and(Cgroup::is_frozen) {
             return Status::Paused;
         }
-        match self.ask(&protocol::Request::State) {
-            Ok(protocol::Reply::State { running: true }) => Status::Running,
-            Ok(protocol::Reply::State { running: false }) => Status::Created,
+        match self.ask_within(&protocol::Request::State, ANSWER.into()) {
+            Ok(Some(protocol::Reply::State { running: true })) => Status::Running,
+            Ok(Some(protocol::Reply::State { running: false })) => Status::Created,
             // It may have ended in the meantime.
             _ if !is_alive(self.saved.pid, self.saved.start_time) => Status::Stopped,
+            // Frozen after we looked, or stopped from outside.
+            Ok(None) if self.saved.cgroup.as_ref().is_some_and(Cgroup::is_frozen) => Status::Paused,
+            Ok(None) => Status::Running,
             _ => Status::Creating,
         }
     }
@@ -229,11 +290,25 @@ impl Container {
     /// # Errors
     /// The monitor cannot be reached, or refuses.
     pub fn ask(&self, request: &protocol::Request) -> Result<protocol::Reply> {
+        let answer = self.ask_within(request, PollTimeout::NONE)?;
+        answer.ok_or(Error::NotRunning)
+    }
+
+    /// The same; `None` if there is no answer in time.
+    fn ask_within(
+        &self,
+        request: &protocol::Request,
+        within: PollTimeout,
+    ) -> Result<Option<protocol::Reply>> {
         let connection = self.connect()?;
         connection.send(request, &[])?;
+        let mut fds = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, within).map_err(at("cannot wait for the monitor"))? == 0 {
+            return Ok(None);
+        }
         match connection.receive()? {
             Some(protocol::Reply::Refused { sentence }) => Err(Error::Other(sentence)),
-            Some(reply) => Ok(reply),
+            Some(reply) => Ok(Some(reply)),
             None => Err(Error::NotRunning),
         }
     }
@@ -256,27 +331,25 @@ impl Container {
         }
         Ok(())
     }
-
-    /// Removes its directory.
-    ///
-    /// # Errors
-    /// What the host says.
-    pub fn forget(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(at(format!("cannot remove {}", self.dir.display()))(e))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
-/// The control socket in a container's directory, listening.
+/// Says which control group a container has whose state is saved only later.
+///
+/// # Errors
+/// It cannot be written.
+pub fn save_unfinished(dir: &Path, group: Option<&Cgroup>) -> Result<()> {
+    let Some(group) = group else { return Ok(()) };
+    let what = "cannot save the control group's name";
+    let text = serde_json::to_vec(group).map_err(at(what))?;
+    fs::write(dir.join(UNFINISHED), text).map_err(at(what))
+}
+
+/// The control socket in a container's directory. Nobody can connect before the monitor listens.
 ///
 /// # Errors
 /// It cannot be made.
-pub fn listen(dir: &Path) -> Result<OwnedFd> {
-    protocol::listen(dir, SOCKET).map_err(at("cannot make the control socket"))
+pub fn bind(dir: &Path) -> Result<OwnedFd> {
+    protocol::bind(dir, SOCKET).map_err(at("cannot make the control socket"))
 }
 
 /// State and start time of a process: fields 3 and 22 of /proc/PID/stat (proc_pid_stat(5)).
@@ -310,7 +383,15 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}"));
     let failed = || at(format!("cannot write the pid file {}", path.display()));
-    let mut file = File::create(&new).map_err(failed())?;
+    // Anew: in a directory that others write to, what has that name may lead elsewhere, or be a FIFO.
+    let create = || File::create_new(&new);
+    let mut file = match create() {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            fs::remove_file(&new).and_then(|()| create())
+        }
+        other => other,
+    }
+    .map_err(failed())?;
     std::io::Write::write_all(&mut file, pid.to_string().as_bytes()).map_err(failed())?;
     fs::rename(&new, path).map_err(failed())
 }
@@ -327,6 +408,24 @@ mod tests {
         for bad in ["", ".", "..", "a/b", "a b", "ä", "../x"] {
             assert!(check_id(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_pid_file_is_made_anew() {
+        let dir = std::env::temp_dir().join(format!("cofferdam-pid-file-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (victim, file) = (dir.join("victim"), dir.join("pid"));
+        fs::write(&victim, "precious").unwrap();
+        for name in [".pid", "pid"] {
+            std::os::unix::fs::symlink(&victim, dir.join(name)).unwrap();
+        }
+        write_pid_file(&file, 12).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(fs::symlink_metadata(&file).unwrap().is_file());
+        nix::unistd::mkfifo(&dir.join(".pid"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        write_pid_file(&file, 34).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "34");
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -57,6 +57,17 @@ pub fn many_descriptors() {
     }
 }
 
+/// Files in memory may be as large as the host allows: those of guests, of which each process has a limit of its own, are ours.
+pub fn large_files() {
+    let limit = getrlimit(Resource::RLIMIT_FSIZE);
+    if let Ok((soft, hard)) = limit
+        && soft != hard
+        && let Err(e) = setrlimit(Resource::RLIMIT_FSIZE, hard, hard)
+    {
+        log::warn!("cannot raise the limit on file sizes to {hard}: {e}");
+    }
+}
+
 /// Leaves the caller's session: no controlling terminal, no signals from its keyboard.
 ///
 /// # Errors

@@ -32,6 +32,14 @@ pub fn check_platform(name: &str) -> Result<()> {
             "/proc is not mounted; Cofferdam needs it: mount -t proc proc /proc".into(),
         ));
     }
+    // As `unshare --pid` without --mount-proc leaves it.
+    let own = fs::read_link("/proc/self").ok();
+    if own.is_none_or(|name| name.as_os_str() != std::process::id().to_string().as_str()) {
+        return Err(Error::Host(
+            "/proc is that of another PID namespace; mount one of this: mount -t proc proc /proc"
+                .into(),
+        ));
+    }
     if let Err(e) = crate::jail::user_notification_available() {
         if release.trim() == cofferdam_sentry::kernel::RELEASE {
             return Err(Error::Host(

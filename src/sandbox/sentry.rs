@@ -161,6 +161,7 @@ impl Sentry {
         process::die_with_parent().map_err(jail)?;
         process::no_core().map_err(jail)?;
         process::many_descriptors();
+        process::large_files();
         // Forks the zygote, which needs the capabilities over these namespaces to make its own, and is traced.
         process::dumpable().map_err(jail)?;
         let wanted = match self.platform.as_str() {

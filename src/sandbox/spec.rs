@@ -113,6 +113,7 @@ impl Spec {
         let process = ProcessConfig {
             terminal,
             cwd_may_miss: self.cwd_may_miss,
+            limits: file_size(),
             ..ProcessConfig::new(bytes(&self.argv), bytes(&self.env), cwd, user)
         };
         GuestConfig {
@@ -127,6 +128,17 @@ impl Spec {
             ..GuestConfig::new(mounted.root, mounted.mounts, process)
         }
     }
+}
+
+/// The caller's limit on file sizes: the one that says what becomes of files outside.
+fn file_size() -> Vec<(u32, u64, u64)> {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+    let limit = getrlimit(Resource::RLIMIT_FSIZE);
+    let limit = limit.ok().filter(|(soft, _)| *soft != RLIM_INFINITY);
+    limit
+        .into_iter()
+        .map(|(soft, hard)| (libc::RLIMIT_FSIZE, soft, hard))
+        .collect()
 }
 
 fn bytes(strings: &[OsString]) -> Vec<Vec<u8>> {

@@ -35,7 +35,7 @@ fn is_gone(pid: Pid) -> bool {
             .starts_with('Z')
 }
 
-fn groups_left(b: &Bundle) -> Vec<String> {
+pub fn groups_left(b: &Bundle) -> Vec<String> {
     let mut left = Vec::new();
     for base in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
         if base.path().join(&b.id).exists() {

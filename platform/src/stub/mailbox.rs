@@ -365,8 +365,13 @@ impl Depot {
 
 impl Memory {
     fn new(len: usize) -> Result<(Memory, OwnedFd)> {
-        let fd = sys::memfd(c"mailbox", len as u64)
-            .map_err(|e| Error::Host(format!("cannot make a mailbox: {e}")))?;
+        let fd = sys::memfd(c"mailbox", len as u64).map_err(|e| {
+            let hint = match e.raw_os_error() {
+                Some(libc::EFBIG) => "; is the hard limit on file sizes (ulimit -H -f) too low?",
+                _ => "",
+            };
+            Error::Host(format!("cannot make a mailbox: {e}{hint}"))
+        })?;
         // SAFETY: a fresh shared mapping at an address of the kernel's choice; checked below, unmapped in drop.
         let map = unsafe {
             libc::mmap(
