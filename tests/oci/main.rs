@@ -13,3 +13,4 @@ mod groups;
 mod hooks;
 mod life;
 mod limits;
+mod systemd;
