@@ -144,10 +144,10 @@ fn create_in(
         .first()
         .map(|e| e.source.clone())
         .unwrap_or_default();
-    let mut guest = guest(&spec, files.mounted, files.devices, &mut notes)?;
+    let guest = guest(&spec, files.mounted, files.devices, &mut notes)?;
     cofferdam_gofer::tree::check(&files.served.entries).map_err(at("rootfs"))?;
 
-    let resources = linux.and_then(|l| l.resources().as_ref());
+    let limits = linux.and_then(|l| l.resources().clone());
     let cgroup = Cgroup::create(
         linux.and_then(|l| l.cgroups_path().as_deref()),
         &request.id,
@@ -156,15 +156,10 @@ fn create_in(
     )?;
     undo.cgroup.clone_from(&cgroup);
     store::save_unfinished(dir, cgroup.as_ref())?;
-    match (&cgroup, resources) {
-        (Some(cgroup), Some(resources)) => {
-            cgroup.apply(resources)?;
-            guest.allowance = cgroup.allowance();
-        }
-        (None, _) => notes.add(
+    if cgroup.is_none() {
+        notes.add(
             "there is no control group for this container: its limits are not enforced by the host",
-        ),
-        _ => {}
+        );
     }
 
     let console = console(request, guest.process.terminal)?;
@@ -215,7 +210,8 @@ fn create_in(
             streams: vec![],
             guest_oom_score_adj: 0,
             platform: settings.platform.clone(),
-            memory_events: cgroup.as_ref().and_then(Cgroup::memory_events),
+            // The monitor opens it when the group is there.
+            memory_events: None,
             strace,
             profile: None,
             sentry_keeps: runtime.log_fds.clone(),
@@ -233,6 +229,10 @@ fn create_in(
         with: ours,
         program,
     };
+    if let Some(cgroup) = &cgroup {
+        cgroup.limit(&request.id, pid.as_raw().unsigned_abs(), limits.as_ref())?;
+    }
+    talk.with.send(&monitor::Limited, &[])?;
     talk.expect_namespaces()?;
     let container = Container::save_new(
         dir.to_owned(),

@@ -88,6 +88,10 @@ pub enum Progress {
     },
 }
 
+/// `create` has made the control group and set its limits: the monitor can enter.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Limited;
+
 /// `create` has run its hooks. With a descriptor of the state, if the monitor has some to run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Go;
@@ -581,14 +585,18 @@ fn prepare(setup: &mut Setup, parent: i32) -> Result<(Plan, Option<Behind>)> {
     keep.extend((0..setup.preserve_fds).filter_map(|n| i32::try_from(n + 3).ok()));
     keep.extend(terminal.iter().map(Behind::raw_fd));
     keep.extend(setup.start.strace.iter().map(AsRawFd::as_raw_fd));
-    keep.extend(setup.start.memory_events.iter().map(AsRawFd::as_raw_fd));
     keep.extend(&setup.start.keep);
     if let Network::At(file) = &setup.network {
         keep.push(file.as_raw_fd());
     }
     process::close_all_but(&keep)?;
+    let Ok(Some((Limited, _))) = setup.parent.receive_with::<Limited>(MsgFlags::empty()) else {
+        return Err(Error::Other("create has given up".into()));
+    };
     if let Some(cgroup) = &setup.cgroup {
         cgroup.join_self()?;
+        setup.start.memory_events = cgroup.memory_events();
+        setup.start.guest.allowance = cgroup.allowance();
     }
     if setup.isolated {
         // Whoever enters these namespaces (podman top) is to find the container's processes and no others.

@@ -1,10 +1,11 @@
 """What a kubelet asks of containerd: a pod and a container in it, by the container runtime interface (CRI) over gRPC.
 
-Usage: cri.py SOCKET HANDLER IMAGE LOGS. Prints one line per step; exits 0 if all went as it should. Messages are put
+Usage: cri.py SOCKET HANDLER IMAGE LOGS [SLICE]: with the pod in that slice of systemd's. Prints one line per step; exits 0 if all went as it should. Messages are put
 together by hand from the field numbers in api.proto, so that no generated code is needed.
 """
 
 import os
+import subprocess
 import sys
 import time
 
@@ -61,7 +62,7 @@ def parse(data):
     return fields
 
 
-socket, handler, image, logs = sys.argv[1:]
+socket, handler, image, logs, *slices = sys.argv[1:]
 channel = grpc.insecure_channel("unix://" + socket)
 
 
@@ -87,7 +88,7 @@ HOST = message(f1=2)  # the node's network: no CNI
 pod = message(
     f1=message(f1="pod", f2="uid", f3="default"),
     f3=logs,
-    f8=message(f2=message(f1=HOST)),
+    f8=message(f1=slices, f2=message(f1=HOST)),
 )
 sandbox = call("RunPodSandbox", f1=pod, f2=handler)[1]
 print("pod runs")
@@ -124,6 +125,17 @@ assert (answer[1], answer[2], answer[3]) == (b"in\n", b"err\n", 5), answer
 stats = parse(call("ContainerStats", f1=web)[1])
 assert parse(parse(stats[3])[2])[1] > 0, stats  # memory, working set
 print("exec and stats")
+
+if slices:
+    scope = "cri-containerd-%s.scope" % web.decode()
+    unit = subprocess.run(
+        ["systemctl", "show", "-p", "Slice", "-p", "MemoryMax", "-p", "ActiveState", scope],
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    wanted = ["Slice=" + slices[0], "MemoryMax=%d" % (64 << 20), "ActiveState=active"]
+    assert sorted(unit) == sorted(wanted), unit
+    print("a scope of systemd")
 
 call("StopContainer", f1=web, f2=10)
 await_state(web, EXITED)

@@ -13,6 +13,20 @@ const PYTHON: &str = "/usr/bin/python3";
 
 #[test]
 fn kubernetes() {
+    pod("cri", None);
+}
+
+/// As on nodes whose kubelet has `cgroupDriver: systemd`.
+#[test]
+fn kubernetes_with_systemd() {
+    if !Path::new("/run/systemd/system").is_dir() {
+        eprintln!("skipped: needs systemd as the host's init");
+        return;
+    }
+    pod("cri-systemd", Some("kubepods-besteffort-podtest.slice"));
+}
+
+fn pod(name: &str, slice: Option<&str>) {
     if !ready(&["containerd", "ctr", "containerd-shim-runc-v2", "busybox"]) {
         return;
     }
@@ -21,9 +35,13 @@ fn kubernetes() {
         eprintln!("skipped: needs python3-grpcio");
         return;
     }
-    let dir = scratch("cri");
+    let dir = scratch(name);
     let at = |name: &str| dir.join(name).display().to_string();
-    std::fs::write(dir.join("config.toml"), configuration(&dir)).unwrap();
+    std::fs::write(
+        dir.join("config.toml"),
+        configuration(&dir, slice.is_some()),
+    )
+    .unwrap();
     let client = Client {
         prefix: ["/usr/bin/ctr", "-a", &at("sock"), "-n", "k8s.io"]
             .map(str::to_owned)
@@ -37,14 +55,15 @@ fn kubernetes() {
     let mut kubelet = Command::new(PYTHON);
     kubelet
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engines/cri.py"))
-        .args([&at("sock"), "cofferdam", IMAGE, &at("logs")]);
+        .args([&at("sock"), "cofferdam", IMAGE, &at("logs")])
+        .args(slice);
     let o = run(kubelet, b"", LIMIT);
     let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
     assert_eq!(o.status, 0, "{o:?}\n{log}");
     assert!(o.stdout.ends_with("all is gone\n"), "{o:?}");
 }
 
-fn configuration(dir: &Path) -> String {
+fn configuration(dir: &Path, systemd: bool) -> String {
     let at = |name: &str| dir.join(name);
     let cri = "plugins.\"io.containerd.grpc.v1.cri\"";
     format!(
@@ -53,7 +72,7 @@ fn configuration(dir: &Path) -> String {
          [{cri}.cni]\nbin_dir = {:?}\nconf_dir = {:?}\n\
          [{cri}.containerd]\nsnapshotter = \"native\"\ndefault_runtime_name = \"cofferdam\"\n\
          [{cri}.containerd.runtimes.cofferdam]\nruntime_type = \"io.containerd.runc.v2\"\n\
-         [{cri}.containerd.runtimes.cofferdam.options]\nBinaryName = {COFFERDAM:?}\n",
+         [{cri}.containerd.runtimes.cofferdam.options]\nBinaryName = {COFFERDAM:?}\nSystemdCgroup = {systemd}\n",
         at("root"),
         at("state"),
         at("sock"),

@@ -14,3 +14,4 @@ mod hooks;
 mod life;
 mod limits;
 mod races;
+mod systemd;

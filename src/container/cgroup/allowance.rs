@@ -59,7 +59,15 @@ mod tests {
                 .into(),
             Version::V2 => BTreeMap::from([(String::new(), dir.clone())]),
         };
-        (dir, Cgroup { version, dirs })
+        let scope = None;
+        (
+            dir,
+            Cgroup {
+                version,
+                dirs,
+                scope,
+            },
+        )
     }
 
     #[test]

@@ -83,6 +83,18 @@ impl Hierarchy {
         })
     }
 
+    /// A container's path from the top. A relative one is meant from the caller's own group; but in version 2 a group with
+    /// processes gives its children no controllers ("no internal processes", cgroups(7)), so that it goes beside that, as runc's do.
+    pub fn for_container(&self, path: String) -> String {
+        match self.roots.get("") {
+            Some((_, own)) if !path.starts_with('/') => {
+                let above = own.rsplit_once('/').map_or("", |(above, _)| above);
+                format!("{above}/{path}")
+            }
+            _ => path,
+        }
+    }
+
     /// The directories of a group: an absolute path from the roots, a relative one below the calling process's own.
     pub fn place(&self, path: &str) -> Cgroup {
         let dirs = self.roots.iter().map(|(name, (mount, own))| {
@@ -95,16 +107,14 @@ impl Hierarchy {
         Cgroup {
             version: self.version,
             dirs: dirs.collect(),
+            scope: None,
         }
     }
 }
 
 /// `cgroupsPath` as a path without tricks.
-pub fn path_for(given: Option<&Path>, id: &str, systemd: bool) -> Result<String> {
+pub fn path_for(given: Option<&Path>, id: &str) -> Result<String> {
     let given = given.map_or(String::new(), |p| p.to_string_lossy().into_owned());
-    if systemd {
-        return systemd_path(&given, id);
-    }
     if given.is_empty() {
         return Ok(id.to_owned());
     }
@@ -127,23 +137,13 @@ pub fn path_for(given: Option<&Path>, id: &str, systemd: bool) -> Result<String>
     Ok(format!("{slash}{}", parts.join("/")))
 }
 
-/// `slice:prefix:name` is the group of the scope `prefix-name.scope` in that slice.
-fn systemd_path(given: &str, id: &str) -> Result<String> {
-    if !Path::new("/run/systemd/system").is_dir() {
-        return Err(Error::Other(
-            "systemd not running on this host, cannot use systemd cgroups manager; leave --systemd-cgroup out \
-             (Docker: native.cgroupdriver=cgroupfs)"
-                .into(),
-        ));
-    }
-    scope_path(given, id)
-}
-
-fn scope_path(given: &str, id: &str) -> Result<String> {
+/// The slice and the scope `prefix-name.scope` that `slice:prefix:name` stands for.
+pub fn scope_of(given: &str, id: &str, user: bool) -> Result<(String, String)> {
+    let default = if user { "user.slice" } else { "system.slice" };
     let parts: Vec<&str> = given.split(':').collect();
     let (slice, prefix, name) = match parts.as_slice() {
-        [""] => ("system.slice", "cofferdam", id),
-        ["", prefix, name] => ("system.slice", *prefix, *name),
+        [""] => (default, "cofferdam", id),
+        ["", prefix, name] => (default, *prefix, *name),
         [slice, prefix, name] => (*slice, *prefix, *name),
         _ => {
             return Err(Error::Other(format!(
@@ -151,17 +151,32 @@ fn scope_path(given: &str, id: &str) -> Result<String> {
             )));
         }
     };
-    // Slices nest by their dashes: a-b.slice is in a.slice.
-    let stem = slice.strip_suffix(".slice").ok_or(Error::Other(format!(
-        "cgroupsPath {given}: {slice} is not a slice"
-    )))?;
+    slice_path(slice)?;
+    let unit = match prefix {
+        "" => format!("{name}.scope"),
+        _ => format!("{prefix}-{name}.scope"),
+    };
+    if unit.contains('/') {
+        return Err(Error::Other(format!(
+            "cgroupsPath {given}: {unit} is not a scope"
+        )));
+    }
+    Ok((slice.to_owned(), unit))
+}
+
+/// Slices nest by their dashes: a-b.slice is in a.slice.
+pub fn slice_path(slice: &str) -> Result<String> {
+    let bad = || Error::Other(format!("cgroupsPath: {slice} is not a slice"));
+    let stem = slice.strip_suffix(".slice").ok_or_else(bad)?;
     let mut path = String::new();
+    // The root's.
+    if stem == "-" {
+        return Ok(path);
+    }
     let mut so_far = String::new();
-    for part in stem.split('-').filter(|p| !p.is_empty()) {
-        if part.contains('/') || part == ".." {
-            return Err(Error::Other(format!(
-                "cgroupsPath {given}: {slice} is not a slice"
-            )));
+    for part in stem.split('-') {
+        if part.is_empty() || part.contains('/') || part == ".." {
+            return Err(bad());
         }
         if !so_far.is_empty() {
             so_far.push('-');
@@ -169,12 +184,7 @@ fn scope_path(given: &str, id: &str) -> Result<String> {
         so_far.push_str(part);
         path.push_str(&format!("/{so_far}.slice"));
     }
-    let scope = if prefix.is_empty() {
-        format!("{name}.scope")
-    } else {
-        format!("{prefix}-{name}.scope")
-    };
-    Ok(format!("{path}/{scope}"))
+    Ok(path)
 }
 
 /// Makes the controllers of a new version 2 group's ancestors available in it, as far as they let us.
@@ -240,6 +250,7 @@ mod tests {
             h.place("x").dirs["memory"],
             Path::new("/sys/fs/cgroup/memory/me/x")
         );
+        assert_eq!(h.for_container("x".into()), "x");
     }
 
     #[test]
@@ -251,26 +262,41 @@ mod tests {
             h.place("x").dirs[""],
             Path::new("/sys/fs/cgroup/user.slice/a/x")
         );
+        assert_eq!(h.for_container("x/y".into()), "/user.slice/x/y");
+        assert_eq!(h.for_container("/x".into()), "/x");
+        let top = Hierarchy::parse(info, "0::/\n").unwrap();
+        assert_eq!(top.for_container("x".into()), "/x");
         assert_eq!(Hierarchy::parse("1 1 0:1 / / rw - ext4 x rw\n", ""), None);
     }
 
     #[test]
     fn paths() {
-        let path = |s: &str| path_for(Some(Path::new(s)), "id", false);
+        let path = |s: &str| path_for(Some(Path::new(s)), "id");
         assert_eq!(path("/a//b/").unwrap(), "/a/b");
         assert_eq!(path("a/./b").unwrap(), "a/b");
-        assert_eq!(path_for(None, "id", false).unwrap(), "id");
+        assert_eq!(path_for(None, "id").unwrap(), "id");
         assert!(path("/a/../b").is_err());
         assert!(path("/").is_err() && path("./").is_err());
+    }
+
+    #[test]
+    fn scopes() {
+        let scope = |given, user| {
+            let (slice, unit) = scope_of(given, "id", user)?;
+            Ok::<_, Error>(format!("{}/{unit}", slice_path(&slice)?))
+        };
         assert_eq!(
-            scope_path("user-1000.slice:libpod:abc", "id").unwrap(),
+            scope("user-1000.slice:libpod:abc", false).unwrap(),
             "/user.slice/user-1000.slice/libpod-abc.scope"
         );
         assert_eq!(
-            scope_path("", "id").unwrap(),
+            scope("", false).unwrap(),
             "/system.slice/cofferdam-id.scope"
         );
-        assert!(scope_path("/a/b", "id").is_err());
-        assert!(scope_path("a/b.slice:p:n", "id").is_err());
+        assert_eq!(scope(":p:n", true).unwrap(), "/user.slice/p-n.scope");
+        assert_eq!(scope("-.slice:p:n", false).unwrap(), "/p-n.scope");
+        for bad in ["/a/b", "a/b.slice:p:n", "a--b.slice:p:n", "a.slice:p:../n"] {
+            assert!(scope(bad, false).is_err(), "{bad}");
+        }
     }
 }

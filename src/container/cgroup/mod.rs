@@ -4,10 +4,12 @@
 //! of a sandbox can open any.
 
 mod allowance;
+mod dbus;
 mod hierarchy;
 mod memory;
 mod resources;
 mod stats;
+mod systemd;
 
 pub use memory::MemoryGroup;
 
@@ -20,6 +22,7 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use systemd::Scope;
 
 /// Which interface files there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub struct Cgroup {
     pub version: Version,
     /// By controller; the empty name in version 2.
     pub dirs: BTreeMap<String, PathBuf>,
+    /// systemd has it made, and knows its limits.
+    #[serde(default)]
+    scope: Option<Scope>,
 }
 
 /// A guest thread that waits in a system call waits killably for the sentry's answer (seccomp_unotify(2)), where the freezer
@@ -47,7 +53,7 @@ const IDLE_LOOKS: u32 = 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Cgroup {
-    /// Makes the directories for a configuration's `cgroupsPath`.
+    /// The group for a configuration's `cgroupsPath`, with its directories unless systemd is to make them.
     ///
     /// # Errors
     /// The path's syntax is wrong, or the host refuses. An ordinary user without delegation gets `None`.
@@ -58,7 +64,15 @@ impl Cgroup {
         may_lack: bool,
     ) -> Result<Option<Cgroup>> {
         let host = Hierarchy::of_host()?;
-        let path = hierarchy::path_for(path, id, systemd)?;
+        if systemd {
+            let given = path.map_or(String::new(), |p| p.to_string_lossy().into_owned());
+            let scope = Scope::parse(&given, id, may_lack)?;
+            return Ok(Some(Cgroup {
+                scope: Some(scope.clone()),
+                ..host.place(&scope.path()?)
+            }));
+        }
+        let path = host.for_container(hierarchy::path_for(path, id)?);
         let cgroup = host.place(&path);
         match cgroup.make_dirs() {
             Ok(()) => {
@@ -78,6 +92,20 @@ impl Cgroup {
                 "cannot make the control group {path}: {e}"
             ))),
         }
+    }
+
+    /// Sets a new container's limits, around its monitor if systemd makes the group.
+    ///
+    /// # Errors
+    /// systemd or the host refuses; the sentence says what.
+    pub fn limit(&self, id: &str, monitor: u32, limits: Option<&LinuxResources>) -> Result<()> {
+        if let Some(scope) = &self.scope {
+            scope.start(monitor, id, self.version, limits)?;
+            // Version 1 has hierarchies that systemd does not use.
+            self.make_dirs()
+                .map_err(|e| Error::Other(format!("the control group of {}: {e}", scope.unit)))?;
+        }
+        limits.map_or(Ok(()), |limits| self.write(limits))
     }
 
     fn make_dirs(&self) -> std::io::Result<()> {
@@ -120,11 +148,25 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Sets limits.
+    /// Changes limits.
     ///
     /// # Errors
     /// The host refuses one; the sentence says which.
     pub fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        let mut resources = resources.clone();
+        if self.version == Version::V2
+            && let Some(dir) = self.dirs.values().next()
+        {
+            let now = fs::read_to_string(dir.join("cpu.max")).unwrap_or_default();
+            resources::keep_bandwidth(&mut resources, &now);
+        }
+        if let Some(scope) = &self.scope {
+            scope.set(self.version, &resources)?;
+        }
+        self.write(&resources)
+    }
+
+    fn write(&self, resources: &LinuxResources) -> Result<()> {
         for setting in resources::settings(self.version, resources) {
             let Some(dir) = self.dir(setting.controller) else {
                 if setting.required {
@@ -246,6 +288,13 @@ impl Cgroup {
 
     /// Kills whatever is in it.
     pub fn kill_all(&self) {
+        // At once, and whatever else is made meanwhile (Linux 5.14).
+        if self.version == Version::V2
+            && let Some(dir) = self.dirs.values().next()
+            && write(&dir.join("cgroup.kill"), "1").is_ok()
+        {
+            return;
+        }
         for pid in self.processes() {
             if pid > 0 {
                 // It may have ended.
@@ -262,6 +311,9 @@ impl Cgroup {
     /// # Errors
     /// Something stays in it.
     pub fn remove(&self) -> Result<()> {
+        if let Some(scope) = &self.scope {
+            scope.stop()?;
+        }
         let deadline = Instant::now() + PATIENCE;
         for dir in self.dirs.values() {
             loop {

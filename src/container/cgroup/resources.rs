@@ -105,15 +105,19 @@ fn memory_v1(m: &LinuxMemory, out: &mut Vec<Setting>) {
     }
 }
 
+/// The swap space that version 2 is to allow; -1 is no limit. The specification counts memory in.
+pub fn swap_alone(m: &LinuxMemory) -> Option<i64> {
+    let swap = m.swap().filter(|s| *s != 0)?;
+    Some(match m.limit() {
+        _ if swap < 0 => -1,
+        Some(limit) if limit > 0 => swap.saturating_sub(limit).max(0),
+        _ => swap,
+    })
+}
+
 fn memory_v2(m: &LinuxMemory, out: &mut Vec<Setting>) {
     let v2 = Version::V2;
-    if let Some(swap) = m.swap().filter(|s| *s != 0) {
-        // The specification counts memory in; version 2 does not.
-        let swap = match m.limit() {
-            _ if swap < 0 => -1,
-            Some(limit) if limit > 0 => swap.saturating_sub(limit).max(0),
-            _ => swap,
-        };
+    if let Some(swap) = swap_alone(m) {
         out.push(Setting {
             required: false,
             ..must("memory", "memory.swap.max", bytes(swap, v2))
@@ -160,6 +164,20 @@ fn cpu(version: Version, c: &LinuxCpu, out: &mut Vec<Setting>) {
             out.push(must("cpuset", file, value));
         }
     }
+}
+
+/// Version 2 has one file for quota and period: a change of one keeps the other, as `cpu.max` holds it `now`.
+pub fn keep_bandwidth(limits: &mut LinuxResources, now: &str) {
+    let Some(mut cpu) = limits.cpu().clone() else {
+        return;
+    };
+    let (quota, period) = now.trim().split_once(' ').unwrap_or((now, ""));
+    match (cpu.quota().is_some(), cpu.period().is_some()) {
+        (true, false) => cpu.set_period(period.parse().ok()),
+        (false, true) => cpu.set_quota(quota.parse().ok()),
+        _ => return,
+    };
+    limits.set_cpu(Some(cpu));
 }
 
 /// Version 2's weight for version 1's shares: 2..262144 onto 1..10000.
@@ -233,6 +251,22 @@ mod tests {
                 "blkio.throttle.read_bps_device=8:0 7",
             ]
         );
+    }
+
+    #[test]
+    fn half_a_bandwidth_keeps_the_other() {
+        let after = |json: &str, now| {
+            let mut r: LinuxResources = serde_json::from_str(json).unwrap();
+            keep_bandwidth(&mut r, now);
+            settings(Version::V2, &r).pop().map(|s| s.value)
+        };
+        let quota = r#"{"cpu":{"quota":10000}}"#;
+        assert_eq!(after(quota, "max 50000\n").unwrap(), "10000 50000");
+        let period = r#"{"cpu":{"period":20000}}"#;
+        assert_eq!(after(period, "5000 100000\n").unwrap(), "5000 20000");
+        assert_eq!(after(period, "max 100000\n").unwrap(), "max 20000");
+        assert_eq!(after(quota, "").unwrap(), "10000 100000");
+        assert_eq!(after(r#"{"cpu":{"shares":0}}"#, "5000 100000\n"), None);
     }
 
     #[test]
