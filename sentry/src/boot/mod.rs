@@ -57,6 +57,7 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
         kernel.set_machine_memory(bytes);
     }
     kernel.allow(guest.allowance);
+    crate::net::set_timers(&kernel.timers);
     if let Some(file) = config.memory_events {
         kernel.set_memory_events(file);
     }

@@ -3,6 +3,7 @@
 use super::inet::InetTables;
 use super::interface::Interfaces;
 use super::netlink::NetlinkTable;
+use super::packet::PacketTable;
 use super::unix::UnixTable;
 use crate::abi::Result;
 use crate::auth::{Caps, Credentials, NsCommon, UserNamespace};
@@ -25,6 +26,8 @@ pub struct NetNamespace {
     pub inet: InetTables,
     /// Netlink port numbers.
     pub netlink: NetlinkTable,
+    /// Packet sockets.
+    pub packets: PacketTable,
     /// Links and their addresses.
     pub interfaces: Interfaces,
 }
@@ -43,6 +46,7 @@ impl NetNamespace {
             unix: UnixTable::default(),
             inet: InetTables::default(),
             netlink: NetlinkTable::default(),
+            packets: PacketTable::default(),
             interfaces: Interfaces::loopback(up),
         }
     }

@@ -1,10 +1,14 @@
 //! SOL_SOCKET options (socket(7)).
 
+use super::filter::{Filter, Insn};
 use super::socket::{SockType, Socket};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::sync::{Events, Mutex, Rank};
+use crate::usermem::UserPtr;
 use crate::vfs::Caller;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::IntoBytes;
 
@@ -15,6 +19,8 @@ pub const MAX_BUF: usize = 212_992;
 /// `net.core.somaxconn`.
 pub const MAX_BACKLOG: usize = 4096;
 /// Most that SO_SNDBUFFORCE and SO_RCVBUFFORCE give; Linux has no such limit.
+/// Most that SO_RCVLOWAT asks of TCP: half of what its receive buffer can grow to.
+const MAX_LOWAT: usize = 6_291_456 / 2;
 const FORCED_MAX_BUF: usize = 8 << 20;
 /// SOCK_MIN_SNDBUF, SOCK_MIN_RCVBUF.
 const MIN_SNDBUF: usize = 4608;
@@ -29,6 +35,39 @@ const SO_SNDTIMEO_NEW: i32 = 67;
 const SO_TIMESTAMP_NEW: i32 = 63;
 const SO_TIMESTAMPNS_NEW: i32 = 64;
 const SO_NETNS_COOKIE: i32 = 71;
+const SO_BINDTOIFINDEX: i32 = 62;
+const SO_PEERPIDFD: i32 = 77;
+const SO_PASSPIDFD: i32 = 76;
+const SO_PASSRIGHTS: i32 = 83;
+const SO_MEMINFO: i32 = 55;
+const SO_TXREHASH: i32 = 74;
+
+/// Options that are kept and given back, since nothing here depends on them: name, first value, what they may be.
+/// SO_WIFI_STATUS, SO_NOFCS, SO_SELECT_ERR_QUEUE, SO_BUSY_POLL, SO_INCOMING_CPU, SO_PREFER_BUSY_POLL, SO_BUF_LOCK,
+/// SO_RCVMARK, SO_RCVPRIORITY.
+const KEPT: &[(i32, i32, Kept)] = &[
+    (libc::SO_WIFI_STATUS, 0, Kept::Bool),
+    (libc::SO_NOFCS, 0, Kept::Bool),
+    (libc::SO_SELECT_ERR_QUEUE, 0, Kept::Bool),
+    (libc::SO_BUSY_POLL, 0, Kept::Positive),
+    (libc::SO_INCOMING_CPU, -1, Kept::Any),
+    (69, 0, Kept::Bool),
+    (72, 0, Kept::Upto(3)),
+    (75, 0, Kept::Bool),
+    (82, 0, Kept::Bool),
+];
+
+/// What a kept option may be.
+#[derive(Clone, Copy)]
+enum Kept {
+    Any,
+    /// 0 or 1.
+    Bool,
+    /// EINVAL if negative.
+    Positive,
+    /// From 0 to this.
+    Upto(i32),
+}
 
 /// What SO_TIMESTAMP and SO_TIMESTAMPNS ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +102,10 @@ pub struct Values {
     pub linger: Option<u32>,
     pub linger_time: u32,
     pub passcred: bool,
+    /// SO_PASSPIDFD.
+    pub passpidfd: bool,
+    /// SO_PASSRIGHTS.
+    pub passrights: bool,
     pub passsec: bool,
     pub stamp: Stamp,
     pub priority: i32,
@@ -72,6 +115,13 @@ pub struct Values {
     pub zerocopy: bool,
     pub pacing: u64,
     pub device: Vec<u8>,
+    /// SO_ATTACH_FILTER.
+    pub filter: Option<Arc<Filter>>,
+    pub filter_locked: bool,
+    /// SO_TIMESTAMPING.
+    pub timestamping: i32,
+    /// Values of [`KEPT`].
+    kept: HashMap<i32, i32>,
 }
 
 /// The options of one socket.
@@ -107,6 +157,8 @@ impl Options {
                     linger: None,
                     linger_time: 0,
                     passcred: false,
+                    passpidfd: false,
+                    passrights: true,
                     passsec: false,
                     stamp: Stamp::None,
                     priority: 0,
@@ -116,6 +168,10 @@ impl Options {
                     zerocopy: false,
                     pacing: u64::MAX,
                     device: Vec::new(),
+                    filter: None,
+                    filter_locked: false,
+                    timestamping: 0,
+                    kept: HashMap::new(),
                 },
             ),
             cookie: AtomicU64::new(0),
@@ -229,19 +285,26 @@ pub fn get(socket: &dyn Socket, cx: &dyn Caller, name: i32) -> Result<Vec<u8>> {
         SO_BSDCOMPAT => from_int(0),
         libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW => from_bool(v.stamp == Stamp::Micro),
         libc::SO_TIMESTAMPNS | SO_TIMESTAMPNS_NEW => from_bool(v.stamp == Stamp::Nano),
-        libc::SO_TIMESTAMPING => vec![0; 8],
+        libc::SO_TIMESTAMPING => [v.timestamping, 0].as_bytes().to_vec(),
         libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW => from_timeout(v.rcvtimeo),
         libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW => from_timeout(v.sndtimeo),
         libc::SO_RCVLOWAT => from_size(v.rcvlowat),
         libc::SO_SNDLOWAT => from_int(1),
+        libc::SO_PASSCRED | libc::SO_PASSSEC | SO_PASSPIDFD | SO_PASSRIGHTS
+            if !matches!(socket.domain(), libc::AF_UNIX | libc::AF_NETLINK) =>
+        {
+            return Err(Errno::EOPNOTSUPP);
+        }
         libc::SO_PASSCRED => from_bool(v.passcred),
+        SO_PASSPIDFD => from_bool(v.passpidfd),
+        SO_PASSRIGHTS => from_bool(v.passrights),
         libc::SO_PEERCRED => socket.peer_credentials()?.seen_by(cx).as_bytes().to_vec(),
         libc::SO_PEERNAME => socket.peer_name()?,
         libc::SO_ACCEPTCONN => from_bool(socket.listening()),
         libc::SO_PASSSEC => from_bool(v.passsec),
         libc::SO_MARK => from_int(v.mark.cast_signed()),
         libc::SO_RXQ_OVFL => from_bool(v.rxq_ovfl),
-        libc::SO_PEEK_OFF if socket.domain() == libc::AF_UNIX => from_int(v.peek_off),
+        libc::SO_PEEK_OFF if has_peek_off(socket) => from_int(v.peek_off),
         libc::SO_BINDTODEVICE => {
             let mut d = v.device;
             if !d.is_empty() {
@@ -249,20 +312,39 @@ pub fn get(socket: &dyn Socket, cx: &dyn Caller, name: i32) -> Result<Vec<u8>> {
             }
             d
         }
-        libc::SO_LOCK_FILTER | libc::SO_BUSY_POLL | libc::SO_SELECT_ERR_QUEUE | libc::SO_NOFCS => {
-            from_int(0)
+        SO_BINDTOIFINDEX => from_int(i32::from(!v.device.is_empty())),
+        libc::SO_LOCK_FILTER => from_bool(v.filter_locked),
+        // The number of instructions comes back by another way (see getsockopt).
+        libc::SO_GET_FILTER => v
+            .filter
+            .as_ref()
+            .map_or_else(Vec::new, |f| f.program().as_bytes().to_vec()),
+        // SKF_AD_MAX.
+        libc::SO_BPF_EXTENSIONS => from_int(64),
+        // SO_INCOMING_NAPI_ID, SO_RESERVE_MEM.
+        56 | 73 => from_int(0),
+        SO_MEMINFO => {
+            let sizes = [0, v.rcvbuf, 0, v.sndbuf, 0, 0, 0, 0, 0];
+            sizes.into_iter().flat_map(from_size).collect()
         }
-        libc::SO_INCOMING_CPU => from_int(-1),
+        SO_TXREHASH if socket.protocol() == libc::IPPROTO_TCP => from_int(1),
+        SO_TXREHASH => return Err(Errno::EOPNOTSUPP),
+        _ if KEPT.iter().any(|k| k.0 == name) => {
+            let default = KEPT.iter().find(|k| k.0 == name).map_or(0, |k| k.1);
+            from_int(v.kept.get(&name).copied().unwrap_or(default))
+        }
         libc::SO_ZEROCOPY => from_bool(v.zerocopy),
         libc::SO_MAX_PACING_RATE => v.pacing.as_bytes().to_vec(),
         libc::SO_COOKIE => cookie(&socket.common().options).as_bytes().to_vec(),
         SO_NETNS_COOKIE => 1u64.as_bytes().to_vec(),
-        SO_PEERGROUPS => return Err(Errno::ENODATA),
+        SO_PEERGROUPS => socket.peer_groups(cx)?,
+        SO_PEERPIDFD if socket.domain() != libc::AF_UNIX => return Err(Errno::ENODATA),
         _ => return socket.option(cx, libc::SOL_SOCKET, name),
     })
 }
 
-fn cookie(o: &Options) -> u64 {
+/// SO_COOKIE.
+pub(super) fn cookie(o: &Options) -> u64 {
     match o.cookie.load(Ordering::Relaxed) {
         0 => {
             let new = NEXT_COOKIE.fetch_add(1, Ordering::Relaxed);
@@ -292,12 +374,19 @@ fn buffer_size(value: i32, max: usize, min: usize) -> usize {
 /// EINVAL, EPERM, EDOM, ENOPROTOOPT.
 pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Result<()> {
     let options = &socket.common().options;
-    let admin = || cx.credentials().has(Caps::NET_ADMIN);
+    // Rights over the network namespace that the socket is of.
+    let has = |cap| socket.namespace().allows(cx.credentials(), cap);
+    let admin = || has(Caps::NET_ADMIN);
     match name {
         libc::SO_BINDTODEVICE => {
             let n = value.iter().position(|b| *b == 0).unwrap_or(value.len());
             let device = value.get(..n.min(15)).unwrap_or(&[]).to_vec();
-            if !device.is_empty() && device != b"lo" {
+            if !options.with(|v| v.device.is_empty()) && !has(Caps::NET_RAW) {
+                return Err(Errno::EPERM);
+            }
+            let known = std::str::from_utf8(&device)
+                .is_ok_and(|d| socket.namespace().interfaces.by_name(d).is_some());
+            if !device.is_empty() && !known {
                 return Err(Errno::ENODEV);
             }
             options.with(|v| v.device = device);
@@ -324,10 +413,8 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
             });
             return Ok(());
         }
-        libc::SO_ATTACH_FILTER
-        | libc::SO_ATTACH_BPF
-        | libc::SO_ATTACH_REUSEPORT_CBPF
-        | libc::SO_ATTACH_REUSEPORT_EBPF => {
+        libc::SO_ATTACH_FILTER => return attach_filter(socket, cx, value),
+        libc::SO_ATTACH_BPF | libc::SO_ATTACH_REUSEPORT_CBPF | libc::SO_ATTACH_REUSEPORT_EBPF => {
             static SAID: std::sync::Once = std::sync::Once::new();
             SAID.call_once(|| {
                 log::warn!("not implemented: socket filters; the guest got EOPNOTSUPP")
@@ -335,6 +422,15 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
             return Err(Errno::EOPNOTSUPP);
         }
         _ => {}
+    }
+    if name == libc::SO_DETACH_FILTER {
+        int(value)?;
+        return options.with(|v| {
+            if v.filter_locked {
+                return Err(Errno::EPERM);
+            }
+            v.filter.take().map(drop).ok_or(Errno::ENOENT)
+        });
     }
     let n = int(value)?;
     let on = n != 0;
@@ -369,7 +465,7 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
         libc::SO_OOBINLINE => options.with(|v| v.oobinline = on),
         SO_NO_CHECK => options.with(|v| v.no_check = on),
         libc::SO_PRIORITY => {
-            if !(0..=6).contains(&n) && !admin() && !cx.credentials().has(Caps::NET_RAW) {
+            if !(0..=6).contains(&n) && !admin() && !has(Caps::NET_RAW) {
                 return Err(Errno::EPERM);
             }
             options.with(|v| v.priority = n);
@@ -381,7 +477,14 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
             }
             options.with(|v| v.passcred = on);
         }
+        libc::SO_PASSSEC | SO_PASSPIDFD | SO_PASSRIGHTS
+            if !matches!(socket.domain(), libc::AF_UNIX | libc::AF_NETLINK) =>
+        {
+            return Err(Errno::EOPNOTSUPP);
+        }
         libc::SO_PASSSEC => options.with(|v| v.passsec = on),
+        SO_PASSPIDFD => options.with(|v| v.passpidfd = on),
+        SO_PASSRIGHTS => options.with(|v| v.passrights = on),
         libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW => {
             options.with(|v| v.stamp = if on { Stamp::Micro } else { Stamp::None });
         }
@@ -394,28 +497,68 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
                 0 => 1,
                 n => usize::try_from(n).unwrap_or(usize::MAX),
             };
-            options.with(|v| v.rcvlowat = low.min(i32::MAX as usize));
+            let most = if socket.protocol() == libc::IPPROTO_TCP {
+                MAX_LOWAT
+            } else {
+                i32::MAX as usize
+            };
+            options.with(|v| v.rcvlowat = low.min(most));
         }
         libc::SO_MARK => {
-            if !admin() && !cx.credentials().has(Caps::NET_RAW) {
+            if !admin() && !has(Caps::NET_RAW) {
                 return Err(Errno::EPERM);
             }
             options.with(|v| v.mark = n.cast_unsigned());
         }
         libc::SO_RXQ_OVFL => options.with(|v| v.rxq_ovfl = on),
-        libc::SO_PEEK_OFF if socket.domain() == libc::AF_UNIX => {
-            if n < -1 {
+        libc::SO_PEEK_OFF if has_peek_off(socket) => options.with(|v| v.peek_off = n),
+        libc::SO_LOCK_FILTER => {
+            if !on && options.with(|v| v.filter_locked) {
+                return Err(Errno::EPERM);
+            }
+            options.with(|v| v.filter_locked = on);
+        }
+        libc::SO_TIMESTAMPING => {
+            // SOF_TIMESTAMPING_MASK.
+            if !(0..1 << 18).contains(&n) {
                 return Err(Errno::EINVAL);
             }
-            options.with(|v| v.peek_off = n);
+            options.with(|v| v.timestamping = n);
         }
-        libc::SO_DETACH_FILTER => return Err(Errno::ENOENT),
-        libc::SO_LOCK_FILTER
-        | libc::SO_SELECT_ERR_QUEUE
-        | libc::SO_NOFCS
-        | libc::SO_INCOMING_CPU => {}
-        libc::SO_BUSY_POLL if n != 0 && !admin() => return Err(Errno::EPERM),
-        libc::SO_BUSY_POLL => {}
+        SO_BINDTOIFINDEX => {
+            let index = u32::try_from(n).map_err(|_| Errno::EINVAL)?;
+            let device = match index {
+                0 => Vec::new(),
+                i => {
+                    let i = socket.namespace().interfaces.by_index(i);
+                    i.ok_or(Errno::ENODEV)?.name().as_bytes().to_vec()
+                }
+            };
+            options.with(|v| v.device = device);
+        }
+        // SO_CNX_ADVICE; SO_BUSY_POLL_BUDGET.
+        53 => {}
+        70 if !(0..=0xffff).contains(&n) => return Err(Errno::EINVAL),
+        70 => {}
+        // SO_RESERVE_MEM.
+        73 => return Err(Errno::EOPNOTSUPP),
+        SO_TXREHASH if socket.protocol() != libc::IPPROTO_TCP => return Err(Errno::EOPNOTSUPP),
+        SO_TXREHASH if !(-1..=1).contains(&n) => return Err(Errno::EINVAL),
+        SO_TXREHASH => {}
+        _ if KEPT.iter().any(|k| k.0 == name) => {
+            let kind = KEPT.iter().find(|k| k.0 == name).map_or(Kept::Any, |k| k.2);
+            let value = match kind {
+                Kept::Bool => i32::from(on),
+                Kept::Positive if n < 0 => return Err(Errno::EINVAL),
+                Kept::Upto(most) if !(0..=most).contains(&n) => return Err(Errno::EINVAL),
+                Kept::Any | Kept::Positive | Kept::Upto(_) => n,
+            };
+            // Those who let the kernel poll longer take its time.
+            if name == libc::SO_BUSY_POLL && n != 0 && !admin() {
+                return Err(Errno::EPERM);
+            }
+            options.with(|v| v.kept.insert(name, value));
+        }
         libc::SO_ZEROCOPY => {
             if socket.sock_type() != SockType::Stream && socket.sock_type() != SockType::Dgram
                 || socket.domain() == libc::AF_UNIX
@@ -433,5 +576,39 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
         _ => return socket.set_option(cx, libc::SOL_SOCKET, name, value),
     }
     socket.options_changed();
+    Ok(())
+}
+
+/// Whether the socket has SO_PEEK_OFF.
+fn has_peek_off(socket: &dyn Socket) -> bool {
+    socket.domain() == libc::AF_UNIX
+        || matches!(
+            socket.protocol(),
+            libc::IPPROTO_TCP | libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE
+        ) && matches!(socket.domain(), libc::AF_INET | libc::AF_INET6)
+}
+
+/// SO_ATTACH_FILTER: a `struct sock_fprog`, number of instructions and their address.
+fn attach_filter(socket: &dyn Socket, cx: &dyn Caller, value: &[u8]) -> Result<()> {
+    if socket.sock_type() == SockType::Stream || socket.domain() == libc::AF_NETLINK {
+        static SAID: std::sync::Once = std::sync::Once::new();
+        SAID.call_once(|| {
+            log::warn!("not implemented: filters of streams; the guest got EOPNOTSUPP");
+        });
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let [first, address] = long_pair(value)?;
+    let count = usize::from((first & 0xffff) as u16);
+    if value.len() != 16 || count == 0 || count > 4096 {
+        return Err(Errno::EINVAL);
+    }
+    if socket.common().options.with(|v| v.filter_locked) {
+        return Err(Errno::EPERM);
+    }
+    let program: Vec<Insn> = cx
+        .memory()
+        .get_array(UserPtr::new(address.cast_unsigned()), count)?;
+    let filter = Arc::new(Filter::new(program)?);
+    socket.common().options.with(|v| v.filter = Some(filter));
     Ok(())
 }

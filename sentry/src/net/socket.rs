@@ -1,14 +1,15 @@
 //! What all sockets have in common: the operations, messages, and the open file.
 
+use super::namespace::NetNamespace;
 use super::options::Options;
 use crate::abi::{Errno, Result};
-use crate::fs::anon::{AnonKind, anon_file};
+use crate::fs::anon::{AnonInode, AnonKind};
 use crate::sync::{Charge, Events, Quota, WaitQueue};
 use crate::usermem::{Sink, Source};
 use crate::vfs::{Caller, File, FileOps, FsContext, OpenFlags};
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 bitflags::bitflags! {
@@ -25,6 +26,7 @@ bitflags::bitflags! {
         const EOR = 0x80;
         const WAITALL = 0x100;
         const CONFIRM = 0x800;
+        const ZEROCOPY = 0x400_0000;
         const ERRQUEUE = 0x2000;
         const NOSIGNAL = 0x4000;
         const MORE = 0x8000;
@@ -121,6 +123,8 @@ pub enum Cmsg {
     Rights(Vec<Arc<File>>),
     /// SCM_CREDENTIALS; checked against the sender when sent.
     Credentials(Ucred),
+    /// SCM_PIDFD: a descriptor of this process.
+    Pidfd(i32),
     /// Anything else: level, type, data.
     Other(i32, i32, Vec<u8>),
 }
@@ -162,6 +166,10 @@ pub struct Received {
 
 /// Most sockets in the sandbox.
 static SOCKETS: Quota = Quota::new(1 << 16);
+/// How many sockets there are.
+pub fn in_use() -> usize {
+    SOCKETS.used()
+}
 /// Bytes that all sockets together may hold in their queues.
 pub(super) static MEMORY: Quota = Quota::new(256 << 20);
 
@@ -172,6 +180,9 @@ pub struct Common {
     /// Woken when readiness changes.
     pub queue: Arc<WaitQueue>,
     error: AtomicI32,
+    /// Inode number and owner of the open file; 0 before there is one.
+    ino: AtomicU64,
+    uid: AtomicU32,
     _charge: Charge,
 }
 
@@ -185,8 +196,17 @@ impl Common {
             options: Options::new(sndbuf, rcvbuf),
             queue: Arc::new(WaitQueue::new()),
             error: AtomicI32::new(0),
+            ino: AtomicU64::new(0),
+            uid: AtomicU32::new(0),
             _charge: SOCKETS.charge(1).ok_or(Errno::ENFILE)?,
         })
+    }
+    /// Inode number and owner.
+    pub fn identity(&self) -> (u64, u32) {
+        (
+            self.ino.load(Ordering::Relaxed),
+            self.uid.load(Ordering::Relaxed),
+        )
     }
     /// Takes the pending error (SO_ERROR).
     pub fn take_error(&self) -> Option<Errno> {
@@ -224,6 +244,8 @@ pub trait Socket: Any + Send + Sync {
     }
     /// Shared state.
     fn common(&self) -> &Common;
+    /// The network namespace it was made in.
+    fn namespace(&self) -> &Arc<NetNamespace>;
     /// bind(2) to a raw address.
     fn bind(&self, _cx: &SockCx<'_>, _addr: &[u8]) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
@@ -279,6 +301,10 @@ pub trait Socket: Any + Send + Sync {
             gid: u32::MAX,
         })
     }
+    /// Supplementary groups of the peer (SO_PEERGROUPS).
+    fn peer_groups(&self, _cx: &dyn Caller) -> Result<Vec<u8>> {
+        Err(Errno::ENODATA)
+    }
     /// Readiness.
     fn poll(&self) -> Events;
     /// ioctl(2).
@@ -300,10 +326,14 @@ pub struct SocketFile(Arc<dyn Socket>);
 
 /// An open file for a socket. `flags`: O_NONBLOCK.
 pub fn socket_file(cx: &dyn Caller, socket: Arc<dyn Socket>, flags: OpenFlags) -> Arc<File> {
-    anon_file(
-        cx,
+    let inode = AnonInode::new(cx, AnonKind::Socket);
+    let common = socket.common();
+    common.ino.store(inode.ino(), Ordering::Relaxed);
+    common.uid.store(cx.credentials().fsuid, Ordering::Relaxed);
+    File::new(
         Box::new(SocketFile(socket)),
-        AnonKind::Socket,
+        inode,
+        None,
         OpenFlags::RDWR | flags,
     )
 }
@@ -321,6 +351,10 @@ impl Drop for SocketFile {
 
 impl FileOps for SocketFile {
     fn read(&self, _: &File, cx: &dyn Caller, dst: &mut dyn Sink, _: &mut u64) -> Result<usize> {
+        // As System V had it (sock_read_iter).
+        if dst.remaining() == 0 {
+            return Ok(0);
+        }
         let mut msg = RecvMsg {
             dst,
             flags: MsgFlags::empty(),

@@ -10,7 +10,6 @@ mod sys;
 mod system;
 mod sysvipc;
 
-pub use net::{Table, set_table};
 pub use pid::process_of;
 pub use sys::fixed as sysctl;
 pub use system::{filesystem_names, prepare};

@@ -1,6 +1,6 @@
 //! The top directory: static files, then a directory per process.
 
-use super::{Proc, net, pid, sys, system, sysvipc};
+use super::{Proc, pid, sys, system, sysvipc};
 use crate::abi::{Errno, Result};
 use crate::fs::pseudo::{Attr, Child, Directory, PseudoDir, PseudoLink, StaticDir};
 pub(super) use crate::kernel::task_of;
@@ -49,7 +49,6 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
     system::add(proc, &mut fixed);
     fixed.add("sys", sys::make(proc));
     fixed.add("sysvipc", sysvipc::make(proc));
-    net::register();
     PseudoDir::new(
         Attr::owned(proc.fs, 0o555, 1, (0, 0)),
         Root {

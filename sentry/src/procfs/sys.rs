@@ -69,12 +69,34 @@ const FIXED: &[(&str, &str)] = &[
     ("net/core/rmem_default", "212992"),
     ("net/core/rmem_max", "212992"),
     ("net/core/somaxconn", "4096"),
+    ("net/core/netdev_max_backlog", "1000"),
+    ("net/core/optmem_max", "131072"),
+    ("net/core/default_qdisc", "pfifo_fast"),
     ("net/core/wmem_default", "212992"),
     ("net/core/wmem_max", "212992"),
     ("net/ipv4/ip_forward", "0"),
     ("net/ipv4/ip_local_port_range", "32768\t60999"),
-    ("net/ipv4/ping_group_range", "1\t0"),
+    ("net/ipv4/ip_default_ttl", "64"),
+    ("net/ipv4/ip_nonlocal_bind", "0"),
+    ("net/ipv4/ip_local_reserved_ports", ""),
+    ("net/ipv4/icmp_echo_ignore_all", "0"),
+    ("net/ipv4/icmp_echo_ignore_broadcasts", "1"),
+    ("net/ipv4/igmp_max_memberships", "20"),
+    ("net/ipv4/igmp_max_msf", "10"),
+    ("net/ipv4/tcp_allowed_congestion_control", "reno cubic"),
+    ("net/ipv4/tcp_available_congestion_control", "reno cubic"),
     ("net/ipv4/tcp_congestion_control", "cubic"),
+    ("net/ipv4/tcp_fastopen", "1"),
+    ("net/ipv4/tcp_max_tw_buckets", "8192"),
+    ("net/ipv4/tcp_mem", "190785\t254383\t381570"),
+    ("net/ipv4/tcp_syn_retries", "6"),
+    ("net/ipv4/tcp_synack_retries", "5"),
+    ("net/ipv4/tcp_retries1", "3"),
+    ("net/ipv4/tcp_retries2", "15"),
+    ("net/ipv4/tcp_tw_reuse", "2"),
+    ("net/ipv4/tcp_moderate_rcvbuf", "1"),
+    ("net/ipv4/udp_rmem_min", "4096"),
+    ("net/ipv4/udp_wmem_min", "4096"),
     ("net/ipv4/tcp_fin_timeout", "60"),
     ("net/ipv4/tcp_keepalive_intvl", "75"),
     ("net/ipv4/tcp_keepalive_probes", "9"),
@@ -139,6 +161,55 @@ impl Content for UserNamespaces {
     fn permission(&self, cx: &dyn Caller, mask: u32) -> Option<Result<()>> {
         let allowed = mask == READ || cx.credentials().has_own(Caps::SYS_RESOURCE);
         Some(if allowed { Ok(()) } else { Err(Errno::EACCES) })
+    }
+}
+
+/// `net/ipv4/ping_group_range` of the caller's network namespace.
+struct PingGroupRange;
+
+fn network(cx: &dyn Caller) -> Result<Arc<net::NetNamespace>> {
+    let task = task_of(cx).ok_or(Errno::ENOENT)?;
+    Ok(task.namespaces().net.clone())
+}
+
+impl Content for PingGroupRange {
+    fn read(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
+        let (low, high) = network(cx)?.inet.ping_groups.get();
+        let ns = &cx.credentials().user_ns;
+        // Nobody's range has no ids to translate.
+        let shown = |g| if low > high { g } else { ns.show_group(g) };
+        Ok(format!("{}\t{}\n", shown(low), shown(high)).into_bytes())
+    }
+    fn write(&self, cx: &dyn Caller, data: &[u8]) -> Result<usize> {
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        let ids: std::result::Result<Vec<u32>, _> =
+            text.split_whitespace().map(str::parse).collect();
+        let ns = network(cx)?;
+        // A number that is not given stays.
+        let (low, high) = match ids.map_err(|_| Errno::EINVAL)?.as_slice() {
+            [] => return Ok(data.len()),
+            [low] => (*low, ns.inet.ping_groups.get().1),
+            [low, high, ..] => (*low, *high),
+        };
+        if low > high {
+            ns.inet.ping_groups.set((1, 0));
+            return Ok(data.len());
+        }
+        let user_ns = &cx.credentials().user_ns;
+        let range = (user_ns.group_arg(low)?, user_ns.group_arg(high)?);
+        if range.0 > range.1 {
+            return Err(Errno::EINVAL);
+        }
+        ns.inet.ping_groups.set(range);
+        Ok(data.len())
+    }
+    fn permission(&self, cx: &dyn Caller, mask: u32) -> Option<Result<()>> {
+        let root = network(cx).is_ok_and(|ns| ns.allows(cx.credentials(), Caps::NET_ADMIN));
+        Some(if mask == READ || root {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        })
     }
 }
 
@@ -234,6 +305,10 @@ pub(super) fn make(proc: &Proc) -> InodeRef {
     b.put(
         "net/ipv4/ip_unprivileged_port_start",
         PseudoFile::new(Attr::new(proc.fs, 0o444), start),
+    );
+    b.put(
+        "net/ipv4/ping_group_range",
+        PseudoFile::new(Attr::new(proc.fs, 0o644), PingGroupRange),
     );
     let p = proc.clone();
     b.put(

@@ -67,6 +67,10 @@ impl Rank {
     pub const TIMERS: Rank = Rank(92);
     /// The run queue.
     pub const RUN_QUEUE: Rank = Rank(94);
+    /// IP options of a socket: groups and interfaces are looked at while they are set.
+    pub const SOCKET_OPTIONS: Rank = Rank(96);
+    /// The interfaces of a network namespace.
+    pub const INTERFACES: Rank = Rank(97);
     /// Locks that never nest anything inside.
     pub const LEAF: Rank = Rank(100);
 }

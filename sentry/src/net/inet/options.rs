@@ -2,15 +2,13 @@
 //!
 //! Most only choose fields of packets, of which there are none here: they are kept and given back as Linux would.
 
+use super::groups::{Groups, Memberships, Source};
 use crate::abi::{Errno, Result};
 use crate::net::interface::Interfaces;
 use crate::net::options::{from_int, int};
 use crate::net::socket::SockType;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// Most multicast memberships of a socket (`net.ipv4.igmp_max_memberships`).
-const MAX_MEMBERSHIPS: usize = 20;
 
 const IP_RECVERR_RFC4884: i32 = 26;
 const IP_MULTICAST_ALL: i32 = 49;
@@ -19,8 +17,13 @@ const IPV6_FLOWINFO_SEND: i32 = 33;
 /// Both of RFC 3678, for either family.
 const MCAST_JOIN_GROUP: i32 = 42;
 const MCAST_LEAVE_GROUP: i32 = 45;
-/// Size of `struct group_req`.
+const MCAST_BLOCK_SOURCE: i32 = 43;
+const MCAST_UNBLOCK_SOURCE: i32 = 44;
+const MCAST_JOIN_SOURCE_GROUP: i32 = 46;
+const MCAST_LEAVE_SOURCE_GROUP: i32 = 47;
+/// Sizes of `struct group_req` and `struct group_source_req`.
 const GROUP_REQ: usize = 136;
+const GROUP_SOURCE_REQ: usize = 264;
 const IP_UNICAST_IF: i32 = 50;
 const IP_LOCAL_PORT_RANGE: i32 = 51;
 const IPV6_RECVERR_RFC4884: i32 = 31;
@@ -28,6 +31,9 @@ const IPV6_MULTICAST_ALL: i32 = 29;
 const IPV6_ROUTER_ALERT_ISOLATE: i32 = 30;
 const IPV6_AUTOFLOWLABEL: i32 = 70;
 const IPV6_MINHOPCOUNT: i32 = 73;
+const IPV6_ADDR_PREFERENCES: i32 = 72;
+/// Options whose value's length nobody looks at.
+const ANY_LENGTH: [i32; 3] = [libc::IPV6_DONTFRAG, IPV6_AUTOFLOWLABEL, IPV6_RECVFRAGSIZE];
 const IPV6_UNICAST_IF: i32 = 76;
 const IPV6_RECVFRAGSIZE: i32 = 77;
 const IPV6_FREEBIND: i32 = 78;
@@ -70,12 +76,13 @@ static IP: &[Plain] = &[
     (libc::IP_NODEFRAG, 0, Fixed(Errno::ENOPROTOOPT)),
     (libc::IP_CHECKSUM, 0, Bool),
     (libc::IP_BIND_ADDRESS_NO_PORT, 0, Bool),
-    (IP_RECVFRAGSIZE, 0, Fixed(Errno::EINVAL)),
+    (IP_RECVFRAGSIZE, 0, Bool),
     (IP_RECVERR_RFC4884, 0, Range(0, 1)),
     (libc::IP_MULTICAST_TTL, 1, Shape::Default(0, 255)),
     (libc::IP_MULTICAST_LOOP, 1, Bool),
     (IP_MULTICAST_ALL, 1, Range(0, 1)),
     (IP_LOCAL_PORT_RANGE, 0, Range(i32::MIN, i32::MAX)),
+    (IP_UNICAST_IF, 0, Range(i32::MIN, i32::MAX)),
 ];
 
 /// IPPROTO_IPV6 options likewise.
@@ -105,6 +112,10 @@ static IPV6: &[Plain] = &[
     (libc::IPV6_TRANSPARENT, 0, Bool),
     (IPV6_RECVFRAGSIZE, 0, Bool),
     (IPV6_FREEBIND, 0, Bool),
+    (IPV6_UNICAST_IF, 0, Range(i32::MIN, i32::MAX)),
+    (IPV6_ADDR_PREFERENCES, 0x500, Range(i32::MIN, i32::MAX)),
+    (libc::IPV6_ROUTER_ALERT, 0, Fixed(Errno::ENOPROTOOPT)),
+    // IPV6_FLOWINFO.
     // The names of RFC 2292.
     (2, 0, Bool),
     (3, 0, Bool),
@@ -129,12 +140,23 @@ const MULTICAST_ONLY: [(i32, i32); 2] = [
     (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS),
 ];
 
+/// IPPROTO_IP options that have no value of their own if none is given.
+const NEED_VALUE: [i32; 8] = [
+    libc::IP_TTL,
+    libc::IP_MULTICAST_TTL,
+    libc::IP_MULTICAST_LOOP,
+    libc::IP_FREEBIND,
+    libc::IP_TRANSPARENT,
+    libc::IP_MINTTL,
+    IP_MULTICAST_ALL,
+    IP_RECVERR_RFC4884,
+];
+
 /// IP options of one socket.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IpOptions {
     values: HashMap<(i32, i32), i32>,
-    /// Multicast groups: address and interface index.
-    groups: Vec<(IpAddr, u32)>,
+    groups: Memberships,
     /// IP_MULTICAST_IF: index and address.
     multicast_if: (u32, Option<Ipv4Addr>),
     multicast_if6: u32,
@@ -149,6 +171,10 @@ impl IpOptions {
             .or_else(|| plain(level, name).map(|p| p.1))
             .unwrap_or(0)
     }
+    /// The same if it was set, else 0.
+    pub fn explicit(&self, level: i32, name: i32) -> i32 {
+        self.values.get(&(level, name)).copied().unwrap_or(0)
+    }
     /// Whether an option is on.
     pub fn on(&self, level: i32, name: i32) -> bool {
         self.value(level, name) != 0
@@ -156,7 +182,7 @@ impl IpOptions {
     /// Of a connection that a listener with these accepts: without what the listener joined.
     pub fn for_child(&self) -> IpOptions {
         IpOptions {
-            groups: Vec::new(),
+            groups: Memberships::default(),
             ..self.clone()
         }
     }
@@ -164,16 +190,26 @@ impl IpOptions {
     pub fn v6_only(&self) -> bool {
         self.on(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)
     }
-    /// Whether datagrams to this multicast group are wanted.
-    pub fn is_member(&self, group: IpAddr) -> bool {
-        self.groups.iter().any(|g| g.0 == group)
+    /// Whether a datagram to this multicast group is wanted.
+    pub fn accepts(&self, group: IpAddr, from: IpAddr) -> bool {
+        let others = match group {
+            IpAddr::V4(_) => self.on(libc::IPPROTO_IP, IP_MULTICAST_ALL),
+            IpAddr::V6(_) => self.on(libc::IPPROTO_IPV6, IPV6_MULTICAST_ALL),
+        };
+        self.groups.accept(group, from, others)
+    }
+    /// Leaves all multicast groups.
+    pub fn leave_all(&mut self, groups: &Groups) {
+        self.groups.leave_all(groups);
     }
     /// Whether multicasts can be sent: an outgoing interface was chosen, since there is no route for them.
-    pub fn can_multicast(&self, to: IpAddr) -> bool {
-        match to {
-            IpAddr::V4(_) => self.multicast_if.0 != 0,
-            IpAddr::V6(_) => self.multicast_if6 != 0,
-        }
+    pub fn can_multicast(&self) -> bool {
+        self.multicast_if.0 != 0
+    }
+    /// IP_LOCAL_PORT_RANGE: least and greatest port, 0 for that of the namespace.
+    pub fn port_range(&self) -> (u16, u16) {
+        let v = self.value(libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE);
+        ((v & 0xffff) as u16, (v >> 16 & 0xffff) as u16)
     }
 
     /// getsockopt(2) at IPPROTO_IP or IPPROTO_IPV6. `bound`: whether the socket is.
@@ -193,12 +229,11 @@ impl IpOptions {
                 }
             }
             (libc::IPPROTO_IP, libc::IP_OPTIONS | libc::IP_PKTOPTIONS) => Ok(Vec::new()),
+            // IPV6_FLOWLABEL_MGR wants a question, IPV6_PATHMTU a connection.
+            (libc::IPPROTO_IPV6, 32) => Err(Errno::EINVAL),
+            (libc::IPPROTO_IPV6, 61) => Err(Errno::ENOTCONN),
             // IPV6_2292PKTOPTIONS, IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR, IPV6_DSTOPTS.
             (libc::IPPROTO_IPV6, 6 | 54 | 55 | 57 | 59) => Ok(Vec::new()),
-            (libc::IPPROTO_IP, IP_UNICAST_IF) | (libc::IPPROTO_IPV6, IPV6_UNICAST_IF) => {
-                Ok(from_int(self.value(level, name)))
-            }
-            (libc::IPPROTO_IPV6, 72) => Ok(from_int(0x500)),
             (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => Ok(self
                 .multicast_if
                 .1
@@ -221,6 +256,7 @@ impl IpOptions {
         admin: bool,
         kind: SockType,
         interfaces: &Interfaces,
+        groups: &Groups,
         level: i32,
         name: i32,
         value: &[u8],
@@ -231,27 +267,60 @@ impl IpOptions {
                     return Err(Errno::EPROTO);
                 }
                 let (group, index) = membership_v4(interfaces, value)?;
-                return self.change_group(group.into(), index, name == libc::IP_ADD_MEMBERSHIP);
+                let join = name == libc::IP_ADD_MEMBERSHIP;
+                return self.change_group(groups, (group.into(), index), join);
             }
             (libc::IPPROTO_IPV6, libc::IPV6_ADD_MEMBERSHIP | libc::IPV6_DROP_MEMBERSHIP) => {
                 if kind == SockType::Stream {
                     return Err(Errno::EPROTO);
                 }
                 let raw: [u8; 16] = part(value, 0)?;
-                let index = match int(value.get(16..).unwrap_or(&[]))? {
-                    0 => 1,
-                    i => i.cast_unsigned(),
-                };
+                // There is no route for groups, which would choose an interface.
+                let index = int(value.get(16..).unwrap_or(&[]))?.cast_unsigned();
                 interfaces.by_index(index).ok_or(Errno::ENODEV)?;
                 let group = Ipv6Addr::from(raw);
                 if !group.is_multicast() {
                     return Err(Errno::EINVAL);
                 }
-                return self.change_group(group.into(), index, name == libc::IPV6_ADD_MEMBERSHIP);
+                let join = name == libc::IPV6_ADD_MEMBERSHIP;
+                return self.change_group(groups, (group.into(), index), join);
             }
             (libc::IPPROTO_IP | libc::IPPROTO_IPV6, MCAST_JOIN_GROUP | MCAST_LEAVE_GROUP) => {
-                let (group, index) = group_request(interfaces, level, value)?;
-                return self.change_group(group, index, name == MCAST_JOIN_GROUP);
+                let key = group_request(interfaces, level, value)?;
+                return self.change_group(groups, key, name == MCAST_JOIN_GROUP);
+            }
+            (libc::IPPROTO_IP, 37..=40) => {
+                if kind == SockType::Stream {
+                    return Err(Errno::EPROTO);
+                }
+                let (key, source) = source_v4(interfaces, value)?;
+                let how = match name {
+                    libc::IP_UNBLOCK_SOURCE => Source::Unblock,
+                    libc::IP_BLOCK_SOURCE => Source::Block,
+                    libc::IP_ADD_SOURCE_MEMBERSHIP => Source::Add,
+                    _ => Source::Drop,
+                };
+                return self.groups.source(groups, key, source, how);
+            }
+            (
+                libc::IPPROTO_IP | libc::IPPROTO_IPV6,
+                MCAST_BLOCK_SOURCE
+                | MCAST_UNBLOCK_SOURCE
+                | MCAST_JOIN_SOURCE_GROUP
+                | MCAST_LEAVE_SOURCE_GROUP,
+            ) => {
+                if value.len() < GROUP_SOURCE_REQ {
+                    return Err(Errno::EINVAL);
+                }
+                let key = group_request(interfaces, level, value)?;
+                let source = storage(level, value, 136)?;
+                let how = match name {
+                    MCAST_BLOCK_SOURCE => Source::Block,
+                    MCAST_UNBLOCK_SOURCE => Source::Unblock,
+                    MCAST_JOIN_SOURCE_GROUP => Source::Add,
+                    _ => Source::Drop,
+                };
+                return self.groups.source(groups, key, source, how);
             }
             (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) if kind == SockType::Stream => {
                 return Err(Errno::EINVAL);
@@ -273,16 +342,13 @@ impl IpOptions {
             }
             (libc::IPPROTO_IP, libc::IP_TRANSPARENT)
             | (libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT)
-                if int(value)? != 0 && !admin =>
+                if value.iter().any(|b| *b != 0) && !admin =>
             {
                 return Err(Errno::EPERM);
             }
             (libc::IPPROTO_IP, libc::IP_OPTIONS) if value.is_empty() => return Ok(()),
-            (libc::IPPROTO_IP, libc::IP_OPTIONS | 17 | 37..=41 | 43 | 44 | 46..=48)
-            | (
-                libc::IPPROTO_IPV6,
-                27 | 28 | 32 | 35 | 43 | 44 | 46..=48 | 50 | 54 | 55 | 57 | 59,
-            ) => {
+            (libc::IPPROTO_IP, libc::IP_OPTIONS | 17 | 41 | 48)
+            | (libc::IPPROTO_IPV6, 27 | 28 | 32 | 35 | 48 | 50 | 54 | 55 | 57 | 59) => {
                 return Err(Errno::EINVAL);
             }
             // IP_XFRM_POLICY, IPV6_XFRM_POLICY.
@@ -297,8 +363,27 @@ impl IpOptions {
                     .insert((level, name), index.swap_bytes().cast_signed());
                 return Ok(());
             }
-            // IPV6_ADDR_PREFERENCES: there is one address.
-            (libc::IPPROTO_IPV6, 72) => return int(value).map(drop),
+            (libc::IPPROTO_IP, IP_RECVFRAGSIZE) if kind == SockType::Stream => {
+                return Err(Errno::EINVAL);
+            }
+            (libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE) => {
+                let (lo, hi) = (int(value)? & 0xffff, int(value)? >> 16 & 0xffff);
+                if value.len() != 4 || lo != 0 && hi != 0 && lo > hi {
+                    return Err(Errno::EINVAL);
+                }
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU) => {
+                // It can only be made less, and the least is IPv6's own.
+                return match int(value)? {
+                    0 | 1280.. => Ok(()),
+                    _ => Err(Errno::EINVAL),
+                };
+            }
+            (libc::IPPROTO_IPV6, IPV6_ADDR_PREFERENCES) => {
+                let p = preferences(int(value)?)?;
+                self.values.insert((level, name), p);
+                return Ok(());
+            }
             _ => {}
         }
         let (_, default, shape) = plain(level, name).ok_or(Errno::ENOPROTOOPT)?;
@@ -312,6 +397,9 @@ impl IpOptions {
         // IPPROTO_IP options also take a single byte.
         let n = match value {
             [b] | [b, _] | [b, _, _] if level == libc::IPPROTO_IP => i32::from(*b),
+            // Some are content with none.
+            [] if level == libc::IPPROTO_IP && !NEED_VALUE.contains(&name) => 0,
+            v if v.len() < 4 && level == libc::IPPROTO_IPV6 && ANY_LENGTH.contains(&name) => 0,
             _ => int(value)?,
         };
         let kept = match *shape {
@@ -333,22 +421,30 @@ impl IpOptions {
         Ok(())
     }
 
-    fn change_group(&mut self, group: IpAddr, index: u32, join: bool) -> Result<()> {
-        let at = self.groups.iter().position(|g| *g == (group, index));
-        match (join, at) {
-            (true, Some(_)) => Err(Errno::EADDRINUSE),
-            (true, None) if self.groups.len() >= MAX_MEMBERSHIPS => Err(Errno::ENOBUFS),
-            (true, None) => {
-                self.groups.push((group, index));
-                Ok(())
-            }
-            (false, Some(i)) => {
-                self.groups.remove(i);
-                Ok(())
-            }
-            (false, None) => Err(Errno::EADDRNOTAVAIL),
+    fn change_group(&mut self, groups: &Groups, key: (IpAddr, u32), join: bool) -> Result<()> {
+        if join {
+            self.groups.join(groups, key)
+        } else {
+            self.groups.leave(groups, key)
         }
     }
+}
+
+/// IPV6_ADDR_PREFERENCES: at most one of each kind; the value with what is left open filled in.
+fn preferences(n: i32) -> Result<i32> {
+    // Temporary, public or either; care-of or home address; generated or not.
+    let kinds = [0x1 | 0x2 | 0x100, 0x4 | 0x400, 0x8 | 0x800];
+    if n & !(kinds[0] | kinds[1] | kinds[2]) != 0 || kinds.iter().any(|k| (n & k).count_ones() > 1)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let first = if n & kinds[0] == 0 {
+        0x100
+    } else {
+        n & kinds[0] & !0x100 | n & 0x100
+    };
+    let second = if n & 0x4 == 0 { 0x400 } else { 0x4 };
+    Ok(first | second)
 }
 
 fn part<const N: usize>(value: &[u8], at: usize) -> Result<[u8; N]> {
@@ -360,6 +456,9 @@ fn part<const N: usize>(value: &[u8], at: usize) -> Result<[u8; N]> {
 
 /// Index of the interface that has an IPv4 address; 0 if none.
 fn index_of(interfaces: &Interfaces, ip: Ipv4Addr) -> u32 {
+    if ip.is_loopback() && interfaces.is_local(ip.into()) {
+        return 1;
+    }
     interfaces
         .all()
         .iter()
@@ -376,7 +475,8 @@ fn membership_v4(interfaces: &Interfaces, value: &[u8]) -> Result<(Ipv4Addr, u32
     }
     let index = match int(value.get(8..).unwrap_or(&[])) {
         Ok(i) if i != 0 => i.cast_unsigned(),
-        _ if local.is_unspecified() => 1,
+        // There is no route for groups, which would choose one.
+        _ if local.is_unspecified() => 0,
         _ => index_of(interfaces, local),
     };
     interfaces.by_index(index).ok_or(Errno::ENODEV)?;
@@ -388,22 +488,36 @@ fn group_request(interfaces: &Interfaces, level: i32, value: &[u8]) -> Result<(I
     if value.len() < GROUP_REQ {
         return Err(Errno::EINVAL);
     }
-    let family = i32::from(u16::from_ne_bytes(part(value, 8)?));
-    let group: IpAddr = match (level, family) {
-        (libc::IPPROTO_IP, libc::AF_INET) => Ipv4Addr::from(part::<4>(value, 12)?).into(),
-        (libc::IPPROTO_IPV6, libc::AF_INET6) => Ipv6Addr::from(part::<16>(value, 16)?).into(),
-        (libc::IPPROTO_IP, _) => return Err(Errno::EINVAL),
-        _ => return Err(Errno::EADDRNOTAVAIL),
-    };
+    let group = storage(level, value, 8)?;
     if !group.is_multicast() {
         return Err(Errno::EINVAL);
     }
-    let index = match u32::from_ne_bytes(part(value, 0)?) {
-        0 => 1,
-        i => i,
-    };
+    let index = u32::from_ne_bytes(part(value, 0)?);
     interfaces.by_index(index).ok_or(Errno::ENODEV)?;
     Ok((group, index))
+}
+
+/// The `struct sockaddr_storage` at an offset, of the level's family.
+fn storage(level: i32, value: &[u8], at: usize) -> Result<IpAddr> {
+    let family = i32::from(u16::from_ne_bytes(part(value, at)?));
+    match (level, family) {
+        (libc::IPPROTO_IP, libc::AF_INET) => Ok(Ipv4Addr::from(part::<4>(value, at + 4)?).into()),
+        (libc::IPPROTO_IPV6, libc::AF_INET6) => {
+            Ok(Ipv6Addr::from(part::<16>(value, at + 8)?).into())
+        }
+        (libc::IPPROTO_IP, _) => Err(Errno::EINVAL),
+        _ => Err(Errno::EADDRNOTAVAIL),
+    }
+}
+
+/// `struct ip_mreq_source`: group, interface's address, source.
+fn source_v4(interfaces: &Interfaces, value: &[u8]) -> Result<((IpAddr, u32), IpAddr)> {
+    if value.len() != 12 {
+        return Err(Errno::EINVAL);
+    }
+    let (group, index) = membership_v4(interfaces, value.get(..8).unwrap_or(&[]))?;
+    let source = Ipv4Addr::from(part::<4>(value, 8)?);
+    Ok(((group.into(), index), source.into()))
 }
 
 /// `struct in_addr`, `ip_mreq` or `ip_mreqn`.

@@ -2,7 +2,8 @@
 
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
-use std::collections::HashMap;
+use crate::time::Instant;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -33,6 +34,23 @@ pub(super) trait PortOwner: Send + Sync {
     fn uid(&self) -> u32;
     /// IPV6_V6ONLY of an IPv6 socket.
     fn v6_only(&self) -> bool;
+    /// IP_LOCAL_PORT_RANGE: least and greatest port it is given, 0 for the usual ones.
+    fn port_range(&self) -> (u16, u16);
+}
+
+/// TCP_TIMEWAIT_LEN, in nanoseconds.
+const TIME_WAIT: u64 = 60_000_000_000;
+/// Most addresses of closed connections that are kept (`net.ipv4.tcp_max_tw_buckets`).
+const MAX_WAITING: usize = 8192;
+
+/// The local end of a connection that this end closed first: bind(2) does not give its port to those who do not ask.
+struct Waiting {
+    local: SocketAddr,
+    remote: SocketAddr,
+    reuse: (bool, bool),
+    uid: u32,
+    v6_only: bool,
+    end: Instant,
 }
 
 /// A socket's place in a port table.
@@ -44,6 +62,8 @@ pub(super) struct Entry<T> {
 /// Sockets by local port.
 pub(super) struct PortTable<T> {
     ports: Mutex<HashMap<u16, HashMap<u64, Entry<T>>>>,
+    /// In the order they end.
+    waiting: Mutex<VecDeque<Waiting>>,
     next: AtomicU64,
 }
 
@@ -51,6 +71,7 @@ impl<T> Default for PortTable<T> {
     fn default() -> Self {
         PortTable {
             ports: Mutex::new(Rank::NET_TABLE, HashMap::new()),
+            waiting: Mutex::new(Rank::LEAF, VecDeque::new()),
             next: AtomicU64::new(crate::time::Instant::now().0 / 1000),
         }
     }
@@ -92,9 +113,12 @@ impl<T: PortOwner> PortTable<T> {
     pub fn bind(&self, id: u64, addr: SocketAddr, socket: &Arc<T>) -> Result<SocketAddr> {
         let mut ports = self.ports.lock();
         let port = if addr.port() == 0 {
-            self.free_port(&ports).ok_or(Errno::EADDRINUSE)?
+            self.free_port(&ports, socket.port_range())
+                .ok_or(Errno::EADDRINUSE)?
         } else {
-            if conflicts(ports.get(&addr.port()), id, addr.ip(), &**socket) {
+            if conflicts(ports.get(&addr.port()), id, addr.ip(), &**socket)
+                || self.is_awaited(addr, &**socket)
+            {
                 return Err(Errno::EADDRINUSE);
             }
             addr.port()
@@ -167,11 +191,71 @@ impl<T: PortOwner> PortTable<T> {
         found.into_iter().map(|(_, a, s)| (a, s)).collect()
     }
 
-    fn free_port(&self, ports: &HashMap<u16, HashMap<u64, Entry<T>>>) -> Option<u16> {
-        let range = u64::from(LAST - FIRST) + 1;
+    /// A connection of `socket`'s from `local` to `remote` has ended, and this end closed it first.
+    pub fn waits(&self, local: SocketAddr, remote: SocketAddr, socket: &T) {
+        let entry = Waiting {
+            local,
+            remote,
+            reuse: socket.reuse(),
+            uid: socket.uid(),
+            v6_only: socket.v6_only(),
+            end: Instant::now().after(TIME_WAIT),
+        };
+        let mut w = self.waiting.lock();
+        while w.len() >= MAX_WAITING || w.front().is_some_and(|f| f.end.remaining() == 0) {
+            w.pop_front();
+        }
+        w.push_back(entry);
+    }
+    /// A reset has ended what is left of a connection.
+    pub fn no_longer_waits(&self, local: SocketAddr, remote: SocketAddr) {
+        let mut w = self.waiting.lock();
+        w.retain(|e| (e.local, e.remote) != (local, remote));
+    }
+    /// Local and remote ends of what waits, with the time left in nanoseconds.
+    pub fn waiting(&self) -> Vec<(SocketAddr, SocketAddr, u64)> {
+        let w = self.waiting.lock();
+        let left = w.iter().map(|e| (e.local, e.remote, e.end.remaining()));
+        left.filter(|e| e.2 > 0).collect()
+    }
+    fn is_awaited(&self, addr: SocketAddr, socket: &T) -> bool {
+        let (reuse_addr, reuse_port) = socket.reuse();
+        let w = self.waiting.lock();
+        w.iter()
+            .filter(|e| e.local.port() == addr.port() && e.end.remaining() > 0)
+            .any(|e| {
+                let by_addr = reuse_addr && e.reuse.0;
+                let by_port = reuse_port && e.reuse.1 && socket.uid() == e.uid;
+                overlap(addr.ip(), socket.v6_only(), e.local.ip(), e.v6_only)
+                    && !by_addr
+                    && !by_port
+            })
+    }
+    /// All sockets with a port.
+    pub fn all(&self) -> Vec<(SocketAddr, Arc<T>)> {
+        let mut found: Vec<_> = {
+            let ports = self.ports.lock();
+            ports
+                .values()
+                .flatten()
+                .filter_map(|(id, e)| Some((*id, e.addr, e.socket.upgrade()?)))
+                .collect()
+        };
+        found.sort_unstable_by_key(|f| f.0);
+        found.into_iter().map(|(_, a, s)| (a, s)).collect()
+    }
+
+    fn free_port(
+        &self,
+        ports: &HashMap<u16, HashMap<u64, Entry<T>>>,
+        (low, high): (u16, u16),
+    ) -> Option<u16> {
+        let first = if low == 0 { FIRST } else { low };
+        let last = if high == 0 { LAST } else { high };
+        let range = u64::from(last.checked_sub(first)?) + 1;
         (0..range).find_map(|_| {
             let n = self.next.fetch_add(1, Ordering::Relaxed) % range;
-            let port = FIRST + u16::try_from(n).unwrap_or(0);
+            let port = first + u16::try_from(n).unwrap_or(0);
             (!ports.contains_key(&port)).then_some(port)
         })
     }

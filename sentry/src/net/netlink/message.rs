@@ -66,6 +66,11 @@ impl Builder {
         self.0.extend_from_slice(bytes);
         self
     }
+    /// Fills up to a multiple of four bytes.
+    pub fn pad(mut self) -> Builder {
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
+    }
     /// Appends an attribute.
     pub fn attr(mut self, kind: u16, data: &[u8]) -> Builder {
         let len = u16::try_from(data.len() + 4).unwrap_or(u16::MAX);

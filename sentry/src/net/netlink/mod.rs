@@ -2,6 +2,8 @@
 //!
 //! Requests are answered at once into the socket's own queue, as rtnetlink does.
 
+mod diag;
+mod fib;
 mod ioctl;
 mod message;
 mod route;
@@ -21,7 +23,8 @@ use crate::usermem::{Segment, UserPtr, put_all};
 use crate::vfs::{Caller, File};
 use std::any::Any;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Bytes of `struct sockaddr_nl`.
@@ -33,16 +36,57 @@ const MAX_REQUEST: usize = 65536;
 const MAX_ANSWER: usize = 16384;
 
 /// Port numbers in use.
-pub struct NetlinkTable(Mutex<HashSet<(i32, u32)>>);
+pub struct NetlinkTable {
+    ports: Mutex<HashSet<(i32, u32)>>,
+    sockets: Mutex<HashMap<u64, Weak<NetlinkSocket>>>,
+}
+
+/// A netlink socket in a list.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Listed {
+    pub protocol: i32,
+    pub port: u32,
+    pub groups: u32,
+    pub queued: usize,
+    pub ino: u64,
+}
+
+impl NetlinkTable {
+    fn all(&self) -> Vec<Arc<NetlinkSocket>> {
+        let all = self.sockets.lock();
+        all.values().filter_map(Weak::upgrade).collect()
+    }
+    /// All sockets.
+    pub fn list(&self) -> Vec<Listed> {
+        let mut out: Vec<Listed> = self.all().iter().map(|s| s.listed()).collect();
+        out.sort_by_key(|l| (l.protocol, l.port));
+        out
+    }
+    /// Tells the sockets that listen to a group of a protocol.
+    pub(super) fn announce(&self, protocol: i32, group: u32, message: &[u8]) {
+        let bit = 1u64.checked_shl(group.wrapping_sub(1)).unwrap_or(0);
+        for s in self.all() {
+            if s.protocol == protocol && s.state.lock().groups & bit != 0 {
+                // Who has no room loses it, and is told (ENOBUFS).
+                let _ = s.answer_to(message.to_vec(), 1 << (group - 1).min(31));
+            }
+        }
+    }
+}
 
 impl Default for NetlinkTable {
     fn default() -> NetlinkTable {
-        NetlinkTable(Mutex::new(Rank::NET_TABLE, HashSet::new()))
+        NetlinkTable {
+            ports: Mutex::new(Rank::NET_TABLE, HashSet::new()),
+            sockets: Mutex::new(Rank::NET_TABLE, HashMap::new()),
+        }
     }
 }
 
 /// A netlink socket.
 pub struct NetlinkSocket {
+    id: u64,
     common: Common,
     namespace: Arc<NetNamespace>,
     sock_type: SockType,
@@ -54,10 +98,11 @@ pub struct NetlinkSocket {
 struct State {
     /// Port number; 0 until bound.
     port: u32,
-    groups: u32,
+    groups: u64,
     /// Connected to another port than the kernel's.
     peer: u32,
-    queue: VecDeque<(Vec<u8>, Charge)>,
+    /// Messages and the groups they were for.
+    queue: VecDeque<(Vec<u8>, Charge, u32)>,
     options: HashMap<i32, i32>,
 }
 
@@ -74,22 +119,41 @@ impl NetlinkSocket {
         if !matches!(sock_type, SockType::Raw | SockType::Dgram) {
             return Err(Errno::ESOCKTNOSUPPORT);
         }
-        if !matches!(protocol, libc::NETLINK_ROUTE | libc::NETLINK_KOBJECT_UEVENT) {
+        if !matches!(
+            protocol,
+            libc::NETLINK_ROUTE | libc::NETLINK_KOBJECT_UEVENT | libc::NETLINK_SOCK_DIAG
+        ) {
             return Err(Errno::EPROTONOSUPPORT);
         }
-        Ok(Arc::new(NetlinkSocket {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let socket = Arc::new(NetlinkSocket {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             common: Common::new(DEFAULT_BUF, DEFAULT_BUF)?,
             namespace: namespace.clone(),
             sock_type,
             protocol,
             state: Mutex::new(Rank::OBJECT, State::default()),
-        }))
+        });
+        let table = &namespace.netlink.sockets;
+        table.lock().insert(socket.id, Arc::downgrade(&socket));
+        Ok(socket)
+    }
+
+    fn listed(&self) -> Listed {
+        let s = self.state.lock();
+        Listed {
+            protocol: self.protocol,
+            port: s.port,
+            groups: low(s.groups),
+            queued: s.queue.iter().map(|q| q.1.amount()).sum(),
+            ino: self.common.identity().0,
+        }
     }
 
     /// Takes a port: `want`, or for 0 the process id if it is free, else some other number.
     fn take_port(&self, cx: &SockCx<'_>, want: u32) -> Result<()> {
         let port = {
-            let mut used = self.namespace.netlink.0.lock();
+            let mut used = self.namespace.netlink.ports.lock();
             if want != 0 {
                 if !used.insert((self.protocol, want)) {
                     return Err(Errno::EADDRINUSE);
@@ -111,7 +175,7 @@ impl NetlinkSocket {
             drop(s);
             self.namespace
                 .netlink
-                .0
+                .ports
                 .lock()
                 .remove(&(self.protocol, port));
             return Ok(());
@@ -129,6 +193,11 @@ impl NetlinkSocket {
 
     /// Queues an answer.
     fn answer(&self, data: Vec<u8>) -> Result<()> {
+        self.answer_to(data, 0)
+    }
+
+    /// Queues a message to a group.
+    fn answer_to(&self, data: Vec<u8>, group: u32) -> Result<()> {
         let charge = MEMORY.charge(data.len() + 512).ok_or(Errno::ENOBUFS)?;
         {
             let mut s = self.state.lock();
@@ -137,7 +206,7 @@ impl NetlinkSocket {
                 self.common.set_error(Errno::ENOBUFS);
                 return Ok(());
             }
-            s.queue.push_back((data, charge));
+            s.queue.push_back((data, charge, group));
         }
         self.common.queue.wake(Events::READABLE);
         Ok(())
@@ -177,6 +246,11 @@ fn parse(raw: &[u8]) -> Result<(u32, u32)> {
     Ok((port, groups))
 }
 
+/// The groups that an address has room for.
+fn low(groups: u64) -> u32 {
+    (groups & 0xffff_ffff) as u32
+}
+
 fn encode(port: u32, groups: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(ADDR_LEN);
     out.extend_from_slice(16u16.as_bytes());
@@ -199,6 +273,9 @@ impl Socket for NetlinkSocket {
     fn common(&self) -> &Common {
         &self.common
     }
+    fn namespace(&self) -> &Arc<NetNamespace> {
+        &self.namespace
+    }
     fn bind(&self, cx: &SockCx<'_>, addr: &[u8]) -> Result<()> {
         let (port, groups) = parse(addr)?;
         let bound = self.state.lock().port;
@@ -209,7 +286,8 @@ impl Socket for NetlinkSocket {
         } else {
             self.take_port(cx, port)?;
         }
-        self.state.lock().groups = groups;
+        let mut s = self.state.lock();
+        s.groups = s.groups & !0xffff_ffff | u64::from(groups);
         Ok(())
     }
     fn connect(&self, cx: &SockCx<'_>, addr: &[u8]) -> Result<()> {
@@ -224,7 +302,7 @@ impl Socket for NetlinkSocket {
     }
     fn local_name(&self) -> Result<Vec<u8>> {
         let s = self.state.lock();
-        Ok(encode(s.port, s.groups))
+        Ok(encode(s.port, low(s.groups)))
     }
     fn peer_name(&self) -> Result<Vec<u8>> {
         Ok(encode(self.state.lock().peer, 0))
@@ -250,10 +328,26 @@ impl Socket for NetlinkSocket {
         if request.len() < len {
             return Err(Errno::EFAULT);
         }
-        if self.protocol == libc::NETLINK_ROUTE {
-            for answer in route::handle(cx.caller, &self.namespace, port, request.bytes()) {
-                self.answer(answer)?;
+        let manner = {
+            let s = self.state.lock();
+            let on = |name| s.options.get(&name) == Some(&1);
+            route::Manner {
+                cap_ack: on(libc::NETLINK_CAP_ACK),
+                ext_ack: on(libc::NETLINK_EXT_ACK),
             }
+        };
+        let ns = &self.namespace;
+        let answers = match self.protocol {
+            libc::NETLINK_ROUTE => route::handle(port, manner, request.bytes(), &|h, body| {
+                route::one(cx.caller, ns, port, h, body)
+            }),
+            libc::NETLINK_SOCK_DIAG => route::handle(port, manner, request.bytes(), &|h, body| {
+                diag::one(ns, port, h, body)
+            }),
+            _ => Vec::new(),
+        };
+        for answer in answers {
+            self.answer(answer)?;
         }
         Ok(len)
     }
@@ -262,12 +356,12 @@ impl Socket for NetlinkSocket {
             return Err(Errno::EOPNOTSUPP);
         }
         self.common.check_error()?;
-        let data = {
+        let (data, group) = {
             let mut s = self.state.lock();
             if msg.flags.contains(MsgFlags::PEEK) {
-                s.queue.front().map(|q| q.0.clone())
+                s.queue.front().map(|q| (q.0.clone(), q.2))
             } else {
-                s.queue.pop_front().map(|q| q.0)
+                s.queue.pop_front().map(|q| (q.0, q.2))
             }
             .ok_or(Errno::EAGAIN)?
         };
@@ -278,7 +372,7 @@ impl Socket for NetlinkSocket {
         }
         let mut out = Received {
             len: did,
-            from: Some(encode(0, 0)),
+            from: Some(encode(0, group)),
             ..Received::default()
         };
         if did < data.len() {
@@ -329,8 +423,7 @@ impl Socket for NetlinkSocket {
                 if !(1..=63).contains(&n) {
                     return Err(Errno::EINVAL);
                 }
-                // Groups beyond the 32 of the address have no news here.
-                let bit = 1u32.checked_shl(n.cast_unsigned() - 1).unwrap_or(0);
+                let bit = 1u64.checked_shl(n.cast_unsigned() - 1).unwrap_or(0);
                 if name == libc::NETLINK_ADD_MEMBERSHIP {
                     s.groups |= bit;
                 } else {
@@ -374,10 +467,11 @@ impl Socket for NetlinkSocket {
             (std::mem::take(&mut s.port), std::mem::take(&mut s.queue))
         };
         drop(queue);
+        self.namespace.netlink.sockets.lock().remove(&self.id);
         if port != 0 {
             self.namespace
                 .netlink
-                .0
+                .ports
                 .lock()
                 .remove(&(self.protocol, port));
         }

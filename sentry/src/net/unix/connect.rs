@@ -3,6 +3,7 @@
 use super::addr::Name;
 use super::{Peer, Phase, State, UnixSocket, wake_all};
 use crate::abi::{Errno, Result};
+use crate::auth::Groups;
 use crate::net::options::MAX_BACKLOG;
 use crate::net::socket::{Shutdown, SockCx, SockType, Socket, Ucred};
 use crate::sync::Events;
@@ -28,6 +29,10 @@ fn own_cred(cx: &SockCx<'_>) -> Ucred {
         uid: c.euid,
         gid: c.egid,
     }
+}
+
+fn own_groups(cx: &SockCx<'_>) -> Option<Arc<Groups>> {
+    Some(cx.caller.credentials().groups.clone())
 }
 
 impl UnixSocket {
@@ -102,11 +107,13 @@ impl UnixSocket {
                         pending: VecDeque::new(),
                     };
                     s.peer_cred = Some(own_cred(cx));
+                    s.peer_groups = own_groups(cx);
                     Vec::new()
                 }
                 Phase::Listening { backlog, .. } => {
                     *backlog = max;
                     s.peer_cred = Some(own_cred(cx));
+                    s.peer_groups = own_groups(cx);
                     std::mem::take(&mut s.waiting)
                 }
                 _ => return Err(Errno::EINVAL),
@@ -137,10 +144,11 @@ impl UnixSocket {
             s.phase = Phase::Connected;
             s.peer = Some(self.as_peer());
             s.peer_cred = Some(own_cred(cx));
+            s.peer_groups = own_groups(cx);
         }
         let listener_cred = {
             let mut s = listener.state.lock();
-            let cred = s.peer_cred;
+            let cred = (s.peer_cred, s.peer_groups.clone());
             let shut = s.shut.read;
             match &mut s.phase {
                 Phase::Listening { backlog, pending } if !shut => {
@@ -159,7 +167,7 @@ impl UnixSocket {
             if matches!(s.phase, Phase::Idle) {
                 s.phase = Phase::Connected;
                 s.peer = Some(server.as_peer());
-                s.peer_cred = listener_cred;
+                (s.peer_cred, s.peer_groups) = listener_cred;
                 false
             } else {
                 true
@@ -215,6 +223,7 @@ impl UnixSocket {
             let mut s = one.state.lock();
             s.peer = Some(other.as_peer());
             s.peer_cred = Some(own_cred(cx));
+            s.peer_groups = own_groups(cx);
             if !one.is_datagram() {
                 s.phase = Phase::Connected;
             }

@@ -5,6 +5,7 @@ use super::message::Message;
 use super::rights::Rights;
 use super::{Phase, UnixSocket, outgoing_control, wake_all};
 use crate::abi::{Errno, Result};
+use crate::net::filter::Facts;
 use crate::net::socket::{MsgFlags, Received, RecvMsg, SendMsg, SockCx, SockType};
 use crate::sync::Events;
 use crate::usermem::{Segment, put_all};
@@ -80,6 +81,13 @@ impl UnixSocket {
                 data.extend_from_slice(seg.bytes());
             }
         }
+        if let Some(f) = peer.common.options.with(|v| v.filter.clone()) {
+            match f.run(&data, &Facts::default()) {
+                // Tossed, and the sender does not hear of it.
+                0 => return Ok(len),
+                n => data.truncate(n),
+            }
+        }
         let (creds, rights) = outgoing_control(cx.caller, std::mem::take(&mut msg.control))?;
         let creds = self.outgoing_creds(cx, &peer, creds);
         let mut unsent = Some(Message {
@@ -115,6 +123,7 @@ impl UnixSocket {
             return Err(Errno::EOPNOTSUPP);
         }
         let peek = msg.flags.contains(MsgFlags::PEEK);
+        let offset = self.common.options.with(|v| v.peek_off);
         let mut out = Received::default();
         let (data, whole, from, creds, files, message, waiting) = {
             let mut s = self.state.lock();
@@ -130,15 +139,25 @@ impl UnixSocket {
                 };
             }
             if peek {
-                let Some(m) = s.queue.front() else {
+                // SO_PEEK_OFF counts through all that waits.
+                let mut skip = usize::try_from(offset).unwrap_or(0);
+                let found = s.queue.iter().find(|m| {
+                    let here = skip < m.data.len() || skip == 0;
+                    if !here {
+                        skip -= m.data.len();
+                    }
+                    here
+                });
+                let Some(m) = found else {
                     return Err(Errno::EAGAIN);
                 };
-                let n = m.data.len().min(msg.dst.remaining());
-                let data = m.data.bytes().get(..n).unwrap_or(&[]).to_vec();
+                let rest = m.data.bytes().get(skip..).unwrap_or(&[]);
+                let n = rest.len().min(msg.dst.remaining());
+                let data = rest.get(..n).unwrap_or(&[]).to_vec();
                 let files = m.rights.as_ref().map(|r| r.files().to_vec());
                 (
                     Segment::new(data),
-                    m.data.len(),
+                    rest.len(),
                     m.from.clone(),
                     m.creds,
                     files.unwrap_or_default(),
@@ -181,6 +200,7 @@ impl UnixSocket {
         if did < part.len() {
             return Err(Errno::EFAULT);
         }
+        self.peek_moved(if peek { did } else { whole }, peek);
         if whole > did {
             out.flags |= MsgFlags::TRUNC;
         }

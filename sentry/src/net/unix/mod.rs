@@ -18,7 +18,7 @@ mod table;
 mod tests;
 
 pub use rights::MAX_FILES;
-pub use table::UnixTable;
+pub use table::{Entry, UnixTable};
 
 use super::namespace::NetNamespace;
 use super::options::DEFAULT_BUF;
@@ -26,6 +26,7 @@ use super::socket::{
     Cmsg, Common, MsgFlags, Received, RecvMsg, SendMsg, Shutdown, SockCx, SockType, Socket, Ucred,
 };
 use crate::abi::{Errno, Result};
+use crate::auth::Groups;
 use crate::sync::{Events, Mutex, Rank};
 use crate::usermem::UserPtr;
 use crate::vfs::{Caller, File};
@@ -72,6 +73,8 @@ struct State {
     phase: Phase,
     peer: Option<Peer>,
     peer_cred: Option<Ucred>,
+    /// Supplementary groups that came with it.
+    peer_groups: Option<Arc<Groups>>,
     queue: VecDeque<Message>,
     /// Bytes in `queue`.
     bytes: usize,
@@ -132,7 +135,7 @@ impl UnixSocket {
     ) -> Result<Arc<UnixSocket>> {
         let common = Common::new(DEFAULT_BUF, DEFAULT_BUF)?;
         let account = Account::new(DEFAULT_BUF, common.queue.clone());
-        Ok(Arc::new_cyclic(|me| UnixSocket {
+        let socket = Arc::new_cyclic(|me| UnixSocket {
             me: me.clone(),
             common,
             sock_type,
@@ -145,6 +148,7 @@ impl UnixSocket {
                     phase: Phase::Idle,
                     peer: None,
                     peer_cred: None,
+                    peer_groups: None,
                     queue: VecDeque::new(),
                     bytes: 0,
                     shut: Shutdown {
@@ -154,7 +158,45 @@ impl UnixSocket {
                     waiting: Vec::new(),
                 },
             ),
-        }))
+        });
+        namespace.unix.enter(&socket);
+        Ok(socket)
+    }
+
+    /// What it is, for lists of sockets.
+    fn entry(&self) -> table::Entry {
+        let (state, queued, backlog, peer, shut) = {
+            let s = self.state.lock();
+            let peer = s.peer.as_ref().and_then(|p| p.socket.upgrade());
+            let (state, queued, backlog) = match &s.phase {
+                Phase::Listening { backlog, pending } => (10, pending.len(), Some(*backlog)),
+                Phase::Connected => (1, s.bytes, None),
+                Phase::Idle | Phase::Closed if peer.is_some() => (1, s.bytes, None),
+                Phase::Idle | Phase::Closed => (7, s.bytes, None),
+            };
+            (state, queued, backlog, peer, s.shut)
+        };
+        let (ino, uid) = self.common.identity();
+        table::Entry {
+            kind: self.sock_type.raw(),
+            state,
+            name: match self.name.get() {
+                Name::Unnamed => None,
+                Name::Path(p) => Some(p),
+                Name::Abstract(n) => Some(
+                    std::iter::once(b'@')
+                        .chain(n.iter().map(|b| if *b == 0 { b'@' } else { *b }))
+                        .collect(),
+                ),
+            },
+            ino,
+            peer: peer.map(|p| p.common.identity().0),
+            queued,
+            sent: backlog.unwrap_or(self.account.used()),
+            cookie: super::options::cookie(&self.common.options),
+            shutdown: u8::from(shut.read) | u8::from(shut.write) << 1,
+            uid,
+        }
     }
 
     fn as_peer(&self) -> Peer {
@@ -221,7 +263,7 @@ impl UnixSocket {
         if explicit.is_some() {
             return explicit;
         }
-        let wanted = |s: &UnixSocket| s.common.options.with(|v| v.passcred);
+        let wanted = |s: &UnixSocket| s.common.options.with(|v| v.passcred || v.passpidfd);
         (wanted(self) || wanted(peer)).then(|| {
             let c = cx.caller.credentials();
             Ucred {
@@ -230,6 +272,20 @@ impl UnixSocket {
                 gid: c.gid,
             }
         })
+    }
+
+    /// Moves SO_PEEK_OFF: forward by what was looked at, back by what was taken.
+    fn peek_moved(&self, n: usize, forward: bool) {
+        self.common.options.with(|v| {
+            if v.peek_off >= 0 {
+                let n = i32::try_from(n).unwrap_or(i32::MAX);
+                v.peek_off = if forward {
+                    v.peek_off.saturating_add(n)
+                } else {
+                    v.peek_off.saturating_sub(n).max(0)
+                };
+            }
+        });
     }
 
     /// The control messages of received credentials and files.
@@ -248,10 +304,13 @@ impl UnixSocket {
                 gid: 65534,
             })));
         }
+        if self.common.options.with(|v| v.passpidfd) {
+            out.control.push(Cmsg::Pidfd(creds.map_or(0, |c| c.pid)));
+        }
         if files.is_empty() {
             return;
         }
-        if msg.control {
+        if msg.control && self.common.options.with(|v| v.passrights) {
             out.control.push(Cmsg::Rights(files));
         } else {
             out.flags |= MsgFlags::CTRUNC;
@@ -273,6 +332,8 @@ fn outgoing_control(
         match c {
             Cmsg::Credentials(u) => creds = Some(u),
             Cmsg::Rights(f) => files.extend(f),
+            // Only ever received.
+            Cmsg::Pidfd(_) => return Err(Errno::EINVAL),
             Cmsg::Other(level, ..) if level == libc::SOL_SOCKET => return Err(Errno::EINVAL),
             // Other protocols' messages are ignored.
             Cmsg::Other(..) => {}
@@ -295,6 +356,7 @@ impl Drop for UnixSocket {
         if let Name::Abstract(n) = self.name.get() {
             self.namespace.unix.unbind(&n, self);
         }
+        self.namespace.unix.leave(self);
     }
 }
 
@@ -307,6 +369,9 @@ impl Socket for UnixSocket {
     }
     fn common(&self) -> &Common {
         &self.common
+    }
+    fn namespace(&self) -> &Arc<NetNamespace> {
+        &self.namespace
     }
     fn bind(&self, cx: &SockCx<'_>, addr: &[u8]) -> Result<()> {
         self.do_bind(cx, addr)
@@ -358,6 +423,13 @@ impl Socket for UnixSocket {
     }
     fn listening(&self) -> bool {
         matches!(self.state.lock().phase, Phase::Listening { .. })
+    }
+    fn peer_groups(&self, cx: &dyn Caller) -> Result<Vec<u8>> {
+        let groups = self.state.lock().peer_groups.clone();
+        let groups = groups.ok_or(Errno::ENODATA)?;
+        let ns = &cx.credentials().user_ns;
+        let shown = groups.iter().map(|g| ns.show_group(*g).to_ne_bytes());
+        Ok(shown.flatten().collect())
     }
     fn peer_credentials(&self) -> Result<Ucred> {
         let s = self.state.lock();
@@ -413,6 +485,10 @@ impl Socket for UnixSocket {
                 }
             }
             libc::TIOCOUTQ => self.account.used(),
+            // SIOCATMARK is of streams.
+            0x8905 if self.sock_type != SockType::Stream => return Err(Errno::EOPNOTSUPP),
+            // SIOCUNIXFILE opens what a socket is bound to.
+            0x89e0 if !self.name.is_set() => return Err(Errno::ENOENT),
             _ => return crate::net::netlink::ioctl(cx, &self.namespace, cmd, arg),
         };
         let n = i32::try_from(n).unwrap_or(i32::MAX);

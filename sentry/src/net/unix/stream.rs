@@ -189,6 +189,7 @@ impl UnixSocket {
             Err(e) if out.len == 0 => return Err(e),
             _ => {}
         }
+        self.peek_moved(out.len, false);
         if let Some(creds) = glue {
             self.incoming_control(msg, creds, files, &mut out);
         }
@@ -232,14 +233,15 @@ impl UnixSocket {
 
     fn peek_stream(&self, msg: &mut RecvMsg<'_>) -> Result<Received> {
         let mut out = Received::default();
-        let passcred = self.common.options.with(|v| v.passcred);
+        let (passcred, offset) = self.common.options.with(|v| (v.passcred, v.peek_off));
         let want = msg.dst.remaining();
         let mut data = Vec::new();
         let mut files = Vec::new();
         let mut glue: Option<Option<Ucred>> = None;
         {
             let s = self.state.lock();
-            if s.queue.is_empty() {
+            let mut skip = usize::try_from(offset).unwrap_or(0);
+            if s.bytes <= skip {
                 self.nothing(&s)?;
                 return Ok(out);
             }
@@ -247,11 +249,17 @@ impl UnixSocket {
                 if glue.is_some() && (data.len() >= want || (passcred && glue != Some(m.creds))) {
                     break;
                 }
+                // SO_PEEK_OFF counts through all that waits.
+                if skip >= m.data.len() {
+                    skip -= m.data.len();
+                    continue;
+                }
                 if glue.is_none() {
                     out.from = m.from.get().encode_source();
                 }
                 glue = Some(m.creds);
-                let b = m.data.bytes();
+                let b = m.data.bytes().get(skip..).unwrap_or(&[]);
+                skip = 0;
                 data.extend_from_slice(b.get(..b.len().min(want - data.len())).unwrap_or(b));
                 if let Some(r) = &m.rights {
                     files = r.files().to_vec();
@@ -260,6 +268,7 @@ impl UnixSocket {
             }
         }
         out.len = put_all(msg.dst, &data)?;
+        self.peek_moved(out.len, true);
         if let Some(creds) = glue {
             self.incoming_control(msg, creds, files, &mut out);
         }

@@ -9,9 +9,36 @@ use crate::vfs::{At, FileType, InodeRef, WalkFlags, names, permission, resolve};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+/// What /proc/net/unix and sock_diag(7) tell of a socket.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// SOCK_*.
+    pub kind: i32,
+    /// TCP_ESTABLISHED, TCP_LISTEN or TCP_CLOSE.
+    pub state: u8,
+    /// Bound name as it is shown, '@' for NUL.
+    pub name: Option<Vec<u8>>,
+    /// Inode number, and that of the peer.
+    pub ino: u64,
+    /// The peer's.
+    pub peer: Option<u64>,
+    /// Bytes that wait (a listener's connections), and those it sent that do (a listener's backlog).
+    pub queued: usize,
+    /// See `queued`.
+    pub sent: usize,
+    /// SO_COOKIE.
+    pub cookie: u64,
+    /// RCV_SHUTDOWN | SEND_SHUTDOWN.
+    pub shutdown: u8,
+    /// User.
+    pub uid: u32,
+}
+
 /// Abstract names of a network namespace.
 pub struct UnixTable {
     names: Mutex<Names>,
+    /// All sockets, by address.
+    all: Mutex<HashMap<usize, Weak<UnixSocket>>>,
 }
 
 #[derive(Default)]
@@ -24,6 +51,7 @@ impl Default for UnixTable {
     fn default() -> UnixTable {
         UnixTable {
             names: Mutex::new(Rank::NET_TABLE, Names::default()),
+            all: Mutex::new(Rank::LEAF, HashMap::new()),
         }
     }
 }
@@ -38,6 +66,21 @@ impl Default for Bound {
 }
 
 impl UnixTable {
+    pub(super) fn enter(&self, socket: &Arc<UnixSocket>) {
+        let key = Arc::as_ptr(socket) as usize;
+        self.all.lock().insert(key, Arc::downgrade(socket));
+    }
+    pub(super) fn leave(&self, socket: &UnixSocket) {
+        let key = std::ptr::from_ref(socket) as usize;
+        self.all.lock().remove(&key);
+    }
+    /// All sockets, by inode number.
+    pub fn list(&self) -> Vec<Entry> {
+        let all: Vec<_> = self.all.lock().values().filter_map(Weak::upgrade).collect();
+        let mut out: Vec<Entry> = all.iter().map(|s| s.entry()).collect();
+        out.sort_by_key(|e| e.ino);
+        out
+    }
     /// Claims an abstract name.
     ///
     /// # Errors

@@ -416,7 +416,12 @@ impl Directory for Entries {
             b"cwd" | b"exe" | b"root" => links::make(s, name),
             b"fd" => fd::dir(s),
             b"fdinfo" => fd::info_dir(s),
-            b"net" => net::make(&s.proc),
+            b"net" => {
+                let live = s.live()?;
+                // A zombie has no network any more.
+                let task = live.task().map_err(|_| Errno::EINVAL)?;
+                net::make(&s.proc, &task.namespaces().net)
+            }
             b"ns" => links::namespaces(s),
             b"task" if s.tid.is_none() => PseudoDir::new(s.attr(0o555, 200), Tasks(s.clone())),
             _ => return Err(Errno::ENOENT),

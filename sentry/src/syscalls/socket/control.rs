@@ -3,15 +3,17 @@
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::kernel::Cx;
+use crate::kernel::pidfd::PidFd;
 use crate::net::socket::{Cmsg, MsgFlags, Ucred};
 use crate::net::unix::MAX_FILES;
-use crate::vfs::File;
+use crate::vfs::{File, OpenFlags};
 use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Bytes of `struct cmsghdr`, and their alignment.
 const HEADER: usize = 16;
 const ALIGN: usize = 8;
+const SCM_PIDFD: i32 = 4;
 /// Most bytes of control messages in one call (`net.core.optmem_max`).
 const MAX: usize = 131_072;
 
@@ -109,11 +111,25 @@ pub(super) fn write(
                 let u = u.seen_by(&cx.caller());
                 w.put(cx, libc::SOL_SOCKET, libc::SCM_CREDENTIALS, u.as_bytes())?;
             }
+            Cmsg::Pidfd(pid) => {
+                let fd = pidfd(cx, pid).unwrap_or_else(|e| -e.raw());
+                w.put(cx, libc::SOL_SOCKET, SCM_PIDFD, fd.as_bytes())?;
+            }
             Cmsg::Other(level, kind, data) => w.put(cx, level, kind, &data)?,
             Cmsg::Rights(files) => w.put_rights(cx, files, cloexec)?,
         }
     }
     Ok((w.used, w.flags))
+}
+
+/// A new descriptor of a process.
+///
+/// # Errors
+/// ESRCH if it is gone; EMFILE, ENFILE.
+pub(super) fn pidfd(cx: &Cx<'_>, pid: i32) -> Result<i32> {
+    let group = cx.kernel().process(pid).ok_or(Errno::ESRCH)?;
+    let file = PidFd::create(&cx.caller(), group, None, OpenFlags::empty())?;
+    cx.install_fd(file, true)
 }
 
 struct Writer {

@@ -4,8 +4,9 @@ use super::{namespace, with_caller};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::kernel::Cx;
-use crate::net::inet::{TcpSocket, UdpSocket};
+use crate::net::inet::{RawSocket, TcpSocket, UdpSocket};
 use crate::net::netlink::NetlinkSocket;
+use crate::net::packet::PacketSocket;
 use crate::net::socket::{SockType, Socket, socket_file};
 use crate::net::unix::UnixSocket;
 use crate::syscalls::{Args, SysResult};
@@ -53,6 +54,8 @@ enum InetKind {
     Tcp,
     /// With its protocol.
     Udp(i32),
+    Raw(i32),
+    Ping(i32),
 }
 
 /// inet_create: what type and protocol name.
@@ -69,16 +72,16 @@ fn inet_kind(cx: &Cx<'_>, domain: i32, raw_type: i32, protocol: i32) -> Result<I
         (SockType::Stream, 0 | libc::IPPROTO_TCP) => Ok(InetKind::Tcp),
         (SockType::Dgram, 0 | libc::IPPROTO_UDP) => Ok(InetKind::Udp(libc::IPPROTO_UDP)),
         (SockType::Dgram, p @ libc::IPPROTO_UDPLITE) => Ok(InetKind::Udp(p)),
-        // `net.ipv4.ping_group_range` lets nobody.
-        (SockType::Dgram, p) if p == icmp => Err(Errno::EACCES),
-        (SockType::Raw, 0) => Err(Errno::EPROTONOSUPPORT),
-        (SockType::Raw, _) => {
-            log::debug!(
-                "task {}: raw sockets are not given to programs",
-                cx.task.tid()
-            );
-            Err(Errno::EPERM)
+        (SockType::Dgram, p) if p == icmp => {
+            if namespace(cx).inet.ping_groups.allow(cx.creds()) {
+                Ok(InetKind::Ping(p))
+            } else {
+                Err(Errno::EACCES)
+            }
         }
+        (SockType::Raw, 0) => Err(Errno::EPROTONOSUPPORT),
+        (SockType::Raw, _) if !namespace(cx).allows(cx.creds(), Caps::NET_RAW) => Err(Errno::EPERM),
+        (SockType::Raw, p) => Ok(InetKind::Raw(p)),
         (SockType::SeqPacket, _) => Err(Errno::ESOCKTNOSUPPORT),
         _ => Err(Errno::EPROTONOSUPPORT),
     }
@@ -95,15 +98,15 @@ pub(super) fn socket(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         libc::AF_INET | libc::AF_INET6 => match inet_kind(cx, domain, raw_type, protocol)? {
             InetKind::Tcp => TcpSocket::new(&cx.caller(), &ns, domain)?,
             InetKind::Udp(p) => UdpSocket::new(&cx.caller(), &ns, domain, p)?,
+            InetKind::Raw(p) => RawSocket::new(&cx.caller(), &ns, domain, p, false)?,
+            InetKind::Ping(p) => RawSocket::new(&cx.caller(), &ns, domain, p, true)?,
         },
         libc::AF_NETLINK => NetlinkSocket::new(&ns, SockType::from_raw(raw_type)?, protocol)?,
-        // Link-layer packets: there is no link, and raw access is a privilege.
         libc::AF_PACKET => {
-            return Err(if ns.allows(cx.creds(), Caps::NET_RAW) {
-                Errno::EAFNOSUPPORT.into()
-            } else {
-                Errno::EPERM.into()
-            });
+            if !ns.allows(cx.creds(), Caps::NET_RAW) {
+                return Err(Errno::EPERM.into());
+            }
+            PacketSocket::new(&ns, SockType::from_raw(raw_type)?, protocol)?
         }
         _ => return Err(Errno::EAFNOSUPPORT.into()),
     };
@@ -126,7 +129,7 @@ pub(super) fn socketpair(cx: &mut Cx<'_>, args: &Args) -> SysResult {
             inet_kind(cx, domain, raw_type, args.get(2))?;
             return Err(Errno::EOPNOTSUPP.into());
         }
-        libc::AF_NETLINK => return Err(Errno::EOPNOTSUPP.into()),
+        libc::AF_NETLINK | libc::AF_PACKET => return Err(Errno::EOPNOTSUPP.into()),
         _ => return Err(Errno::EAFNOSUPPORT.into()),
     };
     let caller = cx.caller();

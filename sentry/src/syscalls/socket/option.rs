@@ -9,6 +9,10 @@ use crate::usermem::UserPtr;
 
 /// Longest option value that is read; no option here takes more.
 const MAX_VALUE: usize = 4096;
+const SO_PEERPIDFD: i32 = 77;
+const SO_PEERGROUPS: i32 = 59;
+/// IFNAMSIZ.
+const INTERFACE_NAME: usize = 16;
 
 pub(super) fn getsockopt(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (_, socket) = socket(cx, args.get(0))?;
@@ -16,11 +20,47 @@ pub(super) fn getsockopt(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let len: UserPtr<i32> = args.get(4);
     let room = usize::try_from(cx.mem().get(len)?).map_err(|_| Errno::EINVAL)?;
     let caller = cx.caller();
+    if (level, name) == (libc::SOL_SOCKET, SO_PEERPIDFD) && socket.domain() == libc::AF_UNIX {
+        let pid = socket.peer_credentials()?.pid;
+        if pid <= 0 {
+            return Err(Errno::ENODATA.into());
+        }
+        let fd = super::control::pidfd(cx, pid)?.to_ne_bytes();
+        let part = fd.get(..room).unwrap_or(&fd);
+        cx.mem()
+            .write_bytes(args.get::<UserPtr<u8>>(3).addr(), part)?;
+        cx.mem().put(len, &i32::try_from(part.len()).unwrap_or(4))?;
+        return Ok(0);
+    }
     let value = if level == libc::SOL_SOCKET {
         options::get(&*socket, &caller, name)?
     } else {
         socket.option(&caller, level, name)?
     };
+    let whole = (level, name) == (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
+    if whole && !value.is_empty() && room < INTERFACE_NAME {
+        return Err(Errno::EINVAL.into());
+    }
+    if (level, name) == (libc::SOL_SOCKET, libc::SO_GET_FILTER) {
+        // Lengths are numbers of instructions of 8 bytes; 0 asks for theirs.
+        let count = value.len() / 8;
+        if room != 0 && room < count {
+            return Err(Errno::EINVAL.into());
+        }
+        if room != 0 {
+            cx.mem()
+                .write_bytes(args.get::<UserPtr<u8>>(3).addr(), &value)?;
+        }
+        cx.mem()
+            .put(len, &i32::try_from(count).unwrap_or(i32::MAX))?;
+        return Ok(0);
+    }
+    if (level, name) == (libc::SOL_SOCKET, SO_PEERGROUPS) && value.len() > room {
+        // As many as there would be.
+        cx.mem()
+            .put(len, &i32::try_from(value.len()).unwrap_or(i32::MAX))?;
+        return Err(Errno::ERANGE.into());
+    }
     let value = value.get(..room).unwrap_or(&value);
     cx.mem()
         .write_bytes(args.get::<UserPtr<u8>>(3).addr(), value)?;

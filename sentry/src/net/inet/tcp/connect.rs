@@ -1,7 +1,7 @@
 //! Into a connection (bind, listen, connect, accept) and out of it (shutdown, close, reset).
 
-use super::super::addr;
 use super::super::ports::matches;
+use super::super::{Count, addr};
 use super::{Phase, State, TcpSocket};
 use crate::abi::{Errno, Result};
 use crate::net::interface::Route;
@@ -9,7 +9,7 @@ use crate::net::options::MAX_BACKLOG;
 use crate::net::socket::{Shutdown, SockCx, Socket};
 use crate::sync::Events;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 
 const BOTH: Shutdown = Shutdown {
@@ -117,15 +117,18 @@ impl TcpSocket {
                 Phase::Connecting => return Err(Errno::EALREADY),
                 Phase::Listening { .. } => return Err(Errno::EISCONN),
                 Phase::Closed if s.unreported => {
-                    s.unreported = false;
+                    s.reported();
                     return Err(self.common.take_error().unwrap_or(Errno::ECONNABORTED));
                 }
                 Phase::Closed => {}
             }
         }
         let to = self.core.target(raw)?;
-        let Route::Local(default) = self.core.namespace.interfaces.route(to.ip()) else {
-            return Err(Errno::ENETUNREACH);
+        let (default, away) = match self.core.namespace.interfaces.route(to.ip()) {
+            Route::Local(a) => (a, false),
+            // Nobody answers there.
+            Route::Away(a) => (a, true),
+            _ => return Err(Errno::ENETUNREACH),
         };
         let bound = self.state.lock().local;
         let mut from = match bound {
@@ -138,6 +141,15 @@ impl TcpSocket {
         from.set_ip(self.core.source(bound, default));
         if from.is_ipv4() != to.is_ipv4() {
             return Err(Errno::ENETUNREACH);
+        }
+        let others = self.core.namespace.inet.tcp.on_port(from.port());
+        let taken = others.into_iter().any(|(_, other)| {
+            let s = other.state.lock();
+            let live = matches!(s.phase, Phase::Connecting | Phase::Established);
+            live && s.local == Some(from) && s.remote == Some(to)
+        });
+        if taken {
+            return Err(Errno::EADDRNOTAVAIL);
         }
         {
             let mut s = self.state.lock();
@@ -156,10 +168,24 @@ impl TcpSocket {
                 ..State::new()
             };
         }
+        self.common.take_error();
         self.core.namespace.inet.tcp.set_addr(self.core.id, from);
+        if from == to {
+            // It is its own peer: its request meets itself (a simultaneous open, RFC 9293, 3.5).
+            self.establish(self);
+            return Err(Errno::EINPROGRESS);
+        }
+        let counters = &self.core.namespace.inet.counters;
+        counters.add(Count::ActiveOpens);
+        if away {
+            return Err(Errno::EINPROGRESS);
+        }
         match self.request(from, to) {
             Answer::Accepted | Answer::Later => {}
-            Answer::Refused => self.fail(Errno::ECONNREFUSED),
+            Answer::Refused => {
+                counters.add(Count::AttemptFails);
+                self.fail(Errno::ECONNREFUSED);
+            }
         }
         Err(Errno::EINPROGRESS)
     }
@@ -226,6 +252,7 @@ impl TcpSocket {
             server.end(true);
             return Answer::Accepted;
         }
+        self.core.namespace.inet.counters.add(Count::PassiveOpens);
         self.common.queue.wake(Events::READABLE);
         Answer::Accepted
     }
@@ -321,7 +348,7 @@ impl TcpSocket {
                 Ok(())
             }
             _ => {
-                s.unreported = false;
+                s.reported();
                 Err(self.common.take_error().unwrap_or(Errno::ECONNABORTED))
             }
         }
@@ -347,7 +374,12 @@ impl TcpSocket {
             s.shut = BOTH;
             s.peer = Weak::new();
             // A port that bind(2) did not choose is given back.
-            if s.port_locked { None } else { s.local.take() }
+            if s.port_locked {
+                None
+            } else {
+                s.stale = s.local;
+                s.local.take()
+            }
         };
         self.unbind(free);
         self.common.set_error(e);
@@ -366,6 +398,7 @@ impl TcpSocket {
                 _ => return,
             }
         };
+        self.core.namespace.inet.counters.add(Count::Resets);
         self.fail(e);
     }
 
@@ -377,13 +410,33 @@ impl TcpSocket {
                 return;
             }
             s.fin = true;
+            s.hidden = 0;
             s.shut.read = true;
             // Both directions are shut: the connection is gone (LAST_ACK, TIME_WAIT).
             if s.shut.write {
                 s.phase = Phase::Closed;
+                s.closed_first = true;
             }
         }
         self.common.queue.wake(ALL);
+    }
+
+    /// MSG_FASTOPEN: data with the connection request; here the connection is there at once.
+    pub(super) fn fast_open(&self, to: Option<&[u8]>) -> Result<()> {
+        if matches!(self.state.lock().phase, Phase::Established) {
+            return Err(Errno::EISCONN);
+        }
+        let to = to.ok_or(Errno::EOPNOTSUPP)?;
+        if addr::family(to)? == libc::AF_UNSPEC {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        match self.do_connect(to) {
+            Err(Errno::EINPROGRESS) => match self.connect_outcome() {
+                Err(Errno::EAGAIN) => Err(Errno::EINPROGRESS),
+                other => other,
+            },
+            other => other,
+        }
     }
 
     pub(super) fn do_shutdown(&self, how: Shutdown) -> Result<()> {
@@ -436,14 +489,25 @@ impl TcpSocket {
             std::mem::replace(&mut *s, keep)
         };
         let (local, locked) = (old.local, old.port_locked);
+        let cut = matches!(old.phase, Phase::Established | Phase::Connecting);
         self.release(old, true);
+        if let (Some(l), false) = (local, locked) {
+            let mut any = self.core.any();
+            any.set_port(l.port());
+            self.state.lock().stale = Some(any);
+        }
         if !locked {
             self.unbind(local);
         } else if let Some(l) = local {
             let tables = &self.core.namespace.inet;
             tables.listeners.unbind(self.core.id, l.port());
         }
-        self.common.take_error();
+        // The connection's end is an error of its own (tcp_disconnect).
+        if cut {
+            self.common.set_error(Errno::ECONNRESET);
+        } else {
+            self.common.take_error();
+        }
         self.common.queue.wake(ALL);
     }
 
@@ -471,6 +535,12 @@ impl TcpSocket {
                 }
             }
             Phase::Established => {
+                if abort || unread {
+                    // What resets a connection ends the other end's TIME_WAIT.
+                    if let (Some(l), Some(r)) = (old.local, old.remote) {
+                        self.core.namespace.inet.tcp.no_longer_waits(r, l);
+                    }
+                }
                 if let Some(p) = old.peer.upgrade() {
                     if abort || unread {
                         p.reset();
@@ -499,9 +569,37 @@ impl TcpSocket {
             };
             std::mem::replace(&mut *s, gone)
         };
-        let local = old.local;
+        let (local, remote) = (old.local, old.remote);
+        let first =
+            matches!(old.phase, Phase::Established) && !old.fin && !abort && old.queue.is_empty();
+        if let (true, Some(l), Some(r), Ok(me)) =
+            (first || old.closed_first, local, remote, self.me())
+        {
+            self.core.namespace.inet.tcp.waits(l, r, &*me);
+        }
         self.release(old, abort);
         self.unbind(local);
+        self.core.close();
+        self.errors.clear();
+        let timer = self.cork_timer.lock().take();
+        drop(timer);
         self.common.queue.wake(ALL);
+    }
+}
+
+impl State {
+    /// connect(2) has told of its failure: the socket is as new, but for its name's port (tcp_disconnect).
+    fn reported(&mut self) {
+        self.unreported = false;
+        self.shut = Shutdown {
+            read: false,
+            write: false,
+        };
+        if let Some(a) = &mut self.stale {
+            a.set_ip(match a.ip() {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            });
+        }
     }
 }

@@ -3,9 +3,25 @@
 use super::{Phase, TcpSocket, roomy};
 use crate::abi::{Errno, Result};
 use crate::net::socket::{MsgFlags, Received, RecvMsg, SendMsg};
-use crate::sync::Events;
+use crate::sync::{Events, Notify};
 use crate::usermem::{CHUNK, Segment, put_all};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+
+/// Bytes of a full segment over the loopback.
+const SEGMENT: usize = 32741;
+/// How long data is kept back at most, in nanoseconds.
+const CORK_TIME: u64 = 200_000_000;
+
+/// Sends what a socket keeps back.
+struct Uncork(Weak<TcpSocket>);
+
+impl Notify for Uncork {
+    fn notify(&self, _: Events) {
+        if let Some(s) = self.0.upgrade() {
+            s.uncork();
+        }
+    }
+}
 
 /// What became of a piece.
 enum Push {
@@ -39,6 +55,11 @@ impl TcpSocket {
         };
         let mut sent = 0;
         let urgent = msg.flags.contains(MsgFlags::OOB) && msg.src.remaining() > 0;
+        let more = !urgent
+            && (msg.flags.contains(MsgFlags::MORE) || self.options.lock().on(libc::TCP_CORK));
+        if more {
+            self.arm_cork();
+        }
         let outcome = loop {
             let left = msg.src.remaining();
             if left == 0 {
@@ -49,14 +70,14 @@ impl TcpSocket {
             if room == 0 {
                 break Err(Errno::EAGAIN);
             }
-            let mut seg = match Segment::fill(msg.src, room.min(CHUNK)) {
+            let seg = match Segment::fill(msg.src, room.min(CHUNK)) {
                 Ok(s) if s.is_empty() => break Ok(()),
                 Ok(s) => s,
                 Err(e) => break Err(e),
             };
             let n = seg.len();
-            let oob = (urgent && n == left).then(|| seg.pop_last()).flatten();
-            match peer.push(seg, oob, window) {
+            let oob = urgent && n == left;
+            match peer.push(seg, oob, window, more) {
                 Push::Taken => sent += n,
                 Push::Full => {
                     msg.src.unread(n);
@@ -83,14 +104,22 @@ impl TcpSocket {
     /// The peer's socket is no more.
     fn send_to_nobody(&self, msg: &mut SendMsg<'_>) -> usize {
         let n = msg.src.remaining();
+        while Segment::fill(msg.src, CHUNK).is_ok_and(|s| !s.is_empty()) {}
+        let ends = {
+            let s = self.state.lock();
+            s.local.zip(s.remote)
+        };
+        if let Some((l, r)) = ends {
+            self.core.namespace.inet.tcp.no_longer_waits(r, l);
+        }
         self.reset();
         n
     }
 
-    /// Takes a piece from the peer.
-    fn push(&self, seg: Segment, oob: Option<u8>, window: usize) -> Push {
+    /// Takes a piece from the peer. `urgent`: its last byte is; `more`: it is to wait for more.
+    fn push(&self, seg: Segment, urgent: bool, window: usize, more: bool) -> Push {
         let n = seg.len();
-        let inline = self.common.options.with(|v| v.oobinline);
+        let last = seg.bytes().last().copied();
         let mut events = Events::READABLE;
         {
             let mut s = self.state.lock();
@@ -105,17 +134,40 @@ impl TcpSocket {
             }
             s.window = window;
             s.queue.push(seg);
-            if let Some(b) = oob {
-                s.urgent.mark = Some(s.queue.len());
-                s.urgent.byte = Some(b);
+            // Only what fills no segment waits.
+            s.hidden = if more { (s.hidden + n) % SEGMENT } else { 0 };
+            if urgent {
+                // An earlier urgent byte becomes an ordinary one.
+                s.urgent.mark = Some(s.queue.len().saturating_sub(1));
+                s.urgent.byte = last;
                 events |= Events::PRI;
-                if inline {
-                    s.queue.push(Segment::new(vec![b]));
-                }
             }
         }
         self.common.queue.wake(events);
         Push::Taken
+    }
+
+    /// What the peer kept back is sent.
+    pub(super) fn reveal(&self) {
+        let hidden = std::mem::take(&mut self.state.lock().hidden);
+        if hidden > 0 {
+            self.common.queue.wake(Events::READABLE);
+        }
+    }
+
+    /// Sends what TCP_CORK and MSG_MORE kept back.
+    pub(super) fn uncork(&self) {
+        let peer = self.state.lock().peer.upgrade();
+        if let Some(p) = peer {
+            p.reveal();
+        }
+    }
+
+    /// Lets data that is kept back go after 200 ms (tcp(7), TCP_CORK).
+    fn arm_cork(&self) {
+        let timer = crate::net::timer(CORK_TIME, Arc::new(Uncork(self.me.clone())));
+        let old = std::mem::replace(&mut *self.cork_timer.lock(), timer);
+        drop(old);
     }
 
     /// Whether poll says writable: a third of the way to `peer` is free.
@@ -141,7 +193,7 @@ impl TcpSocket {
 
     pub(super) fn do_recv(&self, msg: &mut RecvMsg<'_>) -> Result<Received> {
         if msg.flags.contains(MsgFlags::ERRQUEUE) {
-            return Err(Errno::EAGAIN);
+            return self.errors.recv(&self.common, self.core.family(), msg);
         }
         if msg.flags.contains(MsgFlags::OOB) {
             return self.recv_urgent(msg);
@@ -152,6 +204,7 @@ impl TcpSocket {
         let mut out = Received::default();
         let mut freed = false;
         let discard = msg.flags.contains(MsgFlags::TRUNC);
+        let inline = self.common.options.with(|v| v.oobinline);
         let mut left = msg.dst.remaining();
         let outcome = loop {
             if left == 0 {
@@ -163,7 +216,16 @@ impl TcpSocket {
             }
             let (mut seg, at_mark) = {
                 let mut s = self.state.lock();
-                if s.queue.is_empty() {
+                if s.urgent.mark == Some(0) {
+                    // Reads stop at the mark, and the next one passes it.
+                    if !inline {
+                        s.queue.discard(1);
+                    }
+                    s.urgent.byte = None;
+                    s.urgent.mark = None;
+                }
+                if s.visible() == 0 {
+                    s.recharge(0);
                     if out.len > 0 {
                         break Ok(());
                     }
@@ -171,15 +233,10 @@ impl TcpSocket {
                     break self.nothing();
                 }
                 let before = s.queue.len();
-                // Reads stop at the urgent mark.
-                let max = match s.urgent.mark {
-                    Some(m) if m > 0 => left.min(m),
-                    _ => left,
-                };
+                let max = left
+                    .min(s.visible())
+                    .min(s.urgent.mark.unwrap_or(usize::MAX));
                 let seg = s.queue.pop(max);
-                if s.urgent.mark == Some(0) {
-                    s.urgent.mark = None;
-                }
                 s.urgent.mark = s.urgent.mark.map(|m| m.saturating_sub(seg.len()));
                 let at_mark = s.urgent.mark == Some(0);
                 s.recharge(0);
@@ -209,6 +266,9 @@ impl TcpSocket {
                 break Ok(());
             }
         };
+        if out.len > 0 {
+            self.peek_moved(out.len, false);
+        }
         if freed {
             let peer = self.state.lock().peer.upgrade();
             if let Some(p) = peer {
@@ -231,7 +291,8 @@ impl TcpSocket {
 
     /// For reads of nothing: errors as if there were no data, but no waiting once there is.
     fn check_readable(&self) -> Result<()> {
-        if self.state.lock().queue.is_empty() {
+        let inline = self.common.options.with(|v| v.oobinline);
+        if self.state.lock().readable(inline) == 0 {
             self.nothing()
         } else {
             Ok(())
@@ -255,15 +316,49 @@ impl TcpSocket {
     }
 
     fn peek(&self, msg: &mut RecvMsg<'_>) -> Result<Received> {
-        let data = self.state.lock().queue.peek(0, msg.dst.remaining());
+        let (inline, offset) = self.common.options.with(|v| (v.oobinline, v.peek_off));
+        let data = {
+            let s = self.state.lock();
+            let skip = usize::from(!inline && s.urgent.mark == Some(0));
+            let skip = skip + usize::try_from(offset).unwrap_or(0);
+            let end = match s.urgent.mark {
+                Some(m) if m > skip => m.min(s.visible()),
+                _ => s.visible(),
+            };
+            let n = msg.dst.remaining().min(end.saturating_sub(skip));
+            s.queue.peek(skip, n)
+        };
         if data.is_empty() {
+            if offset > 0 {
+                return self.nothing().map(|()| Received::default());
+            }
             self.check_readable()?;
             return Ok(Received::default());
         }
+        let len = if msg.flags.contains(MsgFlags::TRUNC) {
+            data.len()
+        } else {
+            put_all(msg.dst, &data)?
+        };
+        self.peek_moved(len, true);
         Ok(Received {
-            len: put_all(msg.dst, &data)?,
+            len,
             ..Received::default()
         })
+    }
+
+    /// Moves SO_PEEK_OFF.
+    fn peek_moved(&self, n: usize, forward: bool) {
+        let n = i32::try_from(n).unwrap_or(i32::MAX);
+        self.common.options.with(|v| {
+            if v.peek_off >= 0 {
+                v.peek_off = if forward {
+                    v.peek_off.saturating_add(n)
+                } else {
+                    v.peek_off.saturating_sub(n).max(0)
+                };
+            }
+        });
     }
 
     /// tcp_recv_urg.

@@ -6,19 +6,23 @@ mod data;
 mod option;
 
 use super::core::Core;
+use super::errors::Errors;
+use super::listing::Entry;
 use super::ports::PortOwner;
 use crate::abi::{Errno, Result};
 use crate::net::NetNamespace;
 use crate::net::socket::{
-    Common, MEMORY, Received, RecvMsg, SendMsg, Shutdown, SockCx, SockType, Socket,
+    Common, MEMORY, MsgFlags, Received, RecvMsg, SendMsg, Shutdown, SockCx, SockType, Socket,
 };
 use crate::sync::{Charge, Events, Mutex, Rank};
+use crate::time::TimerHandle;
 use crate::usermem::{ByteQueue, UserPtr};
 use crate::vfs::Caller;
 use option::TcpOptions;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 /// `net.ipv4.tcp_wmem` and `tcp_rmem` of a new socket.
@@ -33,6 +37,11 @@ pub struct TcpSocket {
     common: Common,
     core: Core,
     options: Mutex<TcpOptions>,
+    /// Notices of MSG_ZEROCOPY, and how many calls had it.
+    errors: Errors,
+    zerocopies: AtomicU32,
+    /// Lets corked data go after a while.
+    cork_timer: Mutex<Option<TimerHandle>>,
     state: Mutex<State>,
 }
 
@@ -57,6 +66,8 @@ struct State {
     /// Whether bind(2) chose the port (then disconnecting keeps it).
     port_locked: bool,
     remote: Option<SocketAddr>,
+    /// What getsockname(2) still says after the port was given back.
+    stale: Option<SocketAddr>,
     /// connect(2) has not yet reported its outcome (SS_CONNECTING).
     unreported: bool,
     peer: Weak<TcpSocket>,
@@ -69,15 +80,20 @@ struct State {
     fin: bool,
     shut: Shutdown,
     urgent: Urgent,
+    /// Bytes at the end of `queue` that the peer has not sent yet (TCP_CORK, MSG_MORE).
+    hidden: usize,
+    /// It closed first: its address stays in use for a while (TIME_WAIT).
+    closed_first: bool,
     /// The last descriptor is closed.
     orphan: bool,
 }
 
-/// MSG_OOB: one byte beside the stream.
+/// MSG_OOB: one byte of the stream is urgent. It is in the queue, too, where reads stop before it and then skip it.
 #[derive(Default)]
 struct Urgent {
+    /// The byte until MSG_OOB takes it.
     byte: Option<u8>,
-    /// Bytes of the stream before the mark.
+    /// Bytes of the queue before it.
     mark: Option<usize>,
 }
 
@@ -88,6 +104,7 @@ impl State {
             local: None,
             port_locked: false,
             remote: None,
+            stale: None,
             unreported: false,
             peer: Weak::new(),
             queue: ByteQueue::default(),
@@ -99,11 +116,34 @@ impl State {
                 write: false,
             },
             urgent: Urgent::default(),
+            hidden: 0,
+            closed_first: false,
             orphan: false,
         }
     }
     fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed)
+    }
+    /// TCP_ESTABLISHED, TCP_CLOSE_WAIT ….
+    fn number(&self) -> u8 {
+        match (&self.phase, self.fin, self.shut.write) {
+            (Phase::Listening { .. }, ..) => 10,
+            (Phase::Connecting, ..) => 2,
+            (Phase::Established, true, false) => 8,
+            // FIN_WAIT2: there is no way for a FIN to be underway.
+            (Phase::Established, false, true) => 5,
+            (Phase::Established, ..) => 1,
+            (Phase::Closed, ..) => 7,
+        }
+    }
+    /// Bytes that may be read.
+    fn visible(&self) -> usize {
+        self.queue.len().saturating_sub(self.hidden)
+    }
+    /// The same without an urgent byte at the front, unless urgent data is `inline`.
+    fn readable(&self, inline: bool) -> usize {
+        let skipped = usize::from(!inline && self.urgent.mark == Some(0));
+        self.visible().saturating_sub(skipped)
     }
     /// Makes the memory charge follow the queue; false if the sandbox has no room for `extra` more bytes.
     fn recharge(&mut self, extra: usize) -> bool {
@@ -140,13 +180,38 @@ impl TcpSocket {
             common,
             core,
             options: Mutex::new(Rank::LEAF, TcpOptions::default()),
+            errors: Errors::default(),
+            zerocopies: AtomicU32::new(0),
+            cork_timer: Mutex::new(Rank::LEAF, None),
             state: Mutex::new(Rank::OBJECT, State::new()),
         }))
     }
 
-    #[cfg(test)]
-    pub(super) fn namespace(&self) -> &Arc<NetNamespace> {
-        &self.core.namespace
+    /// What it is, for lists of sockets; `None` if it has no state to show.
+    pub(super) fn entry(this: &Arc<TcpSocket>) -> Option<Entry> {
+        let (local, remote, state, rx, tx) = {
+            let s = this.state.lock();
+            let (rx, tx) = match &s.phase {
+                Phase::Listening {
+                    backlog, pending, ..
+                } => (pending.len(), *backlog),
+                _ => (s.visible(), 0),
+            };
+            (s.local?, s.remote, s.number(), rx, tx)
+        };
+        if state == 7 {
+            return None;
+        }
+        let listening = state == 10;
+        let mut e = Entry::new(&**this, local, remote.filter(|_| !listening));
+        e.state = state;
+        e.rx = rx;
+        e.tx = if listening {
+            tx
+        } else {
+            this.unsent().unwrap_or(0)
+        };
+        Some(e)
     }
 
     fn me(&self) -> Result<Arc<TcpSocket>> {
@@ -176,11 +241,14 @@ impl PortOwner for TcpSocket {
     fn v6_only(&self) -> bool {
         self.core.v6_only()
     }
+    fn port_range(&self) -> (u16, u16) {
+        self.core.with_options(|o| o.port_range())
+    }
 }
 
 impl Socket for TcpSocket {
     fn domain(&self) -> i32 {
-        self.core.family
+        self.core.family()
     }
     fn sock_type(&self) -> SockType {
         SockType::Stream
@@ -190,6 +258,9 @@ impl Socket for TcpSocket {
     }
     fn common(&self) -> &Common {
         &self.common
+    }
+    fn namespace(&self) -> &Arc<NetNamespace> {
+        &self.core.namespace
     }
     fn bind(&self, cx: &SockCx<'_>, addr: &[u8]) -> Result<()> {
         self.do_bind(cx, addr)
@@ -210,8 +281,10 @@ impl Socket for TcpSocket {
         self.do_shutdown(how)
     }
     fn local_name(&self) -> Result<Vec<u8>> {
-        let local = self.state.lock().local;
-        Ok(self.core.encode(local.unwrap_or(self.core.any())))
+        let s = self.state.lock();
+        let shown = s.local.or(s.stale).unwrap_or(self.core.any());
+        drop(s);
+        Ok(self.core.encode(shown))
     }
     fn peer_name(&self) -> Result<Vec<u8>> {
         let s = self.state.lock();
@@ -221,7 +294,16 @@ impl Socket for TcpSocket {
         }
     }
     fn send(&self, _cx: &SockCx<'_>, msg: &mut SendMsg<'_>) -> Result<usize> {
-        self.do_send(msg)
+        if msg.flags.contains(MsgFlags::FASTOPEN) {
+            self.fast_open(msg.to)?;
+        }
+        let n = self.do_send(msg)?;
+        if msg.flags.contains(MsgFlags::ZEROCOPY) && self.common.options.with(|v| v.zerocopy) {
+            let call = self.zerocopies.fetch_add(1, Ordering::Relaxed);
+            self.errors
+                .push(&self.common, super::errors::zerocopy(call));
+        }
+        Ok(n)
     }
     fn recv(&self, _cx: &SockCx<'_>, msg: &mut RecvMsg<'_>) -> Result<Received> {
         self.do_recv(msg)
@@ -237,7 +319,16 @@ impl Socket for TcpSocket {
         if level == libc::IPPROTO_TCP {
             return self.set_tcp_option(cx, name, value);
         }
-        let bound = self.state.lock().local.is_some();
+        let (bound, remote) = {
+            let s = self.state.lock();
+            let connected = matches!(s.phase, Phase::Established);
+            (s.local.is_some(), s.remote.filter(|_| connected))
+        };
+        if (level, name) == (libc::IPPROTO_IPV6, libc::IPV6_ADDRFORM)
+            && self.core.family() == libc::AF_INET6
+        {
+            return self.core.become_v4(value, remote);
+        }
         self.core.set_option(cx, level, name, value, bound)
     }
     fn listening(&self) -> bool {
@@ -245,10 +336,10 @@ impl Socket for TcpSocket {
     }
     fn poll(&self) -> Events {
         let mut e = Events::empty();
-        if self.common.has_error() {
+        if self.common.has_error() || !self.errors.is_empty() {
             e |= Events::ERR;
         }
-        let inline = self.common.options.with(|v| v.oobinline);
+        let (inline, low) = self.common.options.with(|v| (v.oobinline, v.rcvlowat));
         let s = self.state.lock();
         match &s.phase {
             Phase::Listening { pending, .. } => {
@@ -267,7 +358,9 @@ impl Socket for TcpSocket {
         if s.shut.read {
             e |= Events::READABLE | Events::RDHUP;
         }
-        if !s.queue.is_empty() || (inline && s.urgent.byte.is_some()) {
+        // No more than the buffer holds can be waited for.
+        let low = low.min(self.common.options.with(|v| v.rcvbuf) / 2).max(1);
+        if s.readable(inline) >= low {
             e |= Events::READABLE;
         }
         if s.urgent.byte.is_some() {
@@ -288,12 +381,18 @@ impl Socket for TcpSocket {
                 if matches!(s.phase, Phase::Listening { .. }) {
                     return Err(Errno::EINVAL);
                 }
-                s.queue.len()
+                // Up to the urgent byte (tcp_inq).
+                match s.urgent.mark {
+                    Some(m) if !self.common.options.with(|v| v.oobinline) => m.min(s.visible()),
+                    _ => s.visible(),
+                }
             }
             libc::TIOCOUTQ => self.unsent()?,
+            // SIOCOUTQNSD.
+            0x894b => 0,
             // SIOCATMARK.
             0x8905 => usize::from(self.state.lock().urgent.mark == Some(0)),
-            _ => return crate::net::netlink::ioctl(cx, &self.core.namespace, cmd, arg),
+            _ => return super::control(cx, &self.core, None, cmd, arg),
         };
         let n = i32::try_from(n).unwrap_or(i32::MAX);
         cx.memory().put(UserPtr::<i32>::new(arg), &n)?;

@@ -17,6 +17,10 @@ const TCP_ULP: i32 = 31;
 const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
 const TCP_INQ: i32 = 36;
 const TCP_TX_DELAY: i32 = 37;
+const TCP_RTO_MAX_MS: i32 = 44;
+const TCP_RTO_MIN_US: i32 = 45;
+/// Least TCP_WINDOW_CLAMP: half the least SO_RCVBUF.
+const MIN_CLAMP: i32 = 1152;
 
 /// Integer options: name, value of a new socket, least and greatest value.
 static PLAIN: &[(i32, i32, i32, i32)] = &[
@@ -28,19 +32,21 @@ static PLAIN: &[(i32, i32, i32, i32)] = &[
     (libc::TCP_SYNCNT, 6, 1, 127),
     (libc::TCP_LINGER2, 60, i32::MIN, i32::MAX),
     (libc::TCP_DEFER_ACCEPT, 0, i32::MIN, i32::MAX),
-    (libc::TCP_WINDOW_CLAMP, 0, 0, i32::MAX),
+    (libc::TCP_WINDOW_CLAMP, 0, i32::MIN, i32::MAX),
     (libc::TCP_QUICKACK, 1, i32::MIN, i32::MAX),
     (libc::TCP_USER_TIMEOUT, 0, 0, i32::MAX),
     (libc::TCP_FASTOPEN, 0, 0, i32::MAX),
     (libc::TCP_TIMESTAMP, 0, i32::MIN, i32::MAX),
-    (libc::TCP_NOTSENT_LOWAT, -1, i32::MIN, i32::MAX),
+    (libc::TCP_NOTSENT_LOWAT, 0, i32::MIN, i32::MAX),
     (libc::TCP_SAVE_SYN, 0, 0, 2),
     (libc::TCP_THIN_LINEAR_TIMEOUTS, 0, 0, 1),
     (libc::TCP_THIN_DUPACK, 0, 0, 1),
     (TCP_FASTOPEN_CONNECT, 0, 0, 1),
     (TCP_FASTOPEN_NO_COOKIE, 0, 0, 1),
     (TCP_INQ, 0, 0, 1),
-    (TCP_TX_DELAY, 0, 0, i32::MAX),
+    (TCP_TX_DELAY, 0, 0, (1 << 28) - 1),
+    (TCP_RTO_MAX_MS, 120_000, 1000, 120_000),
+    (TCP_RTO_MIN_US, 200_000, 1, 1_000_000),
 ];
 
 /// Options that are kept and given back; without packets they change nothing.
@@ -51,18 +57,19 @@ pub(super) struct TcpOptions {
     congestion: Option<&'static str>,
 }
 
+impl TcpOptions {
+    /// Whether an integer option is on.
+    pub fn on(&self, name: i32) -> bool {
+        self.values.get(&name).copied().unwrap_or(0) != 0
+    }
+}
+
 /// `net.ipv4.tcp_available_congestion_control`.
 static CONGESTION: &[&str] = &["cubic", "reno"];
 
 impl TcpSocket {
     pub(super) fn tcp_option(&self, name: i32) -> Result<Vec<u8>> {
-        let (connected, listening) = {
-            let s = self.state.lock();
-            (
-                matches!(s.phase, Phase::Established),
-                matches!(s.phase, Phase::Listening { .. }),
-            )
-        };
+        let connected = matches!(self.state.lock().phase, Phase::Established);
         let o = self.options.lock().clone();
         Ok(match name {
             libc::TCP_MAXSEG => from_int(match (connected, o.maxseg) {
@@ -76,10 +83,16 @@ impl TcpSocket {
                 v.resize(16, 0);
                 v
             }
-            libc::TCP_INFO => self.info(connected, listening),
+            libc::TCP_INFO => self.info(connected),
             libc::TCP_CC_INFO | TCP_ULP => Vec::new(),
             libc::TCP_SAVED_SYN => Vec::new(),
             libc::TCP_REPAIR => from_int(0),
+            // Only in repair mode.
+            libc::TCP_REPAIR_QUEUE | libc::TCP_QUEUE_SEQ => return Err(Errno::EINVAL),
+            libc::TCP_TIMESTAMP => {
+                let ms = crate::time::Instant::now().0 / 1_000_000;
+                from_int((ms & 0x7fff_ffff) as i32)
+            }
             _ => {
                 let plain = PLAIN.iter().find(|p| p.0 == name);
                 let default = plain.ok_or(Errno::ENOPROTOOPT)?.1;
@@ -112,13 +125,21 @@ impl TcpSocket {
                 self.options.lock().maxseg = n;
                 return Ok(());
             }
-            libc::TCP_REPAIR | libc::TCP_REPAIR_QUEUE | libc::TCP_REPAIR_OPTIONS => {
-                return Err(if cx.credentials().has(Caps::NET_ADMIN) {
-                    Errno::EOPNOTSUPP
-                } else {
-                    Errno::EPERM
-                });
+            libc::TCP_REPAIR => {
+                let admin = self
+                    .core
+                    .namespace
+                    .allows(cx.credentials(), Caps::NET_ADMIN);
+                return match n {
+                    _ if !admin => Err(Errno::EPERM),
+                    0 | -1 => Ok(()),
+                    1 => Err(Errno::EOPNOTSUPP),
+                    _ => Err(Errno::EINVAL),
+                };
             }
+            // Only in repair mode, which there is not.
+            libc::TCP_REPAIR_QUEUE | libc::TCP_TIMESTAMP => return Err(Errno::EPERM),
+            libc::TCP_REPAIR_OPTIONS | libc::TCP_QUEUE_SEQ => return Err(Errno::EINVAL),
             libc::TCP_FASTOPEN
                 if !matches!(
                     self.state.lock().phase,
@@ -135,30 +156,29 @@ impl TcpSocket {
             return Err(Errno::EINVAL);
         }
         let kept = match name {
-            libc::TCP_NODELAY | libc::TCP_CORK | libc::TCP_QUICKACK | libc::TCP_TIMESTAMP => {
-                i32::from(n != 0)
-            }
+            libc::TCP_NODELAY | libc::TCP_CORK | libc::TCP_QUICKACK => i32::from(n != 0),
+            // Thin streams have no options of their own any more.
+            libc::TCP_THIN_DUPACK => 0,
+            libc::TCP_DEFER_ACCEPT => defer_seconds(n),
+            libc::TCP_WINDOW_CLAMP if n != 0 => n.max(MIN_CLAMP),
+            libc::TCP_FASTOPEN => n.min(4096),
             libc::TCP_LINGER2 if n < 0 => -1,
             libc::TCP_LINGER2 if n > 120 => 120,
             libc::TCP_LINGER2 if n == 0 => 60,
             _ => n,
         };
         self.options.lock().values.insert(name, kept);
+        if name == libc::TCP_CORK && kept == 0 || name == libc::TCP_NODELAY && kept != 0 {
+            self.uncork();
+        }
         Ok(())
     }
 
     /// `struct tcp_info`.
-    fn info(&self, connected: bool, listening: bool) -> Vec<u8> {
+    fn info(&self, connected: bool) -> Vec<u8> {
         let mut v = vec![0u8; 248];
         let s = self.state.lock();
-        let state = match (&s.phase, s.fin, s.shut.write) {
-            _ if listening => 10,
-            (Phase::Connecting, ..) => 2,
-            (Phase::Established, true, false) => 8,
-            (Phase::Established, false, true) => 5,
-            (Phase::Established, ..) => 1,
-            _ => 7,
-        };
+        let state = u32::from(s.number());
         let mut set = |at: usize, value: u32| {
             if let Some(f) = v.get_mut(at..at + 4) {
                 f.copy_from_slice(&value.to_ne_bytes());
@@ -192,4 +212,19 @@ impl TcpSocket {
         set(88, 3); // tcpi_reordering
         v
     }
+}
+
+/// TCP_DEFER_ACCEPT counts in retransmissions, whose intervals double up to two minutes (secs_to_retrans).
+fn defer_seconds(seconds: i32) -> i32 {
+    if seconds <= 0 {
+        return 0;
+    }
+    let (mut period, mut interval) = (1i32, 1i32);
+    let mut count = 1;
+    while seconds > period && count < 255 {
+        count += 1;
+        interval = (interval * 2).min(120);
+        period += interval;
+    }
+    period
 }

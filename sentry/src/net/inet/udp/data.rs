@@ -1,49 +1,42 @@
 //! Sending and receiving datagrams.
 
+use super::super::errors;
+use super::super::inbox::Packet;
 use super::super::ports::matches;
-use super::{Datagram, UdpSocket};
+use super::super::wishes::{Wishes, wishes};
+use super::super::{Count, stack, wire};
+use super::{Cork, UdpSocket};
 use crate::abi::{Errno, Result};
+use crate::net::NetNamespace;
+use crate::net::filter::Facts;
 use crate::net::interface::Route;
-use crate::net::options::{Stamp, int};
-use crate::net::socket::{Cmsg, MEMORY, MsgFlags, Received, RecvMsg, SendMsg};
+use crate::net::socket::{MEMORY, MsgFlags, Received, RecvMsg, SendMsg};
 use crate::sync::Events;
-use crate::usermem::put_all;
-use crate::vfs::Timestamp;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use zerocopy::IntoBytes;
 
-/// What a datagram costs beyond its bytes.
-const OVERHEAD: usize = 512;
 /// Most bytes in a datagram: what a length field holds, less headers.
 const MAX_V4: usize = 65507;
 const MAX_V6: usize = 65527;
-/// `lo`.
-const IF_INDEX: u32 = 1;
-
-/// A datagram on its way.
-struct Packet {
-    data: Vec<u8>,
-    from: SocketAddr,
-    to: IpAddr,
-    hops: u8,
-    class: u8,
-}
-
-/// What control messages can tell of a datagram.
-struct Facts {
-    to: IpAddr,
-    hops: i32,
-    class: u8,
-    time: Timestamp,
-    drops: u32,
-}
+/// Most datagrams of one call with UDP_SEGMENT (UDP_MAX_SEGMENTS).
+const MAX_SEGMENTS: usize = 128;
 
 /// Who is to get a datagram.
 enum Receivers {
     One(Arc<UdpSocket>),
     Many(Vec<Arc<UdpSocket>>),
     None,
+}
+
+/// How datagrams are to go.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    route: Route,
+    from: SocketAddr,
+    to: SocketAddr,
+    hops: u8,
+    class: u8,
+    segment: usize,
 }
 
 impl UdpSocket {
@@ -55,9 +48,58 @@ impl UdpSocket {
         if msg.flags.contains(MsgFlags::OOB) {
             return Err(Errno::EOPNOTSUPP);
         }
-        let (remote, shut) = {
+        let pending = self.state.lock().cork.as_ref().map(|c| c.way);
+        let way = match pending {
+            // What is corked has its destination.
+            Some(way) => way,
+            None => self.way(msg)?,
+        };
+        let data = take(msg, len)?;
+        let more = msg.flags.contains(MsgFlags::MORE) || self.state.lock().cork_option;
+        if !more && pending.is_none() {
+            self.emit(way, data)?;
+            return Ok(len);
+        }
+        let max = if way.to.is_ipv4() { MAX_V4 } else { MAX_V6 };
+        let whole = {
+            let mut s = self.state.lock();
+            let cork = match &mut s.cork {
+                Some(c) => c,
+                empty => empty.insert(Cork {
+                    way,
+                    data: Vec::new(),
+                    charge: MEMORY.nothing(),
+                }),
+            };
+            if cork.data.len() + len > max {
+                return Err(Errno::EMSGSIZE);
+            }
+            if !cork.charge.resize(cork.data.len() + len) {
+                return Err(Errno::ENOBUFS);
+            }
+            cork.data.extend_from_slice(&data);
+            if more { None } else { s.cork.take() }
+        };
+        if let Some(c) = whole {
+            self.emit(c.way, c.data)?;
+        }
+        Ok(len)
+    }
+
+    /// UDP_CORK was switched off.
+    pub(super) fn uncork(&self) {
+        let whole = self.state.lock().cork.take();
+        if let Some(c) = whole {
+            // Nobody is told of errors now (udp_push_pending_frames).
+            let _ = self.emit(c.way, c.data);
+        }
+    }
+
+    /// Where a message is to go, and as what.
+    fn way(&self, msg: &SendMsg<'_>) -> Result<Way> {
+        let (remote, shut, segment) = {
             let s = self.state.lock();
-            (s.remote, s.shut.write)
+            (s.remote, s.shut.write, s.segment)
         };
         let to = match msg.to {
             Some(raw) => {
@@ -70,25 +112,10 @@ impl UdpSocket {
             None => remote.ok_or(Errno::EDESTADDRREQ)?,
         };
         let wishes = wishes(&msg.control)?;
-        let route = self.core.namespace.interfaces.route(to.ip());
-        let default = match route {
-            Route::Local(ip) => ip,
-            Route::Broadcast(ip) => {
-                if !self.common.options.with(|v| v.broadcast) {
-                    return Err(Errno::EACCES);
-                }
-                ip
-            }
-            Route::Multicast if self.core.with_options(|o| o.can_multicast(to.ip())) => {
-                match to.ip() {
-                    IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-                    IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-                }
-            }
-            Route::Multicast | Route::Unreachable => return Err(Errno::ENETUNREACH),
-        };
+        let (route, default) = self.core.route(&self.common, to.ip())?;
         let max = if to.is_ipv4() { MAX_V4 } else { MAX_V6 };
-        if len > max {
+        if msg.src.remaining() > max {
+            self.too_long(to);
             return Err(Errno::EMSGSIZE);
         }
         self.common.check_error()?;
@@ -105,356 +132,304 @@ impl UdpSocket {
         if from.is_ipv4() != to.is_ipv4() {
             return Err(Errno::ENETUNREACH);
         }
-        let mut data = vec![0; len];
-        let mut got = 0;
-        while let Some(rest) = data.get_mut(got..).filter(|r| !r.is_empty()) {
-            match msg.src.take(rest)? {
-                0 => return Err(Errno::EFAULT),
-                n => got += n,
+        // A foreign address (IP_FREEBIND) cannot be a source.
+        let here = &self.core.namespace.interfaces;
+        let transparent = self
+            .core
+            .with_options(|o| o.on(libc::IPPROTO_IP, libc::IP_TRANSPARENT));
+        if !here.is_local(from.ip()) && !from.ip().is_unspecified() && !transparent {
+            let foreign = matches!(here.route(from.ip()), Route::Unreachable);
+            if foreign {
+                return Err(Errno::ENETUNREACH);
             }
         }
         let (hops, class) = self.hops_and_class(&wishes, to.ip());
-        let packet = |data| Packet {
-            data,
+        Ok(Way {
+            route,
             from,
-            to: to.ip(),
+            to,
             hops,
             class,
-        };
-        match self.receivers(route, from, to) {
-            Receivers::One(r) => r.deliver(packet(data)),
+            segment: wishes.segment.map_or(segment, usize::from),
+        })
+    }
+
+    /// With IP_RECVERR a datagram that is too long is reported in the queue, too (ip_local_error).
+    fn too_long(&self, to: SocketAddr) {
+        if self.wants_errors(to.is_ipv4()) {
+            let report = errors::local(Errno::EMSGSIZE, 65536, Vec::new(), to);
+            self.errors.push(&self.common, report);
+        }
+    }
+
+    pub(super) fn wants_errors(&self, v4: bool) -> bool {
+        self.core.with_options(|o| {
+            if v4 {
+                o.on(libc::IPPROTO_IP, libc::IP_RECVERR)
+            } else {
+                o.on(libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+            }
+        })
+    }
+
+    /// Sends a datagram, or as many as UDP_SEGMENT makes of it.
+    fn emit(&self, way: Way, data: Vec<u8>) -> Result<()> {
+        if way.segment == 0 || data.len() <= way.segment {
+            self.emit_one(way, data, 0);
+            return Ok(());
+        }
+        if data.len().div_ceil(way.segment) > MAX_SEGMENTS {
+            return Err(Errno::EINVAL);
+        }
+        // A receiver with UDP_GRO takes them together.
+        if let Receivers::One(r) = self.receivers(way)
+            && r.state.lock().gro
+            && !stack::watched(&self.core.namespace)
+        {
+            let segment = u16::try_from(way.segment).unwrap_or(u16::MAX);
+            r.deliver(way.packet(data, segment));
+            return Ok(());
+        }
+        for part in data.chunks(way.segment) {
+            self.emit_one(way, part.to_vec(), 0);
+        }
+        Ok(())
+    }
+
+    fn emit_one(&self, way: Way, data: Vec<u8>, segment: u16) {
+        let ns = &self.core.namespace;
+        ns.inet.counters.add(Count::UdpOut);
+        let watched = stack::watched(ns).then(|| {
+            let protocol = (self.protocol & 0xff) as u8;
+            let body = wire::udp(way.from, way.to, protocol, &data);
+            let (from, to) = (way.from.ip(), way.to.ip());
+            let packet = wire::packet(from, to, protocol, way.hops, way.class, &body);
+            stack::show(ns, &packet);
+            packet
+        });
+        match self.receivers(way) {
+            Receivers::One(r) => r.deliver(way.packet(data, segment)),
             Receivers::Many(all) => {
                 for r in all {
-                    r.deliver(packet(data.clone()));
+                    r.deliver(way.packet(data.clone(), segment));
                 }
             }
-            // "Port unreachable" comes back; only a connected socket hears of it.
-            Receivers::None if remote == Some(to) => {
-                self.common.set_error(Errno::ECONNREFUSED);
-                self.common
-                    .queue
-                    .wake(Events::ERR | Events::READABLE | Events::WRITABLE);
+            // "Port unreachable" comes back.
+            Receivers::None => {
+                ns.inet.counters.add(Count::UdpNoPorts);
+                let v4 = way.to.is_ipv4();
+                let what = if v4 {
+                    (wire::UNREACHABLE, 3)
+                } else {
+                    (wire::UNREACHABLE6, 4)
+                };
+                if let Some(p) = watched
+                    && let Some(h) = wire::parse(&p)
+                {
+                    stack::refuse(ns, &p, &h);
+                }
+                self.tell(
+                    (Errno::ECONNREFUSED, true),
+                    what,
+                    way.to.ip(),
+                    way.to,
+                    &data,
+                );
             }
-            Receivers::None => {}
         }
-        Ok(len)
+    }
+
+    /// An ICMP error about a datagram of this socket's to `to` (udp_err).
+    fn tell(
+        &self,
+        (e, hard): (Errno, bool),
+        what: (u8, u8),
+        offender: IpAddr,
+        to: SocketAddr,
+        data: &[u8],
+    ) {
+        if self.wants_errors(to.is_ipv4()) {
+            let report = errors::from_icmp(e, what, data.to_vec(), to, offender);
+            self.errors.push(&self.common, report);
+        } else if !hard || self.state.lock().remote != Some(to) {
+            // Only a connected socket hears of it.
+            return;
+        }
+        self.common.set_error(e);
+        self.common
+            .queue
+            .wake(Events::ERR | Events::READABLE | Events::WRITABLE);
+    }
+
+    /// The same from a packet: for the socket at `own` that sent to `other`.
+    pub(in super::super) fn hear(
+        ns: &NetNamespace,
+        protocol: u8,
+        (own, other): (SocketAddr, SocketAddr),
+        error: (Errno, bool),
+        what: (u8, u8),
+        offender: IpAddr,
+        data: &[u8],
+    ) {
+        for (local, s) in Self::table_of(ns, i32::from(protocol)).on_port(own.port()) {
+            let remote = s.state.lock().remote;
+            if matches(local.ip(), s.core.v6_only(), own.ip()).is_some()
+                && remote.is_none_or(|r| r == other)
+            {
+                s.tell(error, what, offender, other, data);
+                return;
+            }
+        }
+    }
+
+    /// A datagram in a packet that a program made; whether somebody takes it.
+    pub(in super::super) fn input(ns: &NetNamespace, h: &wire::Header, body: &[u8]) -> bool {
+        let ends = (wire::field16(body, 0), wire::field16(body, 2));
+        let len = wire::field16(body, 4).map_or(0, usize::from);
+        let (Some(from), Some(to), Some(data)) = (ends.0, ends.1, body.get(wire::UDP..len)) else {
+            // Damaged: dropped in silence.
+            return true;
+        };
+        let unchecked = h.to.is_ipv4() && wire::field16(body, 6) == Some(0);
+        let whole = body.get(..len).unwrap_or(body);
+        if !unchecked && wire::transport_checksum(h.from, h.to, h.protocol, whole) != 0 {
+            return true;
+        }
+        let way = Way {
+            route: ns.interfaces.route(h.to),
+            from: SocketAddr::new(h.from, from),
+            to: SocketAddr::new(h.to, to),
+            hops: h.hops,
+            class: h.class,
+            segment: 0,
+        };
+        match receivers(ns, i32::from(h.protocol), way) {
+            Receivers::One(r) => r.deliver(way.packet(data.to_vec(), 0)),
+            Receivers::Many(all) => {
+                for r in all {
+                    r.deliver(way.packet(data.to_vec(), 0));
+                }
+            }
+            Receivers::None => return false,
+        }
+        true
     }
 
     /// IP header fields: as the message says, else as the socket's options do.
     fn hops_and_class(&self, w: &Wishes, to: IpAddr) -> (u8, u8) {
-        let (level, hops, class) = match (to.is_ipv4(), to.is_multicast()) {
-            (true, false) => (libc::IPPROTO_IP, libc::IP_TTL, libc::IP_TOS),
-            (true, true) => (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL, libc::IP_TOS),
-            (false, false) => (
-                libc::IPPROTO_IPV6,
-                libc::IPV6_UNICAST_HOPS,
-                libc::IPV6_TCLASS,
-            ),
-            (false, true) => (
-                libc::IPPROTO_IPV6,
-                libc::IPV6_MULTICAST_HOPS,
-                libc::IPV6_TCLASS,
-            ),
-        };
-        self.core.with_options(|o| {
-            let byte = |n: i32| (n & 0xff) as u8;
-            (
-                byte(w.hops.unwrap_or_else(|| o.value(level, hops))),
-                byte(w.class.unwrap_or_else(|| o.value(level, class))),
-            )
-        })
+        self.core.hops_and_class(w, to)
     }
 
-    fn receivers(&self, route: Route, from: SocketAddr, to: SocketAddr) -> Receivers {
-        let many = !matches!(route, Route::Local(_));
-        let mut best: Vec<Arc<UdpSocket>> = Vec::new();
-        let mut score = 0;
-        for (local, s) in self.table().on_port(to.port()) {
-            let Some(exact) = matches(local.ip(), s.core.v6_only(), to.ip()) else {
-                continue;
+    fn receivers(&self, way: Way) -> Receivers {
+        receivers(&self.core.namespace, self.protocol, way)
+    }
+
+    /// Queues a datagram, or drops it: a filter says so, or there is no room.
+    fn deliver(&self, mut packet: Packet) {
+        if let Some(f) = self.common.options.with(|v| v.filter.clone()) {
+            // Filters see the UDP header.
+            let whole = wire::udp(packet.from, packet.to, 17, &packet.data);
+            let facts = Facts {
+                protocol: if packet.to.is_ipv4() { 0x800 } else { 0x86dd },
+                index: 1,
+                hardware: 772,
+                ..Facts::default()
             };
-            let remote = s.state.lock().remote;
-            if remote.is_some_and(|r| r != from) {
-                continue;
-            }
-            if many {
-                let wanted =
-                    !to.ip().is_multicast() || s.core.with_options(|o| o.is_member(to.ip()));
-                if wanted {
-                    best.push(s);
-                }
-                continue;
-            }
-            let points = exact + if remote.is_some() { 4 } else { 0 };
-            if best.is_empty() || points > score {
-                score = points;
-                best = vec![s];
-            } else if points == score {
-                best.push(s);
-            }
-        }
-        if many {
-            // Nobody answers for a group that no one is in.
-            return Receivers::Many(best);
-        }
-        let reuse_port = best.iter().all(|s| s.common.options.with(|v| v.reuseport));
-        let pick = if reuse_port {
-            usize::from(from.port()) % best.len().max(1)
-        } else {
-            // The youngest.
-            best.len().saturating_sub(1)
-        };
-        best.into_iter()
-            .nth(pick)
-            .map_or(Receivers::None, Receivers::One)
-    }
-
-    /// Queues a datagram, or drops it if there is no room.
-    fn deliver(&self, packet: Packet) {
-        let Packet {
-            data,
-            from,
-            to,
-            hops,
-            class,
-        } = packet;
-        let cost = data.len() + OVERHEAD;
-        let rcvbuf = self.common.options.with(|v| v.rcvbuf);
-        let Some(charge) = MEMORY.charge(cost) else {
-            return;
-        };
-        {
-            let mut s = self.state.lock();
-            // One datagram always fits.
-            if s.cost > 0 && s.cost + cost > rcvbuf {
-                s.drops = s.drops.wrapping_add(1);
+            let pass = f.run(&whole, &facts);
+            if pass == 0 {
                 return;
             }
-            s.cost += cost;
-            s.queue.push_back(Datagram {
-                data,
-                from,
-                to,
-                hops,
-                class,
-                time: Timestamp::now(),
-                charge,
-            });
+            packet.data.truncate(pass.saturating_sub(wire::UDP));
         }
-        self.common.queue.wake(Events::READABLE);
+        self.inbox.push(&self.common, packet);
     }
 
     pub(super) fn do_recv(&self, msg: &mut RecvMsg<'_>) -> Result<Received> {
         if msg.flags.contains(MsgFlags::ERRQUEUE) {
-            return Err(Errno::EAGAIN);
+            return self.errors.recv(&self.common, self.core.family(), msg);
         }
-        self.common.check_error()?;
-        let peek = msg.flags.contains(MsgFlags::PEEK);
-        let (data, whole, from, facts) = {
-            let mut s = self.state.lock();
-            let drops = s.drops;
-            let Some(first) = s.queue.front() else {
-                return if s.shut.read {
-                    Ok(Received::default())
-                } else {
-                    Err(Errno::EAGAIN)
-                };
-            };
-            let whole = first.data.len();
-            let from = first.from;
-            let facts = Facts {
-                to: first.to,
-                hops: i32::from(first.hops),
-                class: first.class,
-                time: first.time,
-                drops,
-            };
-            let data = if peek {
-                let n = whole.min(msg.dst.remaining());
-                first.data.get(..n).unwrap_or(&[]).to_vec()
-            } else {
-                let Some(d) = s.queue.pop_front() else {
-                    return Err(Errno::EAGAIN);
-                };
-                s.cost = s.cost.saturating_sub(d.charge.amount());
-                d.data
-            };
-            (data, whole, from, facts)
-        };
-        let room = msg.dst.remaining();
-        let part = data.get(..data.len().min(room)).unwrap_or(&data);
-        let did = put_all(msg.dst, part)?;
-        if did < part.len() {
-            return Err(Errno::EFAULT);
+        let shut = self.state.lock().shut.read;
+        let got = self.inbox.recv(&self.common, &self.core, shut, msg)?;
+        // Linux counts what is read.
+        if got.from.is_some() && !msg.flags.contains(MsgFlags::PEEK) {
+            self.core.namespace.inet.counters.add(Count::UdpIn);
         }
-        let mut out = Received {
-            len: did,
-            from: Some(self.core.encode(from)),
-            ..Received::default()
-        };
-        if whole > did {
-            out.flags |= MsgFlags::TRUNC;
-            if msg.flags.contains(MsgFlags::TRUNC) {
-                out.len = whole;
-            }
-        }
-        if msg.control {
-            self.control(&facts, &mut out.control);
-        }
-        Ok(out)
+        Ok(got)
     }
+}
 
-    /// Control messages that options ask for.
-    fn control(&self, facts: &Facts, out: &mut Vec<Cmsg>) {
-        let Facts {
-            to,
-            hops,
-            class,
-            time,
-            drops,
-        } = *facts;
-        let v = self.common.options.get();
-        let stamp = |unit: u32| [time.sec, i64::from(time.nsec / unit)].as_bytes().to_vec();
-        match v.stamp {
-            Stamp::None => {}
-            Stamp::Micro => out.push(Cmsg::Other(
-                libc::SOL_SOCKET,
-                libc::SO_TIMESTAMP,
-                stamp(1000),
-            )),
-            Stamp::Nano => out.push(Cmsg::Other(
-                libc::SOL_SOCKET,
-                libc::SO_TIMESTAMPNS,
-                stamp(1),
-            )),
-        }
-        if v.rxq_ovfl && drops > 0 {
-            out.push(Cmsg::Other(
-                libc::SOL_SOCKET,
-                libc::SO_RXQ_OVFL,
-                drops.as_bytes().to_vec(),
-            ));
-        }
-        let ip = libc::IPPROTO_IP;
-        let ip6 = libc::IPPROTO_IPV6;
-        let (v4, v6) = self.core.with_options(|o| {
-            let v4 = |n| o.on(ip, n);
-            let v6 = |n| o.on(ip6, n);
-            (
-                [
-                    v4(libc::IP_PKTINFO),
-                    v4(libc::IP_RECVTTL),
-                    v4(libc::IP_RECVTOS),
-                ],
-                [
-                    v6(libc::IPV6_RECVPKTINFO),
-                    v6(libc::IPV6_RECVHOPLIMIT),
-                    v6(libc::IPV6_RECVTCLASS),
-                ],
-            )
-        });
-        if let IpAddr::V4(to) = to {
-            let [pktinfo, ttl, tos] = v4;
-            if pktinfo {
-                let mut raw = IF_INDEX.as_bytes().to_vec();
-                raw.extend_from_slice(&to.octets());
-                raw.extend_from_slice(&to.octets());
-                out.push(Cmsg::Other(ip, libc::IP_PKTINFO, raw));
-            }
-            if ttl {
-                out.push(Cmsg::Other(ip, libc::IP_TTL, hops.as_bytes().to_vec()));
-            }
-            if tos {
-                out.push(Cmsg::Other(ip, libc::IP_TOS, vec![class]));
-            }
-        }
-        if self.core.family == libc::AF_INET6 {
-            let [pktinfo, want_hops, want_class] = v6;
-            if pktinfo {
-                let to = match to {
-                    IpAddr::V4(a) => a.to_ipv6_mapped(),
-                    IpAddr::V6(a) => a,
-                };
-                let mut raw = to.octets().to_vec();
-                raw.extend_from_slice(IF_INDEX.as_bytes());
-                out.push(Cmsg::Other(ip6, libc::IPV6_PKTINFO, raw));
-            }
-            if want_hops {
-                out.push(Cmsg::Other(
-                    ip6,
-                    libc::IPV6_HOPLIMIT,
-                    hops.as_bytes().to_vec(),
-                ));
-            }
-            if want_class {
-                out.push(Cmsg::Other(
-                    ip6,
-                    libc::IPV6_TCLASS,
-                    i32::from(class).as_bytes().to_vec(),
-                ));
-            }
+impl Way {
+    fn packet(&self, data: Vec<u8>, segment: u16) -> Packet {
+        Packet {
+            data,
+            from: self.from,
+            to: self.to,
+            hops: self.hops,
+            class: self.class,
+            segment,
         }
     }
 }
 
-/// What control messages say of one datagram.
-#[derive(Default)]
-struct Wishes {
-    source: Option<IpAddr>,
-    hops: Option<i32>,
-    class: Option<i32>,
+/// The bytes of a message.
+pub(in super::super) fn take(msg: &mut SendMsg<'_>, len: usize) -> Result<Vec<u8>> {
+    let mut data = vec![0; len];
+    let mut got = 0;
+    while let Some(rest) = data.get_mut(got..).filter(|r| !r.is_empty()) {
+        match msg.src.take(rest)? {
+            0 => return Err(Errno::EFAULT),
+            n => got += n,
+        }
+    }
+    Ok(data)
 }
 
-/// Decodes the control messages of a datagram (ip_cmsg_send, ip6_datagram_send_ctl).
-///
-/// # Errors
-/// EINVAL for malformed and unknown messages.
-fn wishes(control: &[Cmsg]) -> Result<Wishes> {
-    let mut w = Wishes::default();
-    for c in control {
-        let Cmsg::Other(level, kind, data) = c else {
+fn receivers(ns: &NetNamespace, protocol: i32, way: Way) -> Receivers {
+    let (from, to) = (way.from, way.to);
+    let many = !matches!(way.route, Route::Local(_));
+    // Nobody is out there, or in the group.
+    if matches!(way.route, Route::Away(_)) || to.ip().is_multicast() && !ns.inet.groups.has(to.ip())
+    {
+        return Receivers::Many(Vec::new());
+    }
+    let mut best: Vec<Arc<UdpSocket>> = Vec::new();
+    let mut score = 0;
+    for (local, s) in UdpSocket::table_of(ns, protocol).on_port(to.port()) {
+        let Some(exact) = matches(local.ip(), s.core.v6_only(), to.ip()) else {
             continue;
         };
-        match (*level, *kind) {
-            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                let raw: [u8; 4] = data
-                    .get(4..8)
-                    .filter(|_| data.len() == 12)
-                    .and_then(|b| b.try_into().ok())
-                    .ok_or(Errno::EINVAL)?;
-                w.source = Some(IpAddr::V4(raw.into())).filter(|ip| !ip.is_unspecified());
+        let remote = s.state.lock().remote;
+        if remote.is_some_and(|r| r != from) {
+            continue;
+        }
+        if many {
+            let wanted =
+                !to.ip().is_multicast() || s.core.with_options(|o| o.accepts(to.ip(), from.ip()));
+            if wanted {
+                best.push(s);
             }
-            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                let raw: [u8; 16] = data
-                    .get(..16)
-                    .filter(|_| data.len() >= 20)
-                    .and_then(|b| b.try_into().ok())
-                    .ok_or(Errno::EINVAL)?;
-                let ip = Ipv6Addr::from(raw).to_canonical();
-                w.source = Some(ip).filter(|ip| !ip.is_unspecified());
-            }
-            (libc::IPPROTO_IP, libc::IP_TTL) => w.hops = Some(exact(data, 1)?),
-            (libc::IPPROTO_IP, libc::IP_TOS) if data.len() == 1 => {
-                w.class = data.first().map(|b| i32::from(*b));
-            }
-            (libc::IPPROTO_IP, libc::IP_TOS) => w.class = Some(exact(data, 0)?),
-            (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => w.hops = Some(exact(data, -1)?),
-            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => w.class = Some(exact(data, -1)?),
-            _ => return Err(Errno::EINVAL),
+            continue;
+        }
+        let points = exact + if remote.is_some() { 4 } else { 0 };
+        if best.is_empty() || points > score {
+            score = points;
+            best = vec![s];
+        } else if points == score {
+            best.push(s);
         }
     }
-    // -1: as the socket's options say.
-    w.hops = w.hops.filter(|h| *h >= 0);
-    w.class = w.class.filter(|c| *c >= 0);
-    Ok(w)
-}
-
-/// An int from `min` to 255 that fills its message.
-fn exact(data: &[u8], min: i32) -> Result<i32> {
-    if data.len() != 4 {
-        return Err(Errno::EINVAL);
+    if many {
+        // Nobody answers for a group that no one is in.
+        return Receivers::Many(best);
     }
-    Some(int(data)?)
-        .filter(|n| (min..=255).contains(n))
-        .ok_or(Errno::EINVAL)
+    let reuse_port = best.iter().all(|s| s.common.options.with(|v| v.reuseport));
+    let pick = if reuse_port {
+        usize::from(from.port()) % best.len().max(1)
+    } else {
+        // The youngest.
+        best.len().saturating_sub(1)
+    };
+    best.into_iter()
+        .nth(pick)
+        .map_or(Receivers::None, Receivers::One)
 }

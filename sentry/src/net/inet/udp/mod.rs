@@ -4,24 +4,32 @@
 
 mod data;
 
+pub(super) use data::take;
+
 use super::addr;
 use super::core::Core;
+use super::errors::Errors;
+use super::inbox::Inbox;
+use super::listing::Entry;
 use super::ports::{PortOwner, PortTable};
 use crate::abi::{Errno, Result};
 use crate::net::NetNamespace;
-use crate::net::interface::Route;
 use crate::net::options::{DEFAULT_BUF, from_int, int};
 use crate::net::socket::{Common, Received, RecvMsg, SendMsg, Shutdown, SockCx, SockType, Socket};
 use crate::sync::{Charge, Events, Mutex, Rank};
 use crate::usermem::UserPtr;
-use crate::vfs::{Caller, Timestamp};
+use crate::vfs::Caller;
 use std::any::Any;
-use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
-/// UDP_CORK.
+// IPPROTO_UDP options.
 const UDP_CORK: i32 = 1;
+const UDP_ENCAP: i32 = 100;
+const UDP_NO_CHECK6_TX: i32 = 101;
+const UDP_NO_CHECK6_RX: i32 = 102;
+const UDP_SEGMENT: i32 = 103;
+const UDP_GRO: i32 = 104;
 /// UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV.
 const COVERAGE: [i32; 2] = [10, 11];
 
@@ -32,6 +40,8 @@ pub struct UdpSocket {
     core: Core,
     /// IPPROTO_UDP or IPPROTO_UDPLITE.
     protocol: i32,
+    inbox: Inbox,
+    errors: Errors,
     state: Mutex<State>,
 }
 
@@ -41,24 +51,22 @@ struct State {
     addr_locked: bool,
     port_locked: bool,
     remote: Option<SocketAddr>,
-    queue: VecDeque<Datagram>,
-    /// What `queue` costs, against SO_RCVBUF.
-    cost: usize,
-    /// Datagrams that found it full.
-    drops: u32,
     shut: Shutdown,
     /// Values of [`COVERAGE`].
     coverage: [i32; 2],
+    cork: Option<Cork>,
+    cork_option: bool,
+    /// UDP_SEGMENT.
+    segment: usize,
+    gro: bool,
+    no_check: [bool; 2],
+    encap: i32,
 }
 
-struct Datagram {
+/// What UDP_CORK or MSG_MORE keeps for one datagram.
+struct Cork {
+    way: data::Way,
     data: Vec<u8>,
-    from: SocketAddr,
-    to: IpAddr,
-    /// Hop limit and traffic class.
-    hops: u8,
-    class: u8,
-    time: Timestamp,
     charge: Charge,
 }
 
@@ -81,6 +89,8 @@ impl UdpSocket {
             common,
             core,
             protocol,
+            inbox: Inbox::default(),
+            errors: Errors::default(),
             state: Mutex::new(
                 Rank::OBJECT,
                 State {
@@ -88,14 +98,17 @@ impl UdpSocket {
                     addr_locked: false,
                     port_locked: false,
                     remote: None,
-                    queue: VecDeque::new(),
-                    cost: 0,
-                    drops: 0,
                     shut: Shutdown {
                         read: false,
                         write: false,
                     },
                     coverage: [0; 2],
+                    cork: None,
+                    cork_option: false,
+                    segment: 0,
+                    gro: false,
+                    no_check: [false; 2],
+                    encap: 0,
                 },
             ),
         }))
@@ -103,12 +116,26 @@ impl UdpSocket {
 
     /// The ports of its protocol.
     fn table(&self) -> &PortTable<UdpSocket> {
-        let tables = &self.core.namespace.inet;
-        if self.protocol == libc::IPPROTO_UDPLITE {
-            &tables.udplite
+        Self::table_of(&self.core.namespace, self.protocol)
+    }
+
+    fn table_of(ns: &NetNamespace, protocol: i32) -> &PortTable<UdpSocket> {
+        if protocol == libc::IPPROTO_UDPLITE {
+            &ns.inet.udplite
         } else {
-            &tables.udp
+            &ns.inet.udp
         }
+    }
+
+    /// What it is, for lists of sockets.
+    pub(super) fn entry(this: &Arc<UdpSocket>) -> Entry {
+        let (local, remote) = {
+            let s = this.state.lock();
+            (s.local.unwrap_or(this.core.any()), s.remote)
+        };
+        let mut e = Entry::new(&**this, local, remote);
+        (e.rx, e.drops) = this.inbox.usage();
+        e
     }
 
     fn me(&self) -> Result<Arc<UdpSocket>> {
@@ -178,11 +205,14 @@ impl PortOwner for UdpSocket {
     fn v6_only(&self) -> bool {
         self.core.v6_only()
     }
+    fn port_range(&self) -> (u16, u16) {
+        self.core.with_options(|o| o.port_range())
+    }
 }
 
 impl Socket for UdpSocket {
     fn domain(&self) -> i32 {
-        self.core.family
+        self.core.family()
     }
     fn sock_type(&self) -> SockType {
         SockType::Dgram
@@ -192,6 +222,9 @@ impl Socket for UdpSocket {
     }
     fn common(&self) -> &Common {
         &self.common
+    }
+    fn namespace(&self) -> &Arc<NetNamespace> {
+        &self.core.namespace
     }
     fn bind(&self, cx: &SockCx<'_>, raw: &[u8]) -> Result<()> {
         let want = self.core.bind_addr(cx, raw)?;
@@ -206,16 +239,18 @@ impl Socket for UdpSocket {
             return Ok(());
         }
         let to = self.core.target(raw)?;
-        let default = match self.core.namespace.interfaces.route(to.ip()) {
-            Route::Local(ip) => ip,
-            Route::Broadcast(ip) if self.common.options.with(|v| v.broadcast) => ip,
-            Route::Broadcast(_) => return Err(Errno::EACCES),
-            Route::Multicast | Route::Unreachable => return Err(Errno::ENETUNREACH),
-        };
+        if let SocketAddr::V6(v6) = to
+            && super::core::link_local(*v6.ip())
+            && v6.scope_id() == 0
+        {
+            return Err(Errno::EINVAL);
+        }
+        let (_, default) = self.core.route(&self.common, to.ip())?;
         let bound = self.ensure_bound()?;
         let mut local = bound;
         local.set_ip(self.core.source(Some(bound), default));
-        if local.is_ipv4() != to.is_ipv4() {
+        let chosen = self.state.lock().addr_locked;
+        if chosen && local.is_ipv4() != to.is_ipv4() {
             return Err(Errno::ENETUNREACH);
         }
         {
@@ -248,8 +283,9 @@ impl Socket for UdpSocket {
         Ok(self.core.encode(local.unwrap_or(self.core.any())))
     }
     fn peer_name(&self) -> Result<Vec<u8>> {
-        let remote = self.state.lock().remote.ok_or(Errno::ENOTCONN)?;
-        Ok(self.core.encode(remote))
+        // Port 0 is nobody's.
+        let remote = self.state.lock().remote.filter(|r| r.port() != 0);
+        Ok(self.core.encode(remote.ok_or(Errno::ENOTCONN)?))
     }
     fn send(&self, _cx: &SockCx<'_>, msg: &mut SendMsg<'_>) -> Result<usize> {
         self.do_send(msg)
@@ -258,8 +294,17 @@ impl Socket for UdpSocket {
         self.do_recv(msg)
     }
     fn option(&self, _cx: &dyn Caller, level: i32, name: i32) -> Result<Vec<u8>> {
-        if (level, name) == (libc::IPPROTO_UDP, UDP_CORK) {
-            return Ok(from_int(0));
+        if level == libc::IPPROTO_UDP {
+            let s = self.state.lock();
+            return Ok(from_int(match name {
+                UDP_CORK => i32::from(s.cork_option),
+                UDP_ENCAP => s.encap,
+                UDP_NO_CHECK6_TX => i32::from(s.no_check[0]),
+                UDP_NO_CHECK6_RX => i32::from(s.no_check[1]),
+                UDP_SEGMENT => i32::try_from(s.segment).unwrap_or(0),
+                UDP_GRO => i32::from(s.gro),
+                _ => return Err(Errno::ENOPROTOOPT),
+            }));
         }
         if level == libc::IPPROTO_UDPLITE && level == self.protocol {
             let which = COVERAGE.iter().position(|c| *c == name);
@@ -283,13 +328,51 @@ impl Socket for UdpSocket {
             *slot.ok_or(Errno::ENOPROTOOPT)? = n;
             return Ok(());
         }
-        let bound = self.state.lock().local.is_some();
-        self.core.set_option(cx, level, name, value, bound)
+        if level == libc::IPPROTO_UDP {
+            let n = int(value)?;
+            let mut s = self.state.lock();
+            match name {
+                UDP_CORK => {
+                    s.cork_option = n != 0;
+                    drop(s);
+                    if n == 0 {
+                        self.uncork();
+                    }
+                }
+                // UDP_ENCAP_ESPINUDP, and L2TP; none changes anything without their packets.
+                UDP_ENCAP if matches!(n, 0 | 2 | 3) => s.encap = n,
+                UDP_NO_CHECK6_TX => s.no_check[0] = n != 0,
+                UDP_NO_CHECK6_RX => s.no_check[1] = n != 0,
+                UDP_SEGMENT => {
+                    s.segment = usize::from(u16::try_from(n).map_err(|_| Errno::EINVAL)?);
+                }
+                UDP_GRO => s.gro = n != 0,
+                _ => return Err(Errno::ENOPROTOOPT),
+            }
+            return Ok(());
+        }
+        let (bound, remote) = {
+            let s = self.state.lock();
+            (s.local.is_some(), s.remote)
+        };
+        if (level, name) == (libc::IPPROTO_IPV6, libc::IPV6_ADDRFORM)
+            && self.core.family() == libc::AF_INET6
+        {
+            return self.core.become_v4(value, remote);
+        }
+        self.core.set_option(cx, level, name, value, bound)?;
+        if (level, name) == (libc::IPPROTO_IP, libc::IP_RECVERR) && !self.wants_errors(true) {
+            self.errors.clear();
+        }
+        Ok(())
     }
     fn poll(&self) -> Events {
         let mut e = Events::WRITABLE | Events::WRBAND;
-        if self.common.has_error() {
+        if self.common.has_error() || !self.errors.is_empty() {
             e |= Events::ERR;
+        }
+        if !self.inbox.is_empty() {
+            e |= Events::READABLE;
         }
         let s = self.state.lock();
         if s.shut.read {
@@ -298,29 +381,30 @@ impl Socket for UdpSocket {
         if s.shut.read && s.shut.write {
             e |= Events::HUP;
         }
-        if !s.queue.is_empty() {
-            e |= Events::READABLE;
-        }
         e
     }
     fn ioctl(&self, cx: &dyn Caller, cmd: u32, arg: u64) -> Result<i64> {
         let n = match u64::from(cmd) {
-            libc::FIONREAD => self.state.lock().queue.front().map_or(0, |d| d.data.len()),
+            libc::FIONREAD => self.inbox.first_len(),
             libc::TIOCOUTQ => 0,
-            _ => return crate::net::netlink::ioctl(cx, &self.core.namespace, cmd, arg),
+            _ => {
+                return super::control(cx, &self.core, Some(&self.inbox), cmd, arg);
+            }
         };
         let n = i32::try_from(n).unwrap_or(i32::MAX);
         cx.memory().put(UserPtr::<i32>::new(arg), &n)?;
         Ok(0)
     }
     fn close(&self) {
-        let (local, queue) = {
+        let (local, cork) = {
             let mut s = self.state.lock();
-            s.cost = 0;
             s.remote = None;
-            (s.local.take(), std::mem::take(&mut s.queue))
+            (s.local.take(), s.cork.take())
         };
-        drop(queue);
+        drop(cork);
+        self.inbox.close();
+        self.errors.clear();
+        self.core.close();
         if let Some(l) = local {
             self.table().unbind(self.core.id, l.port());
         }
