@@ -12,7 +12,7 @@ use crate::mm::{self, random_u64};
 use crate::net::{self, inet};
 use crate::sync::{Knob, Quota};
 use crate::vfs::permission::READ;
-use crate::vfs::{Caller, InodeRef, mount};
+use crate::vfs::{Caller, InodeRef, lease, mount};
 use std::sync::Arc;
 
 /// Path below /proc/sys and value.
@@ -22,7 +22,6 @@ const FIXED: &[(&str, &str)] = &[
     ("fs/file-nr", "0\t0\t9223372036854775807"),
     ("fs/inotify/max_queued_events", "16384"),
     ("fs/inotify/max_user_watches", "65536"),
-    ("fs/lease-break-time", "45"),
     ("fs/mqueue/msg_default", "10"),
     ("fs/mqueue/msg_max", "10"),
     ("fs/mqueue/msgsize_default", "8192"),
@@ -105,6 +104,8 @@ const FIXED: &[(&str, &str)] = &[
 /// What may be set lower.
 const KNOBS: &[(&str, &Knob)] = &[
     ("fs/inotify/max_user_instances", &inotify::MAX_INSTANCES),
+    ("fs/lease-break-time", &lease::BREAK_TIME),
+    ("fs/leases-enable", &lease::ENABLED),
     ("fs/pipe-max-size", &pipe::MAX_SIZE),
     ("kernel/msgmni", &msg::MAX_QUEUES),
     ("kernel/shmmax", &shm::MAX_SIZE),

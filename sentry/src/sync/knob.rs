@@ -20,6 +20,14 @@ impl Knob {
             most,
         }
     }
+    /// Set to `value`.
+    pub const fn set_to(value: u64, least: u64, most: u64) -> Knob {
+        Knob {
+            value: AtomicU64::new(value),
+            least,
+            most,
+        }
+    }
     /// Its value.
     pub fn get(&self) -> u64 {
         self.value.load(Ordering::Relaxed)

@@ -13,6 +13,7 @@ pub mod file;
 mod hooks;
 pub mod host;
 pub mod inode;
+pub mod lease;
 pub mod locks;
 pub mod mount;
 pub mod names;

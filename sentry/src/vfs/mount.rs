@@ -178,6 +178,10 @@ impl Mount {
     pub fn id(&self) -> i32 {
         self.id
     }
+    /// One that no other mount ever has (STATX_MNT_ID_UNIQUE); not to be taken for the other one.
+    pub fn unique_id(&self) -> u64 {
+        (1 << 31) + u64::from(self.id.unsigned_abs())
+    }
     /// The file system.
     pub fn superblock(&self) -> &Arc<SuperBlock> {
         &self.superblock

@@ -302,6 +302,7 @@ impl<'a> Walk<'a> {
             self.jumped = true;
             return Ok(());
         }
+        link.accessed();
         let text = link.inode().readlink(self.cx)?;
         if text.is_empty() {
             return Err(Errno::ENOENT);

@@ -100,7 +100,8 @@ fn simple(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, args: &Args) -> R
             Ok(0)
         }
         libc::F_GET_SEALS => Ok(tmpfs::seals(file)?.into()),
-        libc::F_GETLEASE => Ok(libc::F_UNLCK.into()),
+        libc::F_SETLEASE => crate::kernel::leases::set(cx, fd.0, file, arg),
+        libc::F_GETLEASE => Ok(crate::kernel::leases::get(file).into()),
         // A life-time hint for storage: taken, without effect.
         F_GET_RW_HINT => {
             cx.mem().put(UserPtr::<u64>::new(args.get(2)), &0)?;
@@ -119,7 +120,6 @@ fn simple(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, args: &Args) -> R
             dnotify::set(cx, fd.0, file, args.get(2))?;
             Ok(0)
         }
-        // Leases: as on a kernel built without them.
         _ => Err(Errno::EINVAL),
     }
 }
@@ -129,6 +129,11 @@ fn set_flags(cx: &Cx<'_>, fd: Fd, file: &Arc<File>, new: OpenFlags) -> Result<i6
     if new.contains(OpenFlags::NOATIME)
         && !old.contains(OpenFlags::NOATIME)
         && !permission::owner_or_capable(cx.creds(), file.inode().permissions()?)
+    {
+        return Err(Errno::EPERM);
+    }
+    if (old ^ new).contains(OpenFlags::APPEND)
+        && permission::flags(file.inode()) & permission::APPEND != 0
     {
         return Err(Errno::EPERM);
     }

@@ -3,6 +3,7 @@
 mod descriptor;
 mod fcntl;
 mod getdents;
+mod iflags;
 mod ioctl;
 mod lock;
 mod rw;
