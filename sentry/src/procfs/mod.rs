@@ -11,7 +11,7 @@ mod system;
 mod sysvipc;
 
 pub use net::{Table, set_table};
-pub use pid::process_of;
+pub use pid::{mount_part, process_of};
 pub use sys::fixed as sysctl;
 pub use system::{filesystem_names, prepare};
 

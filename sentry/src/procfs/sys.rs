@@ -12,7 +12,7 @@ use crate::mm::{self, random_u64};
 use crate::net::{self, inet};
 use crate::sync::{Knob, Quota};
 use crate::vfs::permission::READ;
-use crate::vfs::{Caller, InodeRef, lease, mount};
+use crate::vfs::{Caller, InodeRef, lease, mount_ns};
 use std::sync::Arc;
 
 /// Path below /proc/sys and value.
@@ -106,6 +106,7 @@ const KNOBS: &[(&str, &Knob)] = &[
     ("fs/inotify/max_user_instances", &inotify::MAX_INSTANCES),
     ("fs/lease-break-time", &lease::BREAK_TIME),
     ("fs/leases-enable", &lease::ENABLED),
+    ("fs/mount-max", &mount_ns::MOUNT_MAX),
     ("fs/pipe-max-size", &pipe::MAX_SIZE),
     ("kernel/msgmni", &msg::MAX_QUEUES),
     ("kernel/shmmax", &shm::MAX_SIZE),
@@ -117,7 +118,7 @@ const KNOBS: &[(&str, &Knob)] = &[
 const NAMESPACES: &[(&str, &Quota)] = &[
     ("user/max_cgroup_namespaces", &namespaces::CGROUP_QUOTA),
     ("user/max_ipc_namespaces", &namespaces::IPC_QUOTA),
-    ("user/max_mnt_namespaces", &mount::NAMESPACES),
+    ("user/max_mnt_namespaces", &mount_ns::NAMESPACES),
     ("user/max_net_namespaces", &net::NAMESPACE_QUOTA),
     ("user/max_pid_namespaces", &namespaces::PID_QUOTA),
     ("user/max_uts_namespaces", &namespaces::UTS_QUOTA),

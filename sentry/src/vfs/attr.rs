@@ -159,6 +159,9 @@ pub fn access(cx: &dyn Caller, creds: &Credentials, path: &Path, mask: u32) -> R
         return Err(Errno::EACCES);
     }
     let mask = mask & (READ | WRITE | EXEC);
+    if mask & WRITE != 0 && permission::flags(inode) & permission::IMMUTABLE != 0 {
+        return Err(Errno::EPERM);
+    }
     permission::check_as(cx, creds, inode, mask)?;
     let special = !matches!(
         inode.file_type(),

@@ -257,6 +257,8 @@ pub struct File {
 
 /// It counts as a reader of its inode.
 const READS_ONLY: u8 = 1;
+/// It counts as a writer of its mount.
+const WRITES: u8 = 8;
 /// The open waits for leases.
 const OPENING: u8 = 2;
 /// And is to truncate the file after that.
@@ -413,6 +415,13 @@ impl File {
         self.inode.meta().reader_added();
         self.state.fetch_or(READS_ONLY, Ordering::Relaxed);
     }
+    /// Counts it as a writer of its mount for as long as it lives.
+    pub(super) fn count_writer(&self) {
+        if let Some(p) = &self.path {
+            p.mount.writer_added();
+            self.state.fetch_or(WRITES, Ordering::Relaxed);
+        }
+    }
     /// The open waits for leases, and truncates the file then.
     pub(super) fn set_opening(&self, truncates: bool) {
         let bits = OPENING | if truncates { TRUNCATES } else { 0 };
@@ -475,6 +484,11 @@ impl Drop for File {
         super::lease::released(self);
         if self.state.load(Ordering::Relaxed) & READS_ONLY != 0 {
             self.inode.meta().reader_gone();
+        }
+        if self.state.load(Ordering::Relaxed) & WRITES != 0
+            && let Some(p) = &self.path
+        {
+            p.mount.writer_gone();
         }
         let mask = if self.flags().writable() {
             notify::Mask::CLOSE_WRITE

@@ -3,9 +3,9 @@
 //!
 //! [`Leases`] hangs on the inode. Nothing here waits: see [`blocks`]. One LEAF lock; holders are told without it.
 
+use super::deny_write;
 use super::file::File;
 use super::inode::{FileType, InodeRef};
-use super::deny_write;
 use crate::abi::{Errno, Result};
 use crate::auth::{Caps, Credentials};
 use crate::sync::{Charge, Events, Knob, Mutex, Quota, Rank, WaitQueue};
@@ -187,7 +187,11 @@ pub fn set(
 /// EACCES, EINVAL; EAGAIN if there is none.
 pub fn remove(creds: &Credentials, file: &File) -> Result<()> {
     may_lease(creds, file)?;
-    if take(file) { Ok(()) } else { Err(Errno::EAGAIN) }
+    if take(file) {
+        Ok(())
+    } else {
+        Err(Errno::EAGAIN)
+    }
 }
 
 fn take(file: &File) -> bool {

@@ -5,8 +5,8 @@ use super::context::FsContext;
 use super::dentry::Dentry;
 use super::deny_write::{Writer, is_denied};
 use super::file::{File, FileOps, OpenFlags};
-use super::lease;
 use super::inode::{FileType, Inode, InodeMeta, InodeRef, SetAttr, Stat, StatFs, Timestamp};
+use super::lease;
 use super::mount::MountFlags;
 use super::path::Path;
 use super::permission::{self, EXEC, READ, WRITE};
@@ -260,6 +260,7 @@ fn finish_open(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<Fi
     file.set_opener(cx.credentials().clone());
     if flags.writable() && inode.file_type() == FileType::Regular {
         file.hold_writer(Writer::new(inode)?);
+        file.count_writer();
     } else if flags.readable() && inode.file_type() == FileType::Regular {
         file.count_reader();
     }

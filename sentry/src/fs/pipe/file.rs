@@ -159,13 +159,7 @@ impl Drop for PipeFile {
 }
 
 impl FileOps for PipeFile {
-    fn read(
-        &self,
-        file: &File,
-        _: &dyn Caller,
-        dst: &mut dyn Sink,
-        _: &mut u64,
-    ) -> Result<usize> {
+    fn read(&self, file: &File, _: &dyn Caller, dst: &mut dyn Sink, _: &mut u64) -> Result<usize> {
         let n = self.pipe.read(dst)?;
         if n > 0 {
             file.accessed();

@@ -6,6 +6,7 @@ mod links;
 mod maps;
 mod mem;
 mod mounts;
+pub use mounts::part as mount_part;
 mod stat;
 mod status;
 

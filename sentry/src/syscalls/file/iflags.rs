@@ -14,12 +14,7 @@ pub(super) const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 pub(super) const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
 
 /// FS_*_FL and the FS_XFLAG_* that means the same.
-const SAME: [(u32, u32); 4] = [
-    (IMMUTABLE, 0x8),
-    (APPEND, 0x10),
-    (0x40, 0x80),
-    (0x80, 0x40),
-];
+const SAME: [(u32, u32); 4] = [(IMMUTABLE, 0x8), (APPEND, 0x10), (0x40, 0x80), (0x80, 0x40)];
 
 /// `struct fsxattr`: flags, and six words that are of no use here.
 type FsXattr = [u32; 7];

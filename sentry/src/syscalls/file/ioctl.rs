@@ -1,8 +1,6 @@
 //! ioctl(2): what every file knows; the rest is the file's own.
 
-use super::iflags::{
-    self, FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS,
-};
+use super::iflags::{self, FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS};
 use super::{fcntl, terminal};
 use crate::abi::{Errno, Result};
 use crate::fs::tty::Master;

@@ -2,8 +2,8 @@
 
 use super::at::{self, EMPTY_PATH, FDCWD, NOFOLLOW, lookup, of_open};
 use crate::abi::{Errno, Result};
-use crate::syscalls::file::storage::resized;
 use crate::sync::Events;
+use crate::syscalls::file::storage::resized;
 use crate::syscalls::{Args, Block, Cx, Fd, SysResult};
 use crate::usermem::{UserPtr, UserStr};
 use crate::vfs::{Path, SetTime, Timestamp, attr, lease};

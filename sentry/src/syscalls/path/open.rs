@@ -5,7 +5,7 @@ use crate::abi::{Errno, Result};
 use crate::sync::Events;
 use crate::syscalls::{Args, Block, Cx, Fd, SysResult};
 use crate::usermem::{UserPtr, UserStr};
-use crate::vfs::{self, lease, At, File, OpenFlags, OpenHow, WalkFlags};
+use crate::vfs::{self, At, File, OpenFlags, OpenHow, WalkFlags, lease};
 use std::sync::Arc;
 
 /// Flags that open(2) knows; others are ignored there and EINVAL in openat2(2). FASYNC is among them.
@@ -148,7 +148,9 @@ pub(super) fn openat2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let flags = checked(flags)?;
     // What makes something is never done without waiting.
     if resolve & RESOLVE_CACHED != 0
-        && flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC | OpenFlags::TMPFILE - OpenFlags::DIRECTORY)
+        && flags.intersects(
+            OpenFlags::CREAT | OpenFlags::TRUNC | OpenFlags::TMPFILE - OpenFlags::DIRECTORY,
+        )
     {
         return Err(Errno::EAGAIN.into());
     }
