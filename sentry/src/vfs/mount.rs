@@ -35,6 +35,9 @@ pub(super) static MOUNTS: Quota = Quota::new(1 << 17);
 /// Objects that handles were given of, in the sandbox.
 static HANDLES: Quota = Quota::new(1 << 16);
 
+/// What a handle was given of, by its name, which may be forgotten, and itself.
+type Kept = (Weak<Dentry>, Weak<dyn Inode>, Charge);
+
 /// A superblock that is read-only for ever.
 const WRITE_PROTECTED: u32 = 2;
 
@@ -48,7 +51,7 @@ pub struct SuperBlock {
     /// Where capabilities over it count: that of who mounted it.
     user_ns: Arc<UserNamespace>,
     /// What file handles were given of, by inode number.
-    handles: Mutex<BTreeMap<u64, (Weak<Dentry>, Weak<dyn Inode>, Charge)>>,
+    handles: Mutex<BTreeMap<u64, Kept>>,
     /// One rename at a time, so that no two make a cycle.
     pub(super) rename: Mutex<()>,
 }

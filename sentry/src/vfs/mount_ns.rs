@@ -3,6 +3,7 @@
 //! One change at a time, in whatever namespaces ([`CHANGES`], rank MOUNT_CHANGES): what is mounted in one may appear in others.
 //! A namespace's own lock (MOUNTS) is for its readers.
 
+use super::inode::FileType;
 use super::mount::{MOUNTS, Mount, MountFlags, SuperBlock};
 use super::path::Path;
 use super::propagation::{self, Kin, Placed, Planned, Propagation, Tree as Grafted};
@@ -268,7 +269,8 @@ impl MountNamespace {
         if at.mount.namespace_id() != self.id() {
             return Err(Errno::EINVAL);
         }
-        if at.dentry.is_deleted() {
+        // Nor on the links of /proc/PID/fd, which come and go (`dont_mount`).
+        if at.dentry.is_deleted() || at.inode().file_type() == FileType::Symlink {
             return Err(Errno::ENOENT);
         }
         let mut more: HashMap<u64, usize> = HashMap::from([(self.id(), made.len())]);

@@ -53,22 +53,32 @@ impl MountNamespace {
         }
         let ids: HashSet<i32> = gone.iter().map(|m| m.id()).collect();
         let own_ids: HashSet<i32> = own.iter().map(|m| m.id()).collect();
+        // What covers a mount that goes, and stays, comes down upon what is below and stays.
+        let mut coming_down = Vec::new();
         for m in &gone {
             m.untie();
-            // What covers it whole, and stays, comes down upon what is below.
             let upon = m.child_at(m.root()).filter(|c| !ids.contains(&c.id()));
-            match (upon, m.mountpoint()) {
-                (Some(upon), Some(place)) => {
-                    let namespace = upon.namespace_id();
-                    upon.detach();
-                    m.detach();
-                    upon.attach(place, namespace);
-                }
-                _ if Arc::ptr_eq(m, &mount) || !own_ids.contains(&m.id()) => {
-                    m.detach();
-                }
-                _ => m.leave(),
+            let mut place = m.mountpoint();
+            while let Some(p) = place
+                .clone()
+                .filter(|p| upon.is_some() && ids.contains(&p.mount.id()))
+            {
+                place = p.mount.mountpoint();
             }
+            coming_down.extend(upon.zip(place).map(|(u, p)| (u.namespace_id(), u, p)));
+        }
+        for (_, m, _) in &coming_down {
+            m.detach();
+        }
+        for m in &gone {
+            if Arc::ptr_eq(m, &mount) || !own_ids.contains(&m.id()) {
+                m.detach();
+            } else {
+                m.leave();
+            }
+        }
+        for (namespace, m, place) in coming_down {
+            m.attach(place, namespace);
         }
         let mut dropped = Vec::new();
         for (id, ids) in &told {

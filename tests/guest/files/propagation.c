@@ -211,6 +211,30 @@ static void wrong(void)
     SHOW(umount2("a", 16));
 }
 
+/* What is mounted on a place of which a peer shows the inside comes under what is there. */
+static void stacked(void)
+{
+    SHOW(bind_to("a", "a", 0));
+    mkdir("a/in", 0755);
+    SHOW(make("a", MS_SHARED));
+    SHOW(bind_to("b", "b", 0));
+    SHOW(make("b", MS_SHARED));
+    SHOW(tmpfs("d"));
+    SHOW(bind_to("a/in", "a/in", 0));
+    SHOW(bind_to("a/in", "b", 0));
+    SHOW(bind_to("d", "a/in", 0));
+    show("under what is there");
+    SHOW(bind_to("a/in", "b", 0));
+    show("and again");
+    while (umount2("a/in", 0) == 0)
+        show("one less");
+    SHOW(umount2("a", MNT_DETACH));
+    SHOW(umount2("b", MNT_DETACH));
+    SHOW(umount2("b", MNT_DETACH));
+    SHOW(umount2("d", MNT_DETACH));
+    show("all gone");
+}
+
 static void namespaces(void)
 {
     SHOW(tmpfs("a"));
@@ -261,6 +285,7 @@ int main(void)
     unbindable();
     moving();
     wrong();
+    stacked();
     namespaces();
     show("nothing is left");
     return 0;

@@ -53,20 +53,25 @@ fn lines(l: &Live, line: impl Fn(&Arc<Mount>, &[u8]) -> String) -> Vec<u8> {
     };
     let fs = task.fs();
     let root = fs.root();
-    let mut out = String::new();
+    let (mut out, mut length) = (Vec::new(), 0usize);
     // Parents come first: each mount's place is that of the one below and a rest. Together they are no longer than the lines.
     let mut places: HashMap<i32, Vec<u8>> = HashMap::new();
     for m in fs.namespace().mounts() {
-        if out.len() > MOST {
+        if length > MOST {
             break;
         }
         let Some(place) = place(&m, &root, &places) else {
             continue;
         };
-        out.push_str(&line(&m, &shown(&m, &place)));
+        let text = line(&m, &shown(&m, &place));
+        length = length.saturating_add(text.len());
+        out.push((m.id(), text));
         places.insert(m.id(), place);
     }
-    out.into_bytes()
+    // Shown as they were made (since Linux 6.8).
+    out.sort_by_key(|(id, _)| *id);
+    let all: String = out.into_iter().map(|(_, text)| text).collect();
+    all.into_bytes()
 }
 
 /// Where the mount is in the tree of `root`, without the last slash; `places` are those of the mounts before it.

@@ -244,9 +244,8 @@ fn create(cx: &Cx<'_>, context: &FsContextFile) -> Result<()> {
         }
         (s.data.clone(), s.readonly)
     };
-    let mut flags = MountFlags::empty();
-    flags.set(MountFlags::READONLY, readonly);
-    let sb = new_superblock(cx, &context.kind, &data, flags)?;
+    // Whether it is read-only may change later: what is only visible so is not enough.
+    let sb = new_superblock(cx, &context.kind, &data, MountFlags::empty())?;
     sb.set_readonly(readonly);
     context.state.lock().phase = Phase::Made(sb);
     Ok(())

@@ -89,10 +89,11 @@ pub(super) fn listmount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let mut ids: Vec<u64> = if asked.id == ROOT {
         all.iter().map(|m| m.unique_id()).collect()
     } else {
-        let top = all
-            .iter()
-            .find(|m| m.unique_id() == asked.id)
-            .ok_or(Errno::ENOENT)?;
+        let found = all.iter().find(|m| m.unique_id() == asked.id).cloned();
+        let (top, all) = match found {
+            Some(m) => (m, all),
+            None => (hidden(cx, asked.id)?, cx.fs().namespace().mounts()),
+        };
         let mut below = HashSet::from([top.id()]);
         let mut ids = Vec::new();
         for m in &all {
@@ -118,6 +119,18 @@ pub(super) fn listmount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let ids: Vec<u64> = ids.into_iter().filter(after).take(room).collect();
     cx.mem().put_array(UserPtr::new(args.get(1)), &ids)?;
     Ok(i64::try_from(ids.len()).unwrap_or(0))
+}
+
+/// Why a mount is not among the visible ones; one that the root hides can be asked about by who may see everything.
+fn hidden(cx: &Cx<'_>, id: u64) -> Result<Arc<Mount>> {
+    let ns = cx.fs().namespace();
+    let mut mounts = ns.mounts().into_iter();
+    let m = mounts.find(|m| m.unique_id() == id).ok_or(Errno::ENOENT)?;
+    if cx.creds().has_in(ns.common().owner(), Caps::SYS_ADMIN) {
+        Ok(m)
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// `struct statmount`, without the strings.
@@ -201,16 +214,7 @@ pub(super) fn statmount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let all = visible(cx);
     let m = match all.iter().find(|m| m.unique_id() == asked.id) {
         Some(m) => m.clone(),
-        None => {
-            // One that the root hides can be asked about by who may see everything.
-            let mounts = cx.fs().namespace().mounts();
-            let hidden = mounts.into_iter().find(|m| m.unique_id() == asked.id);
-            let ns = cx.fs().namespace();
-            if hidden.is_some() && !cx.creds().has_in(ns.common().owner(), Caps::SYS_ADMIN) {
-                return Err(Errno::EPERM.into());
-            }
-            hidden.ok_or(Errno::ENOENT)?
-        }
+        None => hidden(cx, asked.id)?,
     };
     let mut text = Vec::new();
     let out = describe(cx, &m, asked.param, &mut text)?;

@@ -149,7 +149,7 @@ pub(super) fn openat2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     // What makes something is never done without waiting.
     if resolve & RESOLVE_CACHED != 0
         && flags.intersects(
-            OpenFlags::CREAT | OpenFlags::TRUNC | OpenFlags::TMPFILE - OpenFlags::DIRECTORY,
+            OpenFlags::CREAT | OpenFlags::TRUNC | (OpenFlags::TMPFILE - OpenFlags::DIRECTORY),
         )
     {
         return Err(Errno::EAGAIN.into());
