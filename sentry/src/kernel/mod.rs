@@ -15,6 +15,7 @@ pub mod identity;
 pub mod ipc;
 pub mod jobs;
 pub mod keys;
+pub mod leases;
 pub mod limits;
 pub mod machine;
 mod memory_events;

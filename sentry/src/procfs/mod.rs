@@ -10,7 +10,7 @@ mod sys;
 mod system;
 mod sysvipc;
 
-pub use pid::process_of;
+pub use pid::{mount_part, process_of};
 pub use sys::fixed as sysctl;
 pub use system::{filesystem_names, prepare};
 

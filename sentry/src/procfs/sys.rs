@@ -13,7 +13,7 @@ use crate::mm::{self, random_u64};
 use crate::net::{self, inet};
 use crate::sync::{Knob, Quota};
 use crate::vfs::permission::READ;
-use crate::vfs::{Caller, InodeRef, mount};
+use crate::vfs::{Caller, InodeRef, lease, mount_ns};
 use std::sync::Arc;
 
 /// Path below /proc/sys and value.
@@ -23,7 +23,6 @@ const FIXED: &[(&str, &str)] = &[
     ("fs/file-nr", "0\t0\t9223372036854775807"),
     ("fs/inotify/max_queued_events", "16384"),
     ("fs/inotify/max_user_watches", "65536"),
-    ("fs/lease-break-time", "45"),
     ("fs/mqueue/msg_default", "10"),
     ("fs/mqueue/msg_max", "10"),
     ("fs/mqueue/msgsize_default", "8192"),
@@ -121,6 +120,9 @@ const FIXED: &[(&str, &str)] = &[
 /// What may be set within bounds, mostly lower.
 const KNOBS: &[(&str, &Knob)] = &[
     ("fs/inotify/max_user_instances", &inotify::MAX_INSTANCES),
+    ("fs/lease-break-time", &lease::BREAK_TIME),
+    ("fs/leases-enable", &lease::ENABLED),
+    ("fs/mount-max", &mount_ns::MOUNT_MAX),
     ("fs/nr_open", &NR_OPEN),
     ("fs/pipe-max-size", &pipe::MAX_SIZE),
     ("kernel/keys/gc_delay", &keys::GC_DELAY),
@@ -138,7 +140,7 @@ const KNOBS: &[(&str, &Knob)] = &[
 const NAMESPACES: &[(&str, &Quota)] = &[
     ("user/max_cgroup_namespaces", &namespaces::CGROUP_QUOTA),
     ("user/max_ipc_namespaces", &namespaces::IPC_QUOTA),
-    ("user/max_mnt_namespaces", &mount::NAMESPACES),
+    ("user/max_mnt_namespaces", &mount_ns::NAMESPACES),
     ("user/max_net_namespaces", &net::NAMESPACE_QUOTA),
     ("user/max_pid_namespaces", &namespaces::PID_QUOTA),
     ("user/max_time_namespaces", &namespaces::TIME_QUOTA),

@@ -25,6 +25,8 @@ impl Rank {
     pub const MM: Rank = Rank(28);
     /// Working directory, root, umask.
     pub const FS_CONTEXT: Rank = Rank(30);
+    /// One change of mounts at a time, in whatever namespaces.
+    pub const MOUNT_CHANGES: Rank = Rank(31);
     /// Mount table.
     pub const MOUNTS: Rank = Rank(32);
     /// A rename in one file system (one at a time).

@@ -16,6 +16,7 @@ pub fn chmod(cx: &dyn Caller, path: &Path, mode: u32) -> Result<()> {
     if inode.file_type() == FileType::Symlink {
         return Err(Errno::EOPNOTSUPP);
     }
+    permission::check_changeable(inode)?;
     let st = inode.stat()?;
     let creds = cx.credentials();
     if !owner_or_capable(creds, st.permissions()) {
@@ -38,6 +39,7 @@ pub fn chmod(cx: &dyn Caller, path: &Path, mode: u32) -> Result<()> {
 pub fn chown(cx: &dyn Caller, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     path.mount.want_write()?;
     let inode = path.inode();
+    permission::check_changeable(inode)?;
     let st = inode.stat()?;
     let creds = cx.credentials();
     let may_chown = creds.has_over(st.uid, st.gid, Caps::CHOWN);
@@ -89,6 +91,9 @@ pub fn set_size(cx: &dyn Caller, inode: &InodeRef, size: u64) -> Result<()> {
 }
 
 /// truncate(2) of what is at `path`.
+///
+/// # Errors
+/// EAGAIN while somebody's lease is in the way.
 pub fn truncate(cx: &dyn Caller, path: &Path, size: u64) -> Result<()> {
     let inode = path.inode();
     match inode.file_type() {
@@ -98,8 +103,12 @@ pub fn truncate(cx: &dyn Caller, path: &Path, size: u64) -> Result<()> {
     }
     path.mount.want_write()?;
     permission::check_path(cx, path, WRITE)?;
+    permission::check_changeable(inode)?;
     if super::deny_write::is_denied(inode) {
         return Err(Errno::ETXTBSY);
+    }
+    if super::lease::break_for(inode, true) {
+        return Err(Errno::EAGAIN);
     }
     set_size(cx, inode, size)?;
     notify::object(&path.dentry, Mask::MODIFY);
@@ -119,6 +128,11 @@ pub fn utimes(
     path.mount.want_write()?;
     let inode = path.inode();
     let creds = cx.credentials();
+    let flags = permission::flags(inode);
+    let now = (atime, mtime) == (Some(SetTime::Now), Some(SetTime::Now));
+    if flags & permission::IMMUTABLE != 0 || (!now && flags & permission::APPEND != 0) {
+        return Err(Errno::EPERM);
+    }
     if !owner_or_capable(creds, inode.permissions()?) {
         if (atime, mtime) != (Some(SetTime::Now), Some(SetTime::Now)) {
             return Err(Errno::EPERM);
@@ -145,6 +159,9 @@ pub fn access(cx: &dyn Caller, creds: &Credentials, path: &Path, mask: u32) -> R
         return Err(Errno::EACCES);
     }
     let mask = mask & (READ | WRITE | EXEC);
+    if mask & WRITE != 0 && permission::flags(inode) & permission::IMMUTABLE != 0 {
+        return Err(Errno::EPERM);
+    }
     permission::check_as(cx, creds, inode, mask)?;
     let special = !matches!(
         inode.file_type(),

@@ -1,6 +1,6 @@
 //! Root, working directory and umask of one or more tasks (`struct fs_struct`).
 
-use super::mount::MountNamespace;
+use super::mount_ns::MountNamespace;
 use super::path::Path;
 use crate::abi::Result;
 use crate::auth::UserNamespace;

@@ -16,6 +16,12 @@ pub fn is_denied(inode: &InodeRef) -> bool {
         .is_some_and(|w| w.0.load(Ordering::Relaxed) < 0)
 }
 
+/// How many have the file open for writing; negative: programs that run from it.
+pub(super) fn writers(inode: &InodeRef) -> i64 {
+    let writers = inode.meta().existing::<Writers>();
+    writers.map_or(0, |w| w.0.load(Ordering::Relaxed))
+}
+
 /// Keeps a file from being opened for writing until dropped (an executable in use).
 pub struct DenyWrite(InodeRef);
 

@@ -14,7 +14,7 @@ use crate::usermem::{Sink, Source};
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 bitflags::bitflags! {
     /// O_* flags of open(2), x86-64 values. The access mode is in the low two bits: see [`OpenFlags::readable`].
@@ -233,7 +233,7 @@ pub fn default_seek(size: u64, pos: u64, offset: i64, whence: Whence) -> Result<
     let new = i64::try_from(base)
         .ok()
         .and_then(|b| b.checked_add(offset))
-        .ok_or(Errno::EOVERFLOW)?;
+        .ok_or(Errno::EINVAL)?;
     u64::try_from(new).map_err(|_| Errno::EINVAL)
 }
 
@@ -255,7 +255,18 @@ pub struct File {
     opener: std::sync::OnceLock<Arc<Credentials>>,
     /// Whether the open that made this description also made the file (F_CREATED_QUERY).
     created: AtomicBool,
+    /// Bits of [`READS_ONLY`] and its like.
+    state: AtomicU8,
 }
+
+/// It counts as a reader of its inode.
+const READS_ONLY: u8 = 1;
+/// It counts as a writer of its mount.
+const WRITES: u8 = 8;
+/// The open waits for leases.
+const OPENING: u8 = 2;
+/// And is to truncate the file after that.
+const TRUNCATES: u8 = 4;
 
 /// Who gets SIGIO: F_SETOWN (pid > 0, group < 0) and F_SETSIG.
 #[derive(Clone, Copy, Debug, Default)]
@@ -296,6 +307,7 @@ impl File {
             writer: std::sync::OnceLock::new(),
             opener: std::sync::OnceLock::new(),
             created: AtomicBool::new(false),
+            state: AtomicU8::new(0),
         })
     }
     /// Ties the right to write to the life of this description.
@@ -402,6 +414,34 @@ impl File {
         self.hooks.set_dir_watch(table, None);
         self.ops.flush(self, tgid);
     }
+    /// Counts it as a reader of its inode for as long as it lives.
+    pub(super) fn count_reader(&self) {
+        self.inode.meta().reader_added();
+        self.state.fetch_or(READS_ONLY, Ordering::Relaxed);
+    }
+    /// Counts it as a writer of its mount for as long as it lives.
+    pub(super) fn count_writer(&self) {
+        if let Some(p) = &self.path {
+            p.mount.writer_added();
+            self.state.fetch_or(WRITES, Ordering::Relaxed);
+        }
+    }
+    /// The open waits for leases, and truncates the file then.
+    pub(super) fn set_opening(&self, truncates: bool) {
+        let bits = OPENING | if truncates { TRUNCATES } else { 0 };
+        self.state.fetch_or(bits, Ordering::Relaxed);
+    }
+    /// Whether the open waits for leases.
+    pub fn is_opening(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & OPENING != 0
+    }
+    /// The open waits no longer; whether it is to truncate the file.
+    pub(super) fn opened(&self) -> bool {
+        let old = self
+            .state
+            .fetch_and(!(OPENING | TRUNCATES), Ordering::Relaxed);
+        old & TRUNCATES != 0
+    }
     /// Remembers that the open made the file.
     pub(super) fn set_created(&self) {
         self.created.store(true, Ordering::Relaxed);
@@ -424,12 +464,16 @@ impl File {
     }
     /// Whether reading must not touch the access time.
     pub fn noatime(&self) -> bool {
-        use super::mount::MountFlags;
         self.flags().contains(OpenFlags::NOATIME)
-            || self
-                .path
-                .as_ref()
-                .is_some_and(|p| p.mount.flags().contains(MountFlags::NOATIME))
+            || self.path.as_ref().is_some_and(|p| !p.keeps_atime())
+    }
+    /// Its contents were read: the access time of what is in a tree follows.
+    pub fn accessed(&self) {
+        if let Some(p) = self.path.as_ref()
+            && !self.flags().contains(OpenFlags::NOATIME)
+        {
+            p.accessed();
+        }
     }
 }
 
@@ -440,6 +484,15 @@ impl Drop for File {
         }
         if self.flags().contains(OpenFlags::PATH) {
             return;
+        }
+        super::lease::released(self);
+        if self.state.load(Ordering::Relaxed) & READS_ONLY != 0 {
+            self.inode.meta().reader_gone();
+        }
+        if self.state.load(Ordering::Relaxed) & WRITES != 0
+            && let Some(p) = &self.path
+        {
+            p.mount.writer_gone();
         }
         let mask = if self.flags().writable() {
             notify::Mask::CLOSE_WRITE

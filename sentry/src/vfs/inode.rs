@@ -5,7 +5,7 @@ use super::file::{FileOps, OpenFlags};
 use crate::abi::{Errno, Result};
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A shared inode.
 pub type InodeRef = Arc<dyn Inode>;
@@ -177,9 +177,21 @@ pub struct InodeMeta {
     extensions: parking_lot::Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
     /// Whether there is any.
     used: AtomicBool,
+    /// Open file descriptions that only read (`i_readcount`).
+    readers: AtomicU32,
 }
 
 impl InodeMeta {
+    /// Open file descriptions that only read.
+    pub fn readers(&self) -> u32 {
+        self.readers.load(Ordering::Relaxed)
+    }
+    pub(super) fn reader_added(&self) {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+    }
+    pub(super) fn reader_gone(&self) {
+        self.readers.fetch_sub(1, Ordering::Relaxed);
+    }
     /// The extension of type `T`, made on first use.
     pub fn extension<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         let mut v = self.extensions.lock();
@@ -324,6 +336,18 @@ pub trait Inode: Any + Send + Sync {
     /// Removes an extended attribute; ENODATA.
     fn removexattr(&self, _cx: &dyn Caller, _name: &[u8]) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
+    }
+    /// It was read, through a mount that keeps access times; `relatime` by those rules.
+    fn accessed(&self, _relatime: bool) {}
+    /// Something was written to a FIFO here: its times follow.
+    fn modified(&self) {}
+    /// File flags, FS_*_FL (ioctl_iflags(2)).
+    fn file_flags(&self) -> Result<u32> {
+        Err(Errno::ENOTTY)
+    }
+    /// Replaces them; whoever asks may. EOPNOTSUPP for flags that are not known here.
+    fn set_file_flags(&self, _flags: u32) -> Result<()> {
+        Err(Errno::ENOTTY)
     }
     /// What /proc/PID/fd shows for an object outside any tree: `pipe:[7]`, `anon_inode:[eventfd]`, `/memfd:x (deleted)`.
     fn describe(&self) -> Vec<u8> {

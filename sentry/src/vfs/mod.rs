@@ -13,13 +13,17 @@ pub mod file;
 mod hooks;
 pub mod host;
 pub mod inode;
+pub mod lease;
 pub mod locks;
 pub mod mount;
+pub mod mount_ns;
 pub mod names;
 pub mod notify;
 pub mod open;
 pub mod path;
 pub mod permission;
+pub mod propagation;
+mod unmount;
 pub mod walk;
 pub mod xattr;
 
@@ -33,7 +37,8 @@ pub use inode::{
     FileType, Inode, InodeMeta, InodeRef, Permissions, RenameFlags, SetAttr, SetTime, Stat, StatFs,
     Timestamp,
 };
-pub use mount::{Mount, MountFlags, MountNamespace, SuperBlock};
+pub use mount::{Mount, MountFlags, SuperBlock};
+pub use mount_ns::MountNamespace;
 pub use open::{OpenHow, open, open_exec, open_path};
 pub use path::Path;
 pub use walk::{At, Last, Walk, WalkFlags, resolve};

@@ -1,17 +1,16 @@
-//! Mounts and mount namespaces.
-//!
-//! A [`SuperBlock`] is one instance of a file system; a [`Mount`] shows (part of) it at a place; a [`MountNamespace`] owns a
-//! tree of mounts. Changes of a tree run under the namespace's lock (MOUNTS); the links between mounts are LEAF locks.
+//! Mounts: a [`SuperBlock`] is one instance of a file system; a [`Mount`] shows (part of) it at a place. A `MountNamespace` owns
+//! a tree of them. The links between mounts are LEAF locks.
 
 use super::dentry::Dentry;
-use super::inode::InodeRef;
+use super::inode::{Inode, InodeRef};
 use super::path::Path;
+use super::propagation::{Kin, Ties};
 use crate::abi::{Errno, Result};
-use crate::auth::{NsCommon, UserNamespace};
-use crate::sync::{Changes, Charge, Mutex, Quota, Rank};
-use std::collections::HashMap;
-use std::sync::Arc;
+use crate::auth::UserNamespace;
+use crate::sync::{Charge, Mutex, Quota, Rank};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 bitflags::bitflags! {
     /// Per-mount flags, with the values of mount(2)'s MS_*.
@@ -30,24 +29,29 @@ bitflags::bitflags! {
     }
 }
 
-/// Most mounts in one namespace; more is ENOSPC (`fs.mount-max`).
-pub const MOUNT_MAX: usize = 10_000;
-
 /// Mounts of all namespaces of the sandbox: a new namespace is a copy of another one.
-static MOUNTS: Quota = Quota::new(1 << 17);
+pub(super) static MOUNTS: Quota = Quota::new(1 << 17);
 
-/// Most mount namespaces (`user.max_mnt_namespaces`).
-pub static NAMESPACES: Quota = Quota::new(1024);
+/// Objects that handles were given of, in the sandbox.
+static HANDLES: Quota = Quota::new(1 << 16);
+
+/// What a handle was given of, by its name, which may be forgotten, and itself.
+type Kept = (Weak<Dentry>, Weak<dyn Inode>, Charge);
+
+/// A superblock that is read-only for ever.
+const WRITE_PROTECTED: u32 = 2;
 
 /// One instance of a file system.
 pub struct SuperBlock {
     root: Arc<Dentry>,
     fs_type: String,
     /// Options for /proc/mounts, without the mount flags: `size=64k`.
-    options: String,
+    options: Mutex<String>,
     readonly: AtomicU32,
     /// Where capabilities over it count: that of who mounted it.
     user_ns: Arc<UserNamespace>,
+    /// What file handles were given of, by inode number.
+    handles: Mutex<BTreeMap<u64, Kept>>,
     /// One rename at a time, so that no two make a cycle.
     pub(super) rename: Mutex<()>,
 }
@@ -67,9 +71,10 @@ impl SuperBlock {
         Arc::new(SuperBlock {
             root: Dentry::root(root),
             fs_type: fs_type.to_owned(),
-            options: options.to_owned(),
+            options: Mutex::new(Rank::LEAF, options.to_owned()),
             readonly: AtomicU32::new(0),
             user_ns: user_ns.clone(),
+            handles: Mutex::new(Rank::LEAF, BTreeMap::new()),
             rename: Mutex::new(Rank::RENAME, ()),
         })
     }
@@ -82,8 +87,12 @@ impl SuperBlock {
         &self.fs_type
     }
     /// Options, as in /proc/mounts.
-    pub fn options(&self) -> &str {
-        &self.options
+    pub fn options(&self) -> String {
+        self.options.lock().clone()
+    }
+    /// They were changed (remount).
+    pub fn set_options(&self, options: String) {
+        *self.options.lock() = options;
     }
     /// Whether device nodes on it work: not on what a user namespace mounted, but terminals (SB_I_NODEV).
     pub fn has_devices(&self) -> bool {
@@ -96,6 +105,51 @@ impl SuperBlock {
     /// Whether the whole file system is read-only.
     pub fn readonly(&self) -> bool {
         self.readonly.load(Ordering::Relaxed) != 0
+    }
+    /// What it is made of can never be written.
+    pub fn set_write_protected(&self) {
+        self.readonly.store(WRITE_PROTECTED, Ordering::Relaxed);
+    }
+    /// Whether it cannot be made writable.
+    pub fn is_write_protected(&self) -> bool {
+        self.readonly.load(Ordering::Relaxed) == WRITE_PROTECTED
+    }
+    /// Keeps track of an object that somebody has a handle of.
+    ///
+    /// # Errors
+    /// ENOMEM if there are too many in the sandbox.
+    pub fn keep_handle(&self, ino: u64, dentry: &Arc<Dentry>) -> Result<()> {
+        let entry = |charge| {
+            (
+                Arc::downgrade(dentry),
+                Arc::downgrade(dentry.inode()),
+                charge,
+            )
+        };
+        let mut handles = self.handles.lock();
+        if let Some((d, i, _)) = handles.get_mut(&ino) {
+            (*d, *i) = (Arc::downgrade(dentry), Arc::downgrade(dentry.inode()));
+            return Ok(());
+        }
+        let charge = match HANDLES.charge(1) {
+            Some(c) => c,
+            None => {
+                handles.retain(|_, (_, inode, _)| inode.strong_count() > 0);
+                HANDLES.charge(1).ok_or(Errno::ENOMEM)?
+            }
+        };
+        handles.insert(ino, entry(charge));
+        Ok(())
+    }
+    /// What a handle was given of, if it is still there.
+    pub fn by_handle(&self, ino: u64) -> Option<Arc<Dentry>> {
+        let (dentry, inode) = {
+            let handles = self.handles.lock();
+            let (d, i, _) = handles.get(&ino)?;
+            (d.upgrade(), i.upgrade())
+        };
+        // Its name may have been forgotten; what there is has none then.
+        dentry.or_else(|| Some(Dentry::unnamed(&self.root, inode?, b"")))
     }
     /// Makes the whole file system read-only or writable (remount).
     pub fn set_readonly(&self, on: bool) {
@@ -118,12 +172,17 @@ pub struct Mount {
     source: Vec<u8>,
     flags: AtomicU32,
     /// Came along from a more privileged namespace (MNT_LOCKED): what is below must stay covered.
-    locked: AtomicBool,
+    pub(super) locked: AtomicBool,
     /// Its restrictions did, too (MNT_LOCK_*): they must stay.
-    locked_flags: AtomicBool,
+    pub(super) locked_flags: AtomicBool,
     /// Namespace id; 0 once detached.
-    namespace: AtomicU64,
+    pub(super) namespace: AtomicU64,
     links: Mutex<Links>,
+    ties: Mutex<Ties>,
+    /// Files open for writing: as long as there is one it cannot be made read-only.
+    writers: AtomicU32,
+    /// Nobody has come here since MNT_EXPIRE marked it.
+    expiring: AtomicBool,
 }
 
 #[derive(Default)]
@@ -160,6 +219,9 @@ impl Mount {
             locked_flags: AtomicBool::new(false),
             namespace: AtomicU64::new(0),
             links: Mutex::new(Rank::LEAF, Links::default()),
+            ties: Mutex::new(Rank::LEAF, Ties::default()),
+            writers: AtomicU32::new(0),
+            expiring: AtomicBool::new(false),
         })
     }
     /// The mount of objects without a tree (pipes, sockets, memfds).
@@ -177,6 +239,10 @@ impl Mount {
     /// Mount id (/proc/PID/mountinfo, statx).
     pub fn id(&self) -> i32 {
         self.id
+    }
+    /// One that no other mount ever has (STATX_MNT_ID_UNIQUE); not to be taken for the other one.
+    pub fn unique_id(&self) -> u64 {
+        (1 << 31) + u64::from(self.id.unsigned_abs())
     }
     /// The file system.
     pub fn superblock(&self) -> &Arc<SuperBlock> {
@@ -206,6 +272,12 @@ impl Mount {
     /// # Errors
     /// EPERM if that lifts a restriction which a more privileged namespace imposed (`can_change_locked_flags`).
     pub fn set_flags(&self, flags: MountFlags) -> Result<()> {
+        self.may_set_flags(flags)?;
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+        Ok(())
+    }
+    /// Whether they may be replaced.
+    pub(super) fn may_set_flags(&self, flags: MountFlags) -> Result<()> {
         let old = self.flags();
         let must_stay = old
             & (MountFlags::READONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC);
@@ -216,7 +288,6 @@ impl Mount {
         {
             return Err(Errno::EPERM);
         }
-        self.flags.store(flags.bits(), Ordering::Relaxed);
         Ok(())
     }
     /// Whether it cannot be taken away alone.
@@ -224,7 +295,7 @@ impl Mount {
         self.locked.load(Ordering::Relaxed)
     }
     /// A mount of the same that is nowhere yet. It is as locked as this one.
-    fn copy(&self, root: &Arc<Dentry>) -> Arc<Mount> {
+    pub(super) fn copy(&self, root: &Arc<Dentry>, kin: Kin) -> Arc<Mount> {
         let m = Mount::new(
             self.superblock.clone(),
             root.clone(),
@@ -234,7 +305,40 @@ impl Mount {
         m.locked.store(self.is_locked(), Ordering::Relaxed);
         let flags = self.locked_flags.load(Ordering::Relaxed);
         m.locked_flags.store(flags, Ordering::Relaxed);
+        self.tie_copy(&m, kin);
         m
+    }
+    /// How it is tied to other mounts.
+    pub fn ties(&self) -> Ties {
+        self.ties.lock().clone()
+    }
+    pub(super) fn with_ties<R>(&self, f: impl FnOnce(&mut Ties) -> R) -> R {
+        f(&mut self.ties.lock())
+    }
+    /// A file was opened for writing through it.
+    pub(super) fn writer_added(&self) {
+        self.writers.fetch_add(1, Ordering::Relaxed);
+    }
+    pub(super) fn writer_gone(&self) {
+        self.writers.fetch_sub(1, Ordering::Relaxed);
+    }
+    /// Whether a file is open for writing through it.
+    pub fn has_writers(&self) -> bool {
+        self.writers.load(Ordering::Relaxed) > 0
+    }
+    /// Somebody came here.
+    pub fn used(&self) {
+        if self.expiring.load(Ordering::Relaxed) {
+            self.expiring.store(false, Ordering::Relaxed);
+        }
+    }
+    /// MNT_EXPIRE: marks it; whether it was.
+    pub fn expire(&self) -> bool {
+        self.expiring.swap(true, Ordering::Relaxed)
+    }
+    /// Whether anything is mounted on it.
+    pub fn has_children(&self) -> bool {
+        !self.links.lock().children.is_empty()
     }
     /// EROFS if nothing may be changed through this mount.
     pub fn want_write(&self) -> Result<()> {
@@ -261,7 +365,8 @@ impl Mount {
         self.namespace.load(Ordering::Relaxed)
     }
 
-    fn attach(self: &Arc<Self>, at: Path, namespace: u64) {
+    /// Puts it at `at`. What was there is put upon it.
+    pub(super) fn attach(self: &Arc<Self>, at: Path, namespace: u64) {
         at.dentry.mount_added(namespace);
         let old = at
             .mount
@@ -269,12 +374,31 @@ impl Mount {
             .lock()
             .children
             .insert(key(&at.dentry), self.clone());
-        drop(old);
         self.namespace.store(namespace, Ordering::Relaxed);
         self.links.lock().at = Some(at);
+        if let Some(old) = old {
+            old.put_upon(self);
+        }
     }
 
-    fn detach(&self) {
+    /// What another mount was put under, or taken from under, goes to that one's root.
+    fn put_upon(self: &Arc<Self>, below: &Arc<Mount>) {
+        let at = self.links.lock().at.take();
+        if let Some(at) = at {
+            at.dentry.mount_unlisted(self.namespace_id());
+            at.dentry.mount_gone();
+        }
+        let root = below.root_path();
+        root.dentry.mount_added(self.namespace_id());
+        let none = {
+            let mut links = below.links.lock();
+            links.children.insert(key(&root.dentry), self.clone())
+        };
+        drop(none);
+        self.links.lock().at = Some(root);
+    }
+
+    pub(super) fn detach(&self) {
         let at = self.links.lock().at.take();
         let namespace = self.namespace.swap(0, Ordering::Relaxed);
         if let Some(at) = at {
@@ -303,7 +427,7 @@ impl Mount {
     }
 
     /// Leaves a namespace that the mount below leaves, too.
-    fn leave(&self) {
+    pub(super) fn leave(&self) {
         if self.is_locked() {
             self.leave_connected();
         } else {
@@ -329,403 +453,6 @@ impl Drop for Mount {
         let mut next = self.links.get_mut().at.take();
         while let Some(mut m) = next.and_then(|p| Arc::into_inner(p.mount)) {
             next = m.links.get_mut().at.take();
-        }
-    }
-}
-
-/// A tree of mounts that tasks see.
-pub struct MountNamespace {
-    common: NsCommon,
-    tree: Mutex<Tree>,
-    /// Of the tree (poll on /proc/mounts).
-    changes: Arc<Changes>,
-}
-
-struct Tree {
-    root: Arc<Mount>,
-    /// Counts `mounts`.
-    charge: Charge,
-    /// In the order they were made; parents before children.
-    mounts: Vec<Arc<Mount>>,
-}
-
-impl MountNamespace {
-    /// A namespace whose root is the whole of `superblock`.
-    pub fn new(
-        superblock: Arc<SuperBlock>,
-        source: &[u8],
-        flags: MountFlags,
-    ) -> Arc<MountNamespace> {
-        let root = superblock.root().clone();
-        let root = Mount::new(superblock, root, source, flags);
-        let common = NsCommon::initial(crate::auth::user_ns::next_number());
-        MountNamespace::with_root(common, root, MOUNTS.nothing())
-    }
-
-    /// `charge` counts what will be in it.
-    fn with_root(common: NsCommon, root: Arc<Mount>, charge: Charge) -> Arc<MountNamespace> {
-        root.namespace.store(common.number(), Ordering::Relaxed);
-        Arc::new(MountNamespace {
-            common,
-            tree: Mutex::new(
-                Rank::MOUNTS,
-                Tree {
-                    mounts: vec![root.clone()],
-                    root,
-                    charge,
-                },
-            ),
-            changes: Arc::default(),
-        })
-    }
-    /// Its number (/proc/PID/ns/mnt).
-    pub fn id(&self) -> u64 {
-        self.common.number()
-    }
-    /// Number and owner.
-    pub fn common(&self) -> &NsCommon {
-        &self.common
-    }
-    /// Its changes.
-    pub fn changes(&self) -> &Arc<Changes> {
-        &self.changes
-    }
-    /// What is visible at the root.
-    pub fn root(&self) -> Path {
-        let root = self.tree.lock().root.clone();
-        root.root_path().visible()
-    }
-    /// All mounts; parents before what is on them.
-    pub fn mounts(&self) -> Vec<Arc<Mount>> {
-        self.tree.lock().mounts.clone()
-    }
-
-    /// Whether some mount here shows a whole file system of this type, as writable as with `flags`, and nothing of it is
-    /// covered by what came from a more privileged namespace (`mnt_already_visible`).
-    pub fn shows_all_of(&self, fs_type: &[u8], flags: MountFlags) -> bool {
-        // Nothing is in the directory that sysfs has for control groups.
-        let hides = |m: &Arc<Mount>| {
-            m.is_locked()
-                && m.mountpoint()
-                    .is_some_and(|p| *p.dentry.name() != *b"cgroup")
-        };
-        self.mounts().iter().any(|m| {
-            m.superblock.fs_type.as_bytes() == fs_type
-                && Arc::ptr_eq(&m.root, m.superblock.root())
-                && (!m.locked_flags.load(Ordering::Relaxed)
-                    || !m.flags().contains(MountFlags::READONLY)
-                    || flags.contains(MountFlags::READONLY))
-                && !m.children().iter().any(hides)
-        })
-    }
-
-    /// Mounts all of `superblock` over `at`.
-    ///
-    /// # Errors
-    /// ENOTDIR if one is a directory and the other is not; EINVAL if `at` is not in this namespace; ENOENT
-    /// if `at` was removed; ENOSPC.
-    pub fn mount(
-        &self,
-        at: &Path,
-        superblock: Arc<SuperBlock>,
-        source: &[u8],
-        flags: MountFlags,
-    ) -> Result<Arc<Mount>> {
-        let root = superblock.root().clone();
-        let m = Mount::new(superblock, root, source, flags);
-        self.graft(at, vec![(m.clone(), None)])?;
-        Ok(m)
-    }
-
-    /// Shows `source` at `at` too (MS_BIND), with the mounts below it if `recursive` (MS_REC).
-    pub fn bind(&self, source: &Path, at: &Path, recursive: bool) -> Result<Arc<Mount>> {
-        let top = source.mount.copy(&source.dentry);
-        top.locked.store(false, Ordering::Relaxed);
-        let covers = |m: &Arc<Mount>| {
-            m.is_locked()
-                && m.mountpoint()
-                    .is_some_and(|p| p.dentry.is_within(&source.dentry))
-        };
-        if !recursive && source.mount.children().iter().any(covers) {
-            return Err(Errno::EINVAL);
-        }
-        let mut made = vec![(top.clone(), None)];
-        if recursive {
-            let mut copies: HashMap<i32, Arc<Mount>> = HashMap::new();
-            copies.insert(source.mount.id, top.clone());
-            for m in self.mounts() {
-                let Some(place) = m.mountpoint() else {
-                    continue;
-                };
-                let Some(parent) = copies.get(&place.mount.id).cloned() else {
-                    continue;
-                };
-                if place.mount.id == source.mount.id && !place.dentry.is_within(&source.dentry) {
-                    continue;
-                }
-                let c = m.copy(&m.root);
-                copies.insert(m.id, c.clone());
-                made.push((
-                    c,
-                    Some(Path {
-                        mount: parent,
-                        dentry: place.dentry,
-                    }),
-                ));
-            }
-        }
-        self.graft(at, made)?;
-        Ok(top)
-    }
-
-    /// Attaches mounts: the first (without a place) over `at`, the others at their places.
-    fn graft(&self, at: &Path, made: Vec<(Arc<Mount>, Option<Path>)>) -> Result<()> {
-        let at = at.clone().visible();
-        let Some((top, _)) = made.first() else {
-            return Ok(());
-        };
-        if top.root.is_dir() != at.is_dir() {
-            return Err(Errno::ENOTDIR);
-        }
-        {
-            let mut tree = self.tree.lock();
-            if at.mount.namespace_id() != self.id() {
-                return Err(Errno::EINVAL);
-            }
-            if at.dentry.is_deleted() {
-                return Err(Errno::ENOENT);
-            }
-            let count = tree.mounts.len().saturating_add(made.len());
-            if count > MOUNT_MAX || !tree.charge.resize(count) {
-                return Err(Errno::ENOSPC);
-            }
-            for (m, place) in made {
-                m.attach(place.unwrap_or_else(|| at.clone()), self.id());
-                tree.mounts.push(m);
-            }
-        }
-        self.changes.tell();
-        Ok(())
-    }
-
-    /// umount2(2) of the mount whose root is `at`. `lazy` is MNT_DETACH: what is below goes along.
-    ///
-    /// # Errors
-    /// EINVAL if `at` is not the root of a mount of this namespace, or it is the namespace's root;
-    /// EBUSY if it is in use or holds mounts.
-    pub fn unmount(&self, at: Path, lazy: bool) -> Result<()> {
-        let mount = at.mount.clone();
-        if !Arc::ptr_eq(&at.dentry, &mount.root) {
-            return Err(Errno::EINVAL);
-        }
-        drop(at);
-        let mut gone = Vec::new();
-        {
-            let mut tree = self.tree.lock();
-            if mount.namespace_id() != self.id()
-                || Arc::ptr_eq(&mount, &tree.root)
-                || mount.is_locked()
-            {
-                return Err(Errno::EINVAL);
-            }
-            // Holders: the tree, the mount below, and `mount` here.
-            if !lazy && (!mount.links.lock().children.is_empty() || Arc::strong_count(&mount) > 3) {
-                return Err(Errno::EBUSY);
-            }
-            let mut ids = std::collections::HashSet::from([mount.id]);
-            for m in &tree.mounts {
-                if m.mountpoint().is_some_and(|p| ids.contains(&p.mount.id)) {
-                    ids.insert(m.id);
-                }
-            }
-            tree.mounts.retain(|m| {
-                let stay = !ids.contains(&m.id);
-                if !stay {
-                    gone.push(m.clone());
-                }
-                stay
-            });
-            let left = tree.mounts.len();
-            tree.charge.settle(left);
-            for m in &gone {
-                if Arc::ptr_eq(m, &mount) {
-                    m.detach();
-                } else {
-                    m.leave();
-                }
-            }
-        }
-        self.changes.tell();
-        drop(gone);
-        Ok(())
-    }
-
-    /// mount(2) with MS_MOVE.
-    ///
-    /// # Errors
-    /// EINVAL if `from` is not a mount root or is the namespace's root; ELOOP if `to` is below `from`.
-    pub fn move_mount(&self, from: &Path, to: &Path) -> Result<()> {
-        let to = to.clone().visible();
-        if !Arc::ptr_eq(&from.dentry, &from.mount.root) {
-            return Err(Errno::EINVAL);
-        }
-        let mut tree = self.tree.lock();
-        if from.mount.namespace_id() != self.id()
-            || to.mount.namespace_id() != self.id()
-            || Arc::ptr_eq(&from.mount, &tree.root)
-            || from.mount.is_locked()
-        {
-            return Err(Errno::EINVAL);
-        }
-        if from.is_dir() != to.is_dir() {
-            return Err(Errno::ENOTDIR);
-        }
-        if mount_above(&to.mount, &from.mount) {
-            return Err(Errno::ELOOP);
-        }
-        from.mount.detach();
-        from.mount.attach(to, self.id());
-        tree.sort();
-        drop(tree);
-        self.changes.tell();
-        Ok(())
-    }
-
-    /// pivot_root(2): `new_root` (a mount's root) becomes the namespace's root, the old root moves to `put_old`.
-    pub fn pivot_root(&self, new_root: &Path, put_old: &Path) -> Result<()> {
-        let mut tree = self.tree.lock();
-        if !Arc::ptr_eq(&new_root.dentry, &new_root.mount.root)
-            || new_root.mount.namespace_id() != self.id()
-            || put_old.mount.namespace_id() != self.id()
-            || new_root.mount.is_locked()
-        {
-            return Err(Errno::EINVAL);
-        }
-        if Arc::ptr_eq(&new_root.mount, &tree.root) || Arc::ptr_eq(&put_old.mount, &tree.root) {
-            return Err(Errno::EBUSY);
-        }
-        if !mount_above(&put_old.mount, &new_root.mount) {
-            return Err(Errno::EINVAL);
-        }
-        let old = tree.root.clone();
-        if old.locked.swap(false, Ordering::Relaxed) {
-            new_root.mount.locked.store(true, Ordering::Relaxed);
-        }
-        new_root.mount.detach();
-        new_root.mount.namespace.store(self.id(), Ordering::Relaxed);
-        old.attach(put_old.clone(), self.id());
-        tree.root = new_root.mount.clone();
-        tree.sort();
-        drop(tree);
-        self.changes.tell();
-        Ok(())
-    }
-
-    /// A copy of the whole tree (CLONE_NEWNS), and the translation of places in the old tree to the new one. Another user
-    /// namespace than the old one's owns it less: what is covered and how mounts are restricted stays so (`lock_mnt_tree`).
-    ///
-    /// # Errors
-    /// ENOSPC if the sandbox has too many mounts or namespaces.
-    pub fn duplicate(
-        &self,
-        owner: &Arc<UserNamespace>,
-    ) -> Result<(Arc<MountNamespace>, impl Fn(&Path) -> Path + use<>)> {
-        let common = NsCommon::create(&NAMESPACES, owner)?;
-        let lock = owner != self.common.owner();
-        let tree = self.tree.lock();
-        let mut charge = MOUNTS.nothing();
-        if !charge.resize(tree.mounts.len()) {
-            return Err(Errno::ENOSPC);
-        }
-        let copy = |m: &Mount| {
-            let c = m.copy(&m.root);
-            if lock {
-                c.locked_flags.store(true, Ordering::Relaxed);
-            }
-            c
-        };
-        let root = copy(&tree.root);
-        let mut map = HashMap::from([(tree.root.id, root.clone())]);
-        let ns = MountNamespace::with_root(common, root, charge);
-        for m in &tree.mounts {
-            let Some(at) = m.mountpoint() else { continue };
-            if m.superblock.fs_type == "nsfs" && m.root.name().starts_with(b"mnt:") {
-                // A namespace that kept another alive might keep itself.
-                continue;
-            }
-            let Some(parent) = map.get(&at.mount.id).cloned() else {
-                continue;
-            };
-            let c = copy(m);
-            if lock {
-                c.locked.store(true, Ordering::Relaxed);
-            }
-            map.insert(m.id, c.clone());
-            let place = Path {
-                mount: parent,
-                dentry: at.dentry,
-            };
-            c.attach(place, ns.id());
-            ns.tree.lock_nested().mounts.push(c);
-        }
-        let translate = move |p: &Path| match map.get(&p.mount.id) {
-            Some(m) => Path {
-                mount: m.clone(),
-                dentry: p.dentry.clone(),
-            },
-            None => p.clone(),
-        };
-        Ok((ns, translate))
-    }
-}
-
-/// Whether `below` is `above` or mounted somewhere on it.
-fn mount_above(below: &Arc<Mount>, above: &Arc<Mount>) -> bool {
-    let mut at = below.clone();
-    loop {
-        if Arc::ptr_eq(&at, above) {
-            return true;
-        }
-        match at.mountpoint() {
-            Some(p) => at = p.mount,
-            None => return false,
-        }
-    }
-}
-
-impl Tree {
-    /// Brings parents before children again.
-    fn sort(&mut self) {
-        let mut depths: HashMap<i32, usize> = HashMap::new();
-        for m in &self.mounts {
-            // Down to one that is known: each is walked over once, however deep they are stacked.
-            let mut unknown = Vec::new();
-            let mut at = Some(m.clone());
-            let mut depth = 0;
-            while let Some(m) = at {
-                if let Some(n) = depths.get(&m.id) {
-                    depth = n + 1;
-                    break;
-                }
-                unknown.push(m.id);
-                at = m.mountpoint().map(|p| p.mount);
-            }
-            for id in unknown.into_iter().rev() {
-                depths.insert(id, depth);
-                depth += 1;
-            }
-        }
-        self.mounts
-            .sort_by_key(|m| depths.get(&m.id).copied().unwrap_or(0));
-    }
-}
-
-impl Drop for MountNamespace {
-    /// Breaks the cycles between mounts and what they are on.
-    fn drop(&mut self) {
-        let mounts = std::mem::take(&mut self.tree.get_mut().mounts);
-        for m in mounts.iter().rev() {
-            m.leave();
         }
     }
 }

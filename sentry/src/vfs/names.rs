@@ -38,6 +38,14 @@ fn may_change(cx: &dyn Caller, dir: &Path) -> Result<()> {
     permission::check_path(cx, dir, WRITE | EXEC)
 }
 
+/// EPERM for what its file flags keep from being linked or removed.
+fn check_flags(inode: &super::InodeRef) -> Result<()> {
+    if permission::flags(inode) & (permission::IMMUTABLE | permission::APPEND) != 0 {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
 /// What O_CREAT does: the file `name` of `dir`, and whether it was made now.
 pub(super) fn create(
     cx: &dyn Caller,
@@ -160,6 +168,7 @@ pub fn link(cx: &dyn Caller, fs: &FsContext, source: &Path, start: &At, path: &[
         }
         let st = inode.stat()?;
         may_link(cx, source, &st)?;
+        check_flags(inode)?;
         if inode.file_type() == FileType::Directory {
             return Err(Errno::EPERM);
         }
@@ -176,6 +185,10 @@ pub fn link(cx: &dyn Caller, fs: &FsContext, source: &Path, start: &At, path: &[
 /// Whether the caller may remove `victim` from `dir`; `directory` says which of rmdir and unlink it is.
 fn may_delete(cx: &dyn Caller, dir: &Path, victim: &Dentry, directory: bool) -> Result<()> {
     may_change(cx, dir)?;
+    if permission::flags(dir.inode()) & permission::APPEND != 0 {
+        return Err(Errno::EPERM);
+    }
+    check_flags(victim.inode())?;
     let dir_stat = dir.inode().stat()?;
     if dir_stat.perm & permission::STICKY != 0 {
         permission::check_sticky(cx.credentials(), &dir_stat, &victim.inode().stat()?)?;
@@ -278,9 +291,6 @@ pub fn rename(
         Errno::EBUSY
     })?;
     old_dir.mount.want_write()?;
-    if flags.contains(RenameFlags::WHITEOUT) {
-        super::caller::require(cx, Caps::MKNOD)?;
-    }
 
     let same_dir = Arc::ptr_eq(&old_dir.dentry, &new_dir.dentry);
     let superblock = old_dir.mount.superblock().clone();

@@ -6,6 +6,7 @@ use super::dentry::Dentry;
 use super::deny_write::{Writer, is_denied};
 use super::file::{File, FileOps, OpenFlags};
 use super::inode::{FileType, Inode, InodeMeta, InodeRef, SetAttr, Stat, StatFs, Timestamp};
+use super::lease;
 use super::mount::MountFlags;
 use super::path::Path;
 use super::permission::{self, EXEC, READ, WRITE};
@@ -168,6 +169,11 @@ pub fn open_path(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<
     match kind {
         FileType::Symlink => return Err(Errno::ELOOP),
         FileType::Directory if mask & WRITE != 0 => return Err(Errno::EISDIR),
+        // They have no direct I/O, which is found out last.
+        FileType::Directory if flags.contains(OpenFlags::DIRECT) => {
+            permission::check_path(cx, place, mask)?;
+            return Err(Errno::EINVAL);
+        }
         FileType::BlockDevice | FileType::CharDevice => {
             if place.mount.flags().contains(MountFlags::NODEV)
                 || !place.mount.superblock().has_devices()
@@ -180,6 +186,12 @@ pub fn open_path(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<
         _ => {}
     }
     permission::check_path(cx, place, mask)?;
+    if permission::flags(inode) & permission::APPEND != 0
+        && ((flags.writable() && !flags.contains(OpenFlags::APPEND))
+            || flags.contains(OpenFlags::TRUNC))
+    {
+        return Err(Errno::EPERM);
+    }
     if flags.contains(OpenFlags::NOATIME)
         && !permission::owner_or_capable(cx.credentials(), inode.permissions()?)
     {
@@ -191,10 +203,33 @@ pub fn open_path(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<
             return Err(Errno::ETXTBSY);
         }
     }
-    if kind == FileType::Regular && flags.contains(OpenFlags::TRUNC) {
-        truncate_open(cx, inode)?;
+    let file = finish_open(cx, place, flags)?;
+    if kind == FileType::Regular {
+        let truncates = flags.contains(OpenFlags::TRUNC);
+        if lease::break_for(inode, flags.writable()) {
+            if flags.contains(OpenFlags::NONBLOCK) {
+                return Err(Errno::EAGAIN);
+            }
+            file.set_opening(truncates);
+        } else if truncates {
+            truncate_open(cx, inode)?;
+        }
     }
-    finish_open(cx, place, flags)
+    if !file.is_opening() {
+        super::notify::file(&file, super::notify::Mask::OPEN);
+    }
+    Ok(file)
+}
+
+/// Does what an open left that had to wait for leases.
+pub fn resume(cx: &dyn Caller, file: &Arc<File>) -> Result<()> {
+    if file.is_opening() {
+        if file.opened() {
+            truncate_open(cx, file.inode())?;
+        }
+        super::notify::file(file, super::notify::Mask::OPEN);
+    }
+    Ok(())
 }
 
 /// O_TRUNC of an existing regular file.
@@ -213,6 +248,7 @@ fn open_created(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<F
     // The mode of a new file does not bind its creator.
     let file = finish_open(cx, place, flags - OpenFlags::TRUNC)?;
     file.set_created();
+    super::notify::file(&file, super::notify::Mask::OPEN);
     Ok(file)
 }
 
@@ -224,8 +260,10 @@ fn finish_open(cx: &dyn Caller, place: &Path, flags: OpenFlags) -> Result<Arc<Fi
     file.set_opener(cx.credentials().clone());
     if flags.writable() && inode.file_type() == FileType::Regular {
         file.hold_writer(Writer::new(inode)?);
+        file.count_writer();
+    } else if flags.readable() && inode.file_type() == FileType::Regular {
+        file.count_reader();
     }
-    super::notify::file(&file, super::notify::Mask::OPEN);
     Ok(file)
 }
 
@@ -244,7 +282,9 @@ fn tmpfile(cx: &dyn Caller, dir: &Path, how: &OpenHow) -> Result<Arc<File>> {
         mount: dir.mount.clone(),
         dentry: Dentry::unnamed(&dir.dentry, inode, name.as_bytes()),
     };
-    finish_open(cx, &place, how.flags - OpenFlags::DIRECTORY)
+    let file = finish_open(cx, &place, how.flags - OpenFlags::DIRECTORY)?;
+    super::notify::file(&file, super::notify::Mask::OPEN);
+    Ok(file)
 }
 
 /// Opens a program for execve(2): a regular file the caller may execute, on a mount that allows it. Readable
@@ -264,7 +304,9 @@ pub fn open_exec(
         return Err(Errno::ELOOP);
     }
     permission::check_exec(cx, &place)?;
-    finish_open(cx, &place, OpenFlags::LARGEFILE)
+    let file = finish_open(cx, &place, OpenFlags::LARGEFILE)?;
+    super::notify::file(&file, super::notify::Mask::OPEN);
+    Ok(file)
 }
 
 /// An O_PATH descriptor: names a place, does nothing.

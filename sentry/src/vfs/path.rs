@@ -2,7 +2,7 @@
 
 use super::dentry::{Dentry, rename_count};
 use super::inode::InodeRef;
-use super::mount::Mount;
+use super::mount::{Mount, MountFlags};
 use crate::abi::{Errno, Result};
 use std::sync::Arc;
 
@@ -16,6 +16,23 @@ pub struct Path {
     pub mount: Arc<Mount>,
     /// The name.
     pub dentry: Arc<Dentry>,
+}
+
+impl Path {
+    /// Whether access times are kept here (`atime_needs_update`, without the rules of relatime).
+    pub fn keeps_atime(&self) -> bool {
+        let flags = self.mount.flags();
+        let dir = flags.contains(MountFlags::NODIRATIME) && self.is_dir();
+        !dir && !flags.intersects(MountFlags::NOATIME | MountFlags::READONLY)
+            && !self.mount.superblock().readonly()
+    }
+    /// What is here was read: its access time follows.
+    pub fn accessed(&self) {
+        if self.keeps_atime() {
+            let relatime = self.mount.flags().contains(MountFlags::RELATIME);
+            self.inode().accessed(relatime);
+        }
+    }
 }
 
 impl PartialEq for Path {

@@ -21,6 +21,24 @@ pub const SETGID: u32 = 0o2000;
 /// S_ISVTX.
 pub const STICKY: u32 = 0o1000;
 
+/// FS_IMMUTABLE_FL.
+pub const IMMUTABLE: u32 = 0x10;
+/// FS_APPEND_FL.
+pub const APPEND: u32 = 0x20;
+
+/// File flags (ioctl_iflags(2)), none where there is no such thing.
+pub fn flags(inode: &InodeRef) -> u32 {
+    inode.file_flags().unwrap_or(0)
+}
+
+/// EPERM for changing attributes of what file flags protect.
+pub fn check_changeable(inode: &InodeRef) -> Result<()> {
+    if flags(inode) & (IMMUTABLE | APPEND) != 0 {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
 /// Whether the caller may access `inode` with all of `mask` (of [`READ`], [`WRITE`], [`EXEC`]).
 ///
 /// # Errors
@@ -85,6 +103,9 @@ pub fn check_path(cx: &dyn Caller, path: &Path, mask: u32) -> Result<()> {
         )
     {
         return Err(Errno::EROFS);
+    }
+    if mask & WRITE != 0 && flags(path.inode()) & IMMUTABLE != 0 {
+        return Err(Errno::EPERM);
     }
     check(cx, path.inode(), mask)
 }

@@ -30,6 +30,8 @@ bitflags::bitflags! {
         const DIRECTORY = 2;
         /// An empty path means the start itself (AT_EMPTY_PATH).
         const EMPTY_PATH = 4;
+        /// Whatever mount it ends in may expire all the same (MNT_EXPIRE).
+        const KEEPS_EXPIRY = 8;
         /// RESOLVE_NO_XDEV: do not cross mounts.
         const NO_XDEV = 0x100;
         /// RESOLVE_NO_MAGICLINKS.
@@ -253,6 +255,9 @@ impl<'a> Walk<'a> {
         let mount = self.at.mount.clone();
         let place = Path { mount, dentry };
         let seen = place.clone().visible();
+        if !self.flags.contains(WalkFlags::KEEPS_EXPIRY) {
+            seen.mount.used();
+        }
         if seen != place && self.flags.contains(WalkFlags::NO_XDEV) {
             return Err(Errno::EXDEV);
         }
@@ -302,6 +307,7 @@ impl<'a> Walk<'a> {
             self.jumped = true;
             return Ok(());
         }
+        link.accessed();
         let text = link.inode().readlink(self.cx)?;
         if text.is_empty() {
             return Err(Errno::ENOENT);

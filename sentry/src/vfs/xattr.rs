@@ -14,6 +14,9 @@ pub const NAME_MAX: usize = 255;
 pub const SIZE_MAX: usize = 65536;
 
 fn check(cx: &dyn Caller, inode: &InodeRef, name: &[u8], write: bool) -> Result<()> {
+    if write {
+        permission::check_changeable(inode)?;
+    }
     let creds = cx.credentials();
     let kind = inode.file_type();
     let refused = if write { Errno::EPERM } else { Errno::ENODATA };
@@ -59,9 +62,24 @@ fn check(cx: &dyn Caller, inode: &InodeRef, name: &[u8], write: bool) -> Result<
     permission::check(cx, inode, if write { WRITE } else { READ })
 }
 
+/// Whether it is a `struct vfs_cap_data` or `vfs_ns_cap_data` (`validheader`).
+fn is_capability(value: &[u8]) -> bool {
+    const FLAG_EFFECTIVE: u32 = 1;
+    let Some(magic) = value.first_chunk::<4>().map(|m| u32::from_le_bytes(*m)) else {
+        return false;
+    };
+    matches!(
+        (magic & !FLAG_EFFECTIVE, value.len()),
+        (0x0200_0000, 20) | (0x0300_0000, 24)
+    )
+}
+
 /// setxattr(2); flags are known to be valid.
 pub fn set(cx: &dyn Caller, path: &Path, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
     path.mount.want_write()?;
+    if name == b"security.capability" && !is_capability(value) {
+        return Err(Errno::EINVAL);
+    }
     check(cx, path.inode(), name, true)?;
     path.inode().setxattr(cx, name, value, flags)?;
     notify::object(&path.dentry, Mask::ATTRIB);

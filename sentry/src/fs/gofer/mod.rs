@@ -102,7 +102,9 @@ impl GoferFs {
     ) -> Result<Arc<SuperBlock>> {
         let root: InodeRef = GoferFs::root(client, index, policy)?;
         let sb = SuperBlock::new(root, "gofer", "");
-        sb.set_readonly(policy == CachePolicy::Immutable);
+        if policy == CachePolicy::Immutable {
+            sb.set_write_protected();
+        }
         Ok(sb)
     }
 

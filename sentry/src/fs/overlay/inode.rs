@@ -211,6 +211,9 @@ impl Inode for OverlayInode {
         new_name: &[u8],
         flags: RenameFlags,
     ) -> Result<()> {
+        if flags.contains(RenameFlags::WHITEOUT) {
+            return Err(Errno::EINVAL);
+        }
         let to = new_dir
             .clone()
             .into_any()
@@ -240,6 +243,23 @@ impl Inode for OverlayInode {
         // Asking first: what is not there need not be copied to say so.
         self.real()?.getxattr(cx, name)?;
         self.copy_up(true)?.removexattr(cx, name)
+    }
+    fn accessed(&self, relatime: bool) {
+        // What nobody changed yet keeps its time: reading does not copy.
+        if let Some(upper) = self.upper() {
+            upper.accessed(relatime);
+        }
+    }
+    fn modified(&self) {
+        if let Some(upper) = self.upper() {
+            upper.modified();
+        }
+    }
+    fn file_flags(&self) -> Result<u32> {
+        self.upper().map_or(Ok(0), |u| u.file_flags())
+    }
+    fn set_file_flags(&self, flags: u32) -> Result<()> {
+        self.copy_up(true)?.set_file_flags(flags)
     }
     fn describe(&self) -> Vec<u8> {
         self.real()

@@ -159,8 +159,12 @@ impl Drop for PipeFile {
 }
 
 impl FileOps for PipeFile {
-    fn read(&self, _: &File, _: &dyn Caller, dst: &mut dyn Sink, _: &mut u64) -> Result<usize> {
-        self.pipe.read(dst)
+    fn read(&self, file: &File, _: &dyn Caller, dst: &mut dyn Sink, _: &mut u64) -> Result<usize> {
+        let n = self.pipe.read(dst)?;
+        if n > 0 {
+            file.accessed();
+        }
+        Ok(n)
     }
     fn write(
         &self,
@@ -170,8 +174,13 @@ impl FileOps for PipeFile {
         _: &mut u64,
         _: bool,
     ) -> Result<usize> {
-        self.pipe
-            .write(src, file.flags().contains(OpenFlags::DIRECT))
+        let n = self
+            .pipe
+            .write(src, file.flags().contains(OpenFlags::DIRECT))?;
+        if n > 0 && file.path().is_some() {
+            file.inode().modified();
+        }
+        Ok(n)
     }
     fn open_ready(&self, _: &File) -> Result<()> {
         let Some(before) = self.wait_for else {

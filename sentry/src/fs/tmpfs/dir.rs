@@ -159,7 +159,7 @@ impl TmpfsInode {
                 a.nlink = a.nlink.saturating_add(1);
             }
         }
-        self.modified();
+        self.touch_mtime();
         Ok(inode)
     }
 
@@ -196,7 +196,7 @@ impl TmpfsInode {
             }
             return Err(e);
         }
-        self.modified();
+        self.touch_mtime();
         Ok(())
     }
 
@@ -229,7 +229,7 @@ impl TmpfsInode {
             d.take(name).ok_or(Errno::ENOENT)?
         };
         victim.unlinked();
-        self.modified();
+        self.touch_mtime();
         Ok(())
     }
 
@@ -244,7 +244,7 @@ impl TmpfsInode {
         };
         victim.unlinked();
         self.lost_subdir();
-        self.modified();
+        self.touch_mtime();
         Ok(())
     }
 
@@ -298,8 +298,8 @@ impl TmpfsInode {
                     loses.lost_subdir();
                 }
             }
-            self.modified();
-            to.modified();
+            self.touch_mtime();
+            to.touch_mtime();
             return Ok(());
         }
         if let Some(new) = &new {
@@ -340,8 +340,8 @@ impl TmpfsInode {
             old.moved_under(to);
         }
         old.changed();
-        self.modified();
-        to.modified();
+        self.touch_mtime();
+        to.touch_mtime();
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::abi::{Errno, Result};
 use crate::usermem::{Sink, Source, put_all, with_buffer};
 use crate::vfs::file::default_seek;
 use crate::vfs::host::reopen_read_only;
-use crate::vfs::{Caller, File, FileOps, MapSource, OpenFlags, Readdir, Whence, permission};
+use crate::vfs::{Caller, File, FileOps, MapSource, MountFlags, Readdir, Whence, permission};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -117,10 +117,21 @@ impl TmpfsInode {
             Ok(())
         });
         if total > 0 {
-            self.modified();
+            self.touch_mtime();
             return Ok(total);
         }
         outcome.map(|()| 0)
+    }
+}
+
+impl RegularFile {
+    /// The contents were read.
+    fn touched(&self, file: &File) {
+        let mount = file.path().map(|p| p.mount.flags());
+        if !file.noatime() {
+            let strict = mount.is_some_and(|f| !f.contains(MountFlags::RELATIME));
+            self.0.touch_atime(!strict);
+        }
     }
 }
 
@@ -136,9 +147,7 @@ impl FileOps for RegularFile {
             return Ok(0);
         }
         let n = self.0.read_at(dst, pos)?;
-        if !file.noatime() {
-            self.0.accessed();
-        }
+        self.touched(file);
         Ok(n)
     }
     fn write(
@@ -178,6 +187,7 @@ impl FileOps for RegularFile {
             if sealed && shared && write {
                 return Err(Errno::EPERM);
             }
+            self.touched(file);
             match d.host(fs, writable && !sealed)? {
                 HostFd::Ready(fd) => return Ok(MapSource::Host(fd)),
                 HostFd::Writable(fd) => fd,
@@ -219,7 +229,7 @@ impl FileOps for RegularFile {
             _ => return Err(Errno::EOPNOTSUPP),
         }
         drop(d);
-        self.0.modified();
+        self.0.touch_mtime();
         permission::written(cx, &*self.0)
     }
     fn as_any(&self) -> &dyn Any {
@@ -248,8 +258,8 @@ impl FileOps for DirectoryFile {
         emit: &mut Readdir<'_>,
     ) -> Result<()> {
         self.0.dir()?.lock().list(self.0.ino, pos, emit);
-        if !file.flags().contains(OpenFlags::NOATIME) {
-            self.0.accessed();
+        if !file.noatime() {
+            self.0.touch_atime(true);
         }
         Ok(())
     }

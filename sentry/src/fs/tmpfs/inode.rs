@@ -47,7 +47,14 @@ pub(super) struct Attr {
     pub ctime: Timestamp,
     pub btime: Timestamp,
     pub xattrs: Xattrs,
+    /// FS_*_FL.
+    pub flags: u32,
 }
+
+/// FS_NOATIME_FL.
+const FS_NOATIME_FL: u32 = 0x80;
+/// SHMEM_FL_USER_MODIFIABLE: immutable, append, nodump, noatime.
+const FLAGS_KNOWN: u32 = 0x10 | 0x20 | 0x40 | FS_NOATIME_FL;
 
 /// How an inode comes to be.
 pub(super) struct New<'a> {
@@ -147,6 +154,7 @@ impl TmpfsInode {
                     ctime: now,
                     btime: now,
                     xattrs: Xattrs::default(),
+                    flags: 0,
                 },
             ),
             content,
@@ -172,7 +180,7 @@ impl TmpfsInode {
         }
     }
     /// The contents changed: mtime and ctime.
-    pub(super) fn modified(&self) {
+    pub(super) fn touch_mtime(&self) {
         let now = Timestamp::now();
         let mut a = self.attr.lock();
         a.mtime = now;
@@ -184,10 +192,13 @@ impl TmpfsInode {
         self.attr.lock().ctime = now;
     }
     /// The contents were read: atime, by the rules of relatime.
-    pub(super) fn accessed(&self) {
+    pub(super) fn touch_atime(&self, relatime: bool) {
         let mut a = self.attr.lock();
+        if a.flags & FS_NOATIME_FL != 0 {
+            return;
+        }
         let day_old = || a.atime.sec < Timestamp::coarse().sec.saturating_sub(86400);
-        if a.atime <= a.mtime || a.atime <= a.ctime || day_old() {
+        if !relatime || a.atime <= a.mtime || a.atime <= a.ctime || day_old() {
             a.atime = Timestamp::now();
         }
     }
@@ -405,6 +416,25 @@ impl Inode for TmpfsInode {
         let now = Timestamp::now();
         let mut a = self.attr.lock();
         a.xattrs.remove(&self.fs, name)?;
+        a.ctime = now;
+        Ok(())
+    }
+    fn accessed(&self, relatime: bool) {
+        self.touch_atime(relatime);
+    }
+    fn modified(&self) {
+        self.touch_mtime();
+    }
+    fn file_flags(&self) -> Result<u32> {
+        Ok(self.attr.lock().flags)
+    }
+    fn set_file_flags(&self, flags: u32) -> Result<()> {
+        if flags & !FLAGS_KNOWN != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let now = Timestamp::now();
+        let mut a = self.attr.lock();
+        a.flags = flags;
         a.ctime = now;
         Ok(())
     }

@@ -49,6 +49,7 @@ pub struct Tmpfs {
     used_inodes: AtomicU64,
     /// Taken by whoever moves or removes directories.
     tree: Mutex<()>,
+    options: Mutex<TmpfsOptions>,
 }
 
 impl Tmpfs {
@@ -76,7 +77,12 @@ impl Tmpfs {
             max_inodes: AtomicU64::new(options.inodes),
             used_inodes: AtomicU64::new(0),
             tree: Mutex::new(Rank::TMPFS_TREE, ()),
+            options: Mutex::new(Rank::LEAF, options.clone()),
         })
+    }
+    /// What it was mounted with, as far as it can be changed.
+    pub fn options(&self) -> TmpfsOptions {
+        self.options.lock().clone()
     }
     /// Changes the quotas (remount).
     ///
@@ -90,6 +96,7 @@ impl Tmpfs {
         }
         self.max_pages.store(options.pages(), Ordering::Relaxed);
         self.max_inodes.store(options.inodes, Ordering::Relaxed);
+        *self.options.lock() = options.clone();
         Ok(())
     }
     fn next_ino(&self) -> u64 {

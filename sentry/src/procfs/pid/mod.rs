@@ -8,6 +8,7 @@ mod mem;
 mod mounts;
 mod pagemap;
 mod query;
+pub use mounts::part as mount_part;
 mod stat;
 mod status;
 

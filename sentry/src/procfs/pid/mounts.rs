@@ -2,7 +2,8 @@
 
 use super::Live;
 use crate::abi::Result;
-use crate::vfs::{Caller, Mount, MountFlags, Path};
+use crate::vfs::path::PATH_MAX;
+use crate::vfs::{Caller, Mount, MountFlags, Path, SuperBlock};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -30,9 +31,12 @@ fn options(m: &Mount) -> String {
         (MountFlags::NODEV, ",nodev"),
         (MountFlags::NOEXEC, ",noexec"),
         (MountFlags::NOATIME, ",noatime"),
+        (MountFlags::NODIRATIME, ",nodiratime"),
         (MountFlags::RELATIME, ",relatime"),
+        (MountFlags::NOSYMFOLLOW, ",nosymfollow"),
     ] {
-        if f.contains(flag) {
+        let shadowed = flag == MountFlags::RELATIME && f.contains(MountFlags::NOATIME);
+        if f.contains(flag) && !shadowed {
             out.push_str(name);
         }
     }
@@ -49,20 +53,25 @@ fn lines(l: &Live, line: impl Fn(&Arc<Mount>, &[u8]) -> String) -> Vec<u8> {
     };
     let fs = task.fs();
     let root = fs.root();
-    let mut out = String::new();
+    let (mut out, mut length) = (Vec::new(), 0usize);
     // Parents come first: each mount's place is that of the one below and a rest. Together they are no longer than the lines.
     let mut places: HashMap<i32, Vec<u8>> = HashMap::new();
     for m in fs.namespace().mounts() {
-        if out.len() > MOST {
+        if length > MOST {
             break;
         }
         let Some(place) = place(&m, &root, &places) else {
             continue;
         };
-        out.push_str(&line(&m, &shown(&m, &place)));
+        let text = line(&m, &shown(&m, &place));
+        length = length.saturating_add(text.len());
+        out.push((m.id(), text));
         places.insert(m.id(), place);
     }
-    out.into_bytes()
+    // Shown as they were made (since Linux 6.8).
+    out.sort_by_key(|(id, _)| *id);
+    let all: String = out.into_iter().map(|(_, text)| text).collect();
+    all.into_bytes()
 }
 
 /// Where the mount is in the tree of `root`, without the last slash; `places` are those of the mounts before it.
@@ -91,12 +100,57 @@ fn place(m: &Arc<Mount>, root: &Path, places: &HashMap<i32, Vec<u8>>) -> Option<
 }
 
 /// What of its file system a mount shows: an object without a tree by its name (`uts:[4026532000]`).
-fn part(m: &Mount) -> Vec<u8> {
+pub fn part(m: &Mount) -> Vec<u8> {
     let root = m.root();
     if root.is_anonymous() {
-        root.name().to_vec()
-    } else {
-        b"/".to_vec()
+        return root.name().to_vec();
+    }
+    let mut names = Vec::new();
+    let mut at = root.clone();
+    let top = m.superblock().root();
+    // A file system that shows itself by another root than its own (the part that a bind mount came with) has no names above it.
+    while !Arc::ptr_eq(&at, top) && names.len() < PATH_MAX {
+        let (parent, name) = at.place();
+        let Some(parent) = parent else { break };
+        names.push(name);
+        at = parent;
+    }
+    let mut text = Vec::new();
+    for name in names.iter().rev() {
+        text.push(b'/');
+        text.extend_from_slice(name);
+    }
+    if root.is_deleted() {
+        text.extend_from_slice(b"//deleted");
+    }
+    if text.is_empty() {
+        text.push(b'/');
+    }
+    text
+}
+
+/// The optional fields: peers, master.
+fn ties(m: &Mount) -> String {
+    let t = m.ties();
+    let mut text = String::new();
+    if let Some(g) = t.group {
+        text.push_str(&format!(" shared:{}", g.id()));
+    }
+    if let Some(g) = t.master {
+        text.push_str(&format!(" master:{}", g.id()));
+    }
+    if t.unbindable {
+        text.push_str(" unbindable");
+    }
+    text
+}
+
+/// Options of the file system.
+fn superblock_options(sb: &SuperBlock) -> String {
+    let rw = if sb.readonly() { "ro" } else { "rw" };
+    match sb.options().as_str() {
+        "" | "rw" | "ro" => rw.to_owned(),
+        o => format!("{rw},{o}"),
     }
 }
 
@@ -117,10 +171,14 @@ pub(super) fn mounts(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
     Ok(lines(l, |m, at| {
         let kind = m.superblock().fs_type().to_owned();
         format!(
-            "{} {} {kind} {} 0 0\n",
+            "{} {} {kind} {}{} 0 0\n",
             escape(m.source()),
             escape(at),
-            options(m)
+            options(m),
+            match m.superblock().options().as_str() {
+                "" | "rw" | "ro" => String::new(),
+                o => format!(",{o}"),
+            }
         )
     }))
 }
@@ -130,21 +188,18 @@ pub(super) fn mountinfo(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
         let parent = m.mountpoint().map_or(m.id(), |p| p.mount.id());
         let sb = m.superblock();
         let dev = sb.root().inode().stat().map_or(0, |s| s.dev);
-        let rw = if sb.readonly() { "ro" } else { "rw" };
-        let options_of_fs = match sb.options() {
-            "" | "rw" | "ro" => rw.to_owned(),
-            o => o.to_owned(),
-        };
         format!(
-            "{} {parent} {}:{} {} {} {} - {} {} {options_of_fs}\n",
+            "{} {parent} {}:{} {} {} {}{} - {} {} {}\n",
             m.id(),
             crate::fs::devices::major(dev),
             crate::fs::devices::minor(dev),
             escape(&part(m)),
             escape(at),
             options(m),
+            ties(m),
             sb.fs_type(),
             escape(m.source()),
+            superblock_options(sb),
         )
     }))
 }

@@ -1,6 +1,7 @@
 //! dup, dup2, dup3, close, close_range, lseek.
 
 use crate::abi::{Errno, Result};
+use crate::fs::anon::{AnonInode, AnonKind};
 use crate::kernel::{FdEntry, FdTable};
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::vfs::{OpenFlags, Whence};
@@ -81,6 +82,15 @@ pub(super) fn close_range(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     Ok(0)
 }
 
+/// What has a position that nothing moves.
+const UNMOVED: [&str; 5] = [
+    "[eventfd]",
+    "[eventpoll]",
+    "[signalfd]",
+    "[timerfd]",
+    "inotify",
+];
+
 pub(super) fn lseek(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let file = cx.file(args.get(0))?;
     let whence = match args.get::<u32>(2) {
@@ -91,6 +101,12 @@ pub(super) fn lseek(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         4 => Whence::Hole,
         _ => return Err(Errno::EINVAL.into()),
     };
+    // Event files have a position that nothing moves (`noop_llseek`).
+    let anonymous = file.inode().as_any().downcast_ref::<AnonInode>();
+    if matches!(anonymous.map(AnonInode::kind), Some(AnonKind::Other(name)) if UNMOVED.contains(&name))
+    {
+        return Ok(0);
+    }
     let at = file.seek(args.get(1), whence)?;
     Ok(i64::try_from(at).map_err(|_| Errno::EOVERFLOW)?)
 }

@@ -10,6 +10,7 @@ use crate::usermem::UserPtr;
 use crate::vfs::file::FileOwner;
 use crate::vfs::{File, OpenFlags, permission};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 // Commands of linux/fcntl.h that libc does not name.
 const F_GETOWNER_UIDS: i32 = 17;
@@ -21,6 +22,10 @@ const F_SETSIG: i32 = 10;
 const F_GETSIG: i32 = 11;
 const F_SETOWN_EX: i32 = 15;
 const F_GETOWN_EX: i32 = 16;
+
+/// RWH_WRITE_LIFE_* of an inode.
+#[derive(Default)]
+struct RwHint(AtomicU64);
 
 pub(super) fn fcntl(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let fd: Fd = args.get(0);
@@ -100,15 +105,23 @@ fn simple(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, args: &Args) -> R
             Ok(0)
         }
         libc::F_GET_SEALS => Ok(tmpfs::seals(file)?.into()),
-        libc::F_GETLEASE => Ok(libc::F_UNLCK.into()),
-        // A life-time hint for storage: taken, without effect.
+        libc::F_SETLEASE => crate::kernel::leases::set(cx, fd.0, file, arg),
+        libc::F_GETLEASE => Ok(crate::kernel::leases::get(file).into()),
+        // A life-time hint for storage: kept, without effect.
         F_GET_RW_HINT => {
-            cx.mem().put(UserPtr::<u64>::new(args.get(2)), &0)?;
+            let kept = file.inode().meta().existing::<RwHint>();
+            let hint = kept.map_or(0, |h| h.0.load(Ordering::Relaxed));
+            cx.mem().put(UserPtr::<u64>::new(args.get(2)), &hint)?;
             Ok(0)
         }
         F_SET_RW_HINT => {
             let hint = cx.mem().get(UserPtr::<u64>::new(args.get(2)))?;
-            if hint > 5 { Err(Errno::EINVAL) } else { Ok(0) }
+            if hint > 5 {
+                return Err(Errno::EINVAL);
+            }
+            let kept = file.inode().meta().extension::<RwHint>();
+            kept.0.store(hint, Ordering::Relaxed);
+            Ok(0)
         }
         F_DUPFD_QUERY => {
             let other = cx.file_any(args.get(2))?;
@@ -119,7 +132,6 @@ fn simple(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, args: &Args) -> R
             dnotify::set(cx, fd.0, file, args.get(2))?;
             Ok(0)
         }
-        // Leases: as on a kernel built without them.
         _ => Err(Errno::EINVAL),
     }
 }
@@ -129,6 +141,11 @@ fn set_flags(cx: &Cx<'_>, fd: Fd, file: &Arc<File>, new: OpenFlags) -> Result<i6
     if new.contains(OpenFlags::NOATIME)
         && !old.contains(OpenFlags::NOATIME)
         && !permission::owner_or_capable(cx.creds(), file.inode().permissions()?)
+    {
+        return Err(Errno::EPERM);
+    }
+    if (old ^ new).contains(OpenFlags::APPEND)
+        && permission::flags(file.inode()) & permission::APPEND != 0
     {
         return Err(Errno::EPERM);
     }

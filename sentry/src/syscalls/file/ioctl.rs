@@ -1,5 +1,6 @@
 //! ioctl(2): what every file knows; the rest is the file's own.
 
+use super::iflags::{self, FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS};
 use super::{fcntl, terminal};
 use crate::abi::{Errno, Result};
 use crate::fs::tty::Master;
@@ -96,6 +97,12 @@ fn generic(cx: &Cx<'_>, fd: Fd, file: &Arc<File>, cmd: u32, arg: u64) -> Result<
                 cx.mem().put(int, &size)?;
             }
             FICLONE | FICLONERANGE => return Err(Errno::EOPNOTSUPP),
+            FS_IOC_GETFLAGS | FS_IOC_SETFLAGS | FS_IOC_FSGETXATTR | FS_IOC_FSSETXATTR => {
+                if !matches!(kind, FileType::Regular | FileType::Directory) {
+                    return Ok(None);
+                }
+                iflags::ioctl(cx, file, cmd, arg)?;
+            }
             _ if u64::from(cmd) == libc::FIONREAD && kind == FileType::Regular => {
                 // Regular files answer here, but a host object that looks like one may know better.
                 if file.ops().own_position() || !file.ops().seekable() {

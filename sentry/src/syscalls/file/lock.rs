@@ -142,9 +142,16 @@ pub(super) fn record(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, addr: 
     }
 }
 
+/// LOCK_MAND.
+const LOCK_MAND: i32 = 32;
+
 pub(super) fn flock(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let file = cx.file(args.get(0))?;
     let operation: i32 = args.get(1);
+    // Mandatory locks are gone since Linux 5.15: a warning there.
+    if operation & LOCK_MAND != 0 {
+        return Ok(0);
+    }
     let kind = match operation & !libc::LOCK_NB {
         libc::LOCK_SH => Some(LockKind::Read),
         libc::LOCK_EX => Some(LockKind::Write),

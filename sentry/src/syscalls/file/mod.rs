@@ -3,6 +3,7 @@
 mod descriptor;
 mod fcntl;
 mod getdents;
+mod iflags;
 mod ioctl;
 mod lock;
 mod rw;
@@ -87,7 +88,7 @@ pub static TABLE: &[Syscall] = &[
         descriptor::close_range,
         &[Fd, Fd, Hex],
     ),
-    call(libc::SYS_fcntl, "fcntl", fcntl::fcntl, &[Fd, Int, Hex]).partial("no leases"),
+    call(libc::SYS_fcntl, "fcntl", fcntl::fcntl, &[Fd, Int, Hex]),
     call(libc::SYS_flock, "flock", lock::flock, &[Fd, Hex]),
     call(
         libc::SYS_ioctl,

@@ -20,6 +20,7 @@ bitflags::bitflags! {
         const NOWAIT = 8;
         const APPEND = 0x10;
         const NOAPPEND = 0x20;
+        const NOSIGNAL = 0x100;
     }
 }
 
@@ -204,7 +205,10 @@ fn do_write(
                 }
             }
             Err(e) => {
-                if e == Errno::EPIPE && file.ops().signals_epipe() {
+                if e == Errno::EPIPE
+                    && file.ops().signals_epipe()
+                    && !flags.contains(RwFlags::NOSIGNAL)
+                {
                     signal_self(cx, libc::SIGPIPE);
                 }
                 match file_wait(cx, file, Events::WRITABLE, nonblock, Err::<(), _>(e)) {
@@ -308,13 +312,9 @@ fn second_form(cx: &Cx<'_>, args: &Args, write: bool) -> Result<(Arc<File>, Plac
         at(cx, args.get(0), offset, write)?
     };
     let flags = RwFlags::from_bits(args.get(5)).ok_or(Errno::EOPNOTSUPP)?;
-    let appends = RwFlags::APPEND | RwFlags::NOAPPEND;
-    if (!write && flags.intersects(appends)) || flags.contains(appends) {
-        return Err(if write {
-            Errno::EINVAL
-        } else {
-            Errno::EOPNOTSUPP
-        });
+    // Reads take them, too.
+    if flags.contains(RwFlags::APPEND | RwFlags::NOAPPEND) {
+        return Err(Errno::EINVAL);
     }
     Ok((file, place, flags))
 }

@@ -6,7 +6,7 @@ use crate::fs::tmpfs;
 use crate::syscalls::{Args, Cx, SysErr, SysResult};
 use crate::usermem::{UserPtr, UserStr};
 use crate::vfs::notify::{self, Mask};
-use crate::vfs::{File, FileType, attr};
+use crate::vfs::{File, FileType, attr, permission};
 
 /// Turns the EFBIG of RLIMIT_FSIZE into a signal too.
 pub(in crate::syscalls) fn resized(cx: &Cx<'_>, size: u64, outcome: Result<()>) -> SysResult {
@@ -22,6 +22,9 @@ pub(super) fn ftruncate(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let file = cx.file(args.get(0))?;
     if file.inode().file_type() != FileType::Regular || !file.flags().writable() {
         return Err(Errno::EINVAL.into());
+    }
+    if permission::flags(file.inode()) & permission::APPEND != 0 {
+        return Err(Errno::EPERM.into());
     }
     let outcome = attr::set_size(&cx.caller(), file.inode(), size);
     if outcome.is_ok() {

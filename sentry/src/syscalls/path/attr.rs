@@ -2,10 +2,11 @@
 
 use super::at::{self, EMPTY_PATH, FDCWD, NOFOLLOW, lookup, of_open};
 use crate::abi::{Errno, Result};
+use crate::sync::Events;
 use crate::syscalls::file::storage::resized;
-use crate::syscalls::{Args, Cx, Fd, SysResult};
+use crate::syscalls::{Args, Block, Cx, Fd, SysResult};
 use crate::usermem::{UserPtr, UserStr};
-use crate::vfs::{Path, SetTime, Timestamp, attr};
+use crate::vfs::{Path, SetTime, Timestamp, attr, lease};
 
 fn do_chmod(cx: &Cx<'_>, place: &Path, mode: u32) -> SysResult {
     attr::chmod(&cx.caller(), place, mode)?;
@@ -68,6 +69,11 @@ pub(super) fn truncate(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let size = u64::try_from(args.get::<i64>(1)).map_err(|_| Errno::EINVAL)?;
     let place = lookup(cx, FDCWD, args.get(0), 0)?;
     let outcome = attr::truncate(&cx.caller(), &place, size);
+    if outcome == Err(Errno::EAGAIN)
+        && let Some((queue, deadline)) = lease::blocks(place.inode(), true)
+    {
+        return Err(Block::on(queue, Events::all()).deadline(deadline).into());
+    }
     resized(cx, size, outcome)
 }
 

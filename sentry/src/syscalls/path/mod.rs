@@ -2,9 +2,12 @@
 
 mod at;
 mod attr;
+mod fs_context;
 mod handle;
 mod inotify;
 mod mount;
+mod mount_api;
+mod mount_query;
 mod names;
 mod open;
 mod place;
@@ -87,15 +90,28 @@ pub static TABLE: &[Syscall] = &[
     call(libc::SYS_lremovexattr, "lremovexattr", xattr::lremovexattr, &[Path, Str]),
     call(libc::SYS_fremovexattr, "fremovexattr", xattr::fremovexattr, &[Fd, Str]),
     call(libc::SYS_mount, "mount", mount::mount, &[Str, Path, Str, Hex, Ptr])
-        .partial("tmpfs, proc, bind, move and remount; no propagation"),
+        .partial("tmpfs, proc, sysfs, devpts, mqueue, cgroup2, bind, move, remount, propagation"),
     call(libc::SYS_umount2, "umount2", mount::umount2, &[Path, Hex]),
     call(libc::SYS_pivot_root, "pivot_root", mount::pivot_root, &[Path, Path]),
+    call(libc::SYS_open_tree, "open_tree", mount_api::open_tree, &[DirFd, Path, Hex]),
+    call(libc::SYS_move_mount, "move_mount", mount_api::move_mount, &[DirFd, Path, DirFd, Path, Hex]),
+    call(libc::SYS_mount_setattr, "mount_setattr", mount_api::mount_setattr, &[DirFd, Path, Hex, Ptr, Uint])
+        .partial("no mapping of ids"),
+    call(libc::SYS_fsopen, "fsopen", fs_context::fsopen, &[Str, Hex])
+        .partial("tmpfs, proc, sysfs, devpts, mqueue, cgroup2"),
+    call(libc::SYS_fsconfig, "fsconfig", fs_context::fsconfig, &[Fd, Int, Str, Str, Int]),
+    call(libc::SYS_fsmount, "fsmount", fs_context::fsmount, &[Fd, Hex, Hex]),
+    call(libc::SYS_fspick, "fspick", fs_context::fspick, &[DirFd, Path, Hex]),
+    call(457, "statmount", mount_query::statmount, &[Ptr, Ptr, Uint, Hex])
+        .partial("neither options one by one nor maps of ids; of the caller's namespace"),
+    call(458, "listmount", mount_query::listmount, &[Ptr, Ptr, Uint, Hex])
+        .partial("of the caller's namespace"),
     call(libc::SYS_inotify_init, "inotify_init", inotify::inotify_init, &[]),
     call(libc::SYS_inotify_init1, "inotify_init1", inotify::inotify_init1, &[OpenFlags]),
     call(libc::SYS_inotify_add_watch, "inotify_add_watch", inotify::inotify_add_watch, &[Fd, Path, Hex]),
     call(libc::SYS_inotify_rm_watch, "inotify_rm_watch", inotify::inotify_rm_watch, &[Fd, Int]),
     call(libc::SYS_name_to_handle_at, "name_to_handle_at", handle::name_to_handle_at, &[DirFd, Path, Ptr, Ptr, Hex])
-        .partial("always EOPNOTSUPP"),
+        .partial("no connectable handles"),
     call(libc::SYS_open_by_handle_at, "open_by_handle_at", handle::open_by_handle_at, &[Fd, Ptr, OpenFlags])
-        .partial("always EOPNOTSUPP"),
+        .partial("finds what handles were asked of"),
 ];

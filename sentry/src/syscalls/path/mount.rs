@@ -1,7 +1,8 @@
-//! mount, umount2, pivot_root: tmpfs, proc, sysfs, devpts, mqueue, cgroup2, bind mounts and remounts; what else a kernel can
-//! mount is not here.
+//! mount, umount2, pivot_root: tmpfs, proc, sysfs, devpts, mqueue, cgroup2, bind mounts, remounts and propagation; what else a
+//! kernel can mount is not here.
 
-use super::at::{FDCWD, NOFOLLOW, lookup};
+use super::at::{FDCWD, lookup};
+use super::mount_api::propagation;
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::fs::sysfs;
@@ -13,7 +14,7 @@ use crate::kernel::machine::KernelMachine;
 use crate::kernel::namespaces::Namespace;
 use crate::syscalls::{Args, Cx, SysResult};
 use crate::usermem::UserStr;
-use crate::vfs::{MountFlags, Path, SuperBlock};
+use crate::vfs::{At, MountFlags, Path, SuperBlock, WalkFlags, resolve};
 use std::sync::Arc;
 
 const MS_REMOUNT: u64 = 32;
@@ -21,7 +22,9 @@ const MS_BIND: u64 = 4096;
 const MS_MOVE: u64 = 8192;
 const MS_REC: u64 = 16384;
 /// MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE.
-const PROPAGATION: u64 = 0xf_0000 | (1 << 17);
+const PROPAGATION: u64 = 0x1e_0000;
+const MS_SILENT: u64 = 0x8000;
+const MS_NOUSER: u64 = 1 << 31;
 const MS_MGC_MSK: u64 = 0xffff_0000;
 const MS_MGC_VAL: u64 = 0xc0ed_0000;
 
@@ -42,7 +45,7 @@ fn mount_flags(bits: u64) -> MountFlags {
 }
 
 /// A new instance of a file system, if the caller may mount it: capabilities count where what it shows belongs.
-fn new_superblock(
+pub(super) fn new_superblock(
     cx: &Cx<'_>,
     kind: &[u8],
     data: &[u8],
@@ -63,7 +66,7 @@ fn new_superblock(
     }
     let as_is = |sb: Arc<SuperBlock>| {
         let root = sb.root().inode().clone();
-        SuperBlock::owned_by(owner, root, sb.fs_type(), sb.options())
+        SuperBlock::owned_by(owner, root, sb.fs_type(), &sb.options())
     };
     match kind {
         b"proc" | b"sysfs" => {
@@ -103,7 +106,7 @@ fn new_superblock(
 }
 
 /// EPERM unless the caller may change its mount namespace.
-fn may_mount(cx: &Cx<'_>) -> Result<()> {
+pub(super) fn may_mount(cx: &Cx<'_>) -> Result<()> {
     let ns = cx.fs().namespace();
     if cx.creds().has_in(ns.common().owner(), Caps::SYS_ADMIN) {
         Ok(())
@@ -121,6 +124,9 @@ pub(super) fn mount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let kind = optional(cx, args.get(2))?;
     let source_text = optional(cx, source)?;
     let at = lookup(cx, FDCWD, args.get(1), 0)?;
+    if flags & MS_NOUSER != 0 {
+        return Err(Errno::EINVAL.into());
+    }
     may_mount(cx)?;
     let data = if flags & (MS_BIND | MS_MOVE | PROPAGATION) == 0 {
         // As Linux: at most a page, and an unreadable pointer counts as none only if it is null.
@@ -134,7 +140,7 @@ pub(super) fn mount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     }
     if flags & MS_BIND != 0 {
         if source_text.is_empty() {
-            return Err(Errno::ENOENT.into());
+            return Err(Errno::EINVAL.into());
         }
         let from = lookup(cx, FDCWD, source, 0)?;
         match Namespace::of_inode(&**from.inode()) {
@@ -150,18 +156,18 @@ pub(super) fn mount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         return Ok(0);
     }
     if flags & PROPAGATION != 0 {
-        // Nothing propagates: all mounts are private. That is what "private" and "slave" ask for.
-        if !is_mount_root(&at) {
-            return Err(Errno::EINVAL.into());
-        }
+        let recursive = flags & MS_REC != 0;
+        let bits = flags & !(MS_REC | MS_SILENT);
+        let kind = propagation(bits)?.ok_or(Errno::EINVAL)?;
+        ns.set_propagation(&at, kind, recursive)?;
         return Ok(0);
     }
     if flags & MS_MOVE != 0 {
         if source_text.is_empty() {
-            return Err(Errno::ENOENT.into());
+            return Err(Errno::EINVAL.into());
         }
         let from = lookup(cx, FDCWD, source, 0)?;
-        ns.move_mount(&from, &at)?;
+        ns.move_mount(&from, &at, false)?;
         return Ok(0);
     }
     if kind.is_empty() {
@@ -199,20 +205,47 @@ fn remount(cx: &Cx<'_>, at: &Path, flags: u64, data: &[u8]) -> Result<i64> {
         // Not asked for: as it was.
         new = (new - atime) | (at.mount.flags() & atime);
     }
-    at.mount.set_flags(new)?;
-    if flags & MS_BIND == 0
-        && !data.is_empty()
-        && let Some(t) = at
-            .mount
-            .superblock()
-            .root()
-            .inode()
-            .as_any()
-            .downcast_ref::<TmpfsInode>()
-    {
-        t.file_system().set_limits(&TmpfsOptions::parse(data)?)?;
+    let ns = cx.fs().namespace();
+    ns.set_flags(at, false, |_| new)?;
+    if flags & MS_BIND == 0 {
+        remount_superblock(cx, at, new.contains(MountFlags::READONLY), data)?;
     }
     Ok(0)
+}
+
+/// Changes what a file system itself can do.
+///
+/// # Errors
+/// EBUSY if a file is open for writing and it is to be read-only; EINVAL.
+pub(super) fn remount_superblock(
+    cx: &Cx<'_>,
+    at: &Path,
+    readonly: bool,
+    data: &[u8],
+) -> Result<()> {
+    let sb = at.mount.superblock();
+    if !readonly && sb.is_write_protected() {
+        return Err(Errno::EROFS);
+    }
+    if readonly && !sb.readonly() {
+        let mounts = cx.fs().namespace().mounts();
+        let mut others = mounts.iter().filter(|m| Arc::ptr_eq(m.superblock(), sb));
+        if others.any(|m| m.has_writers()) {
+            return Err(Errno::EBUSY);
+        }
+    }
+    let root = sb.root().inode();
+    if !data.is_empty()
+        && let Some(t) = root.as_any().downcast_ref::<TmpfsInode>()
+    {
+        let options = t.file_system().options().with(sb.user_ns(), data)?;
+        t.file_system().set_limits(&options)?;
+        sb.set_options(options.text());
+    }
+    if !sb.is_write_protected() {
+        sb.set_readonly(readonly);
+    }
+    Ok(())
 }
 
 const MNT_FORCE: u32 = 1;
@@ -225,25 +258,31 @@ pub(super) fn umount2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if flags & !(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let how = if flags & UMOUNT_NOFOLLOW != 0 {
-        NOFOLLOW
-    } else {
-        0
-    };
-    let at = lookup(cx, FDCWD, args.get(0), how)?;
+    let mut walk = WalkFlags::KEEPS_EXPIRY;
+    walk.set(WalkFlags::FOLLOW, flags & UMOUNT_NOFOLLOW == 0);
+    let path = cx.mem().read_path(args.get(0))?;
+    let at = resolve(&cx.caller(), cx.fs(), &At::Cwd, &path, walk)?;
     may_mount(cx)?;
-    if !is_mount_root(&at) {
+    let ns = cx.fs().namespace();
+    if !is_mount_root(&at) || at.mount.namespace_id() != ns.id() || at.mount.is_locked() {
         return Err(Errno::EINVAL.into());
     }
-    if flags & MNT_EXPIRE != 0 {
-        return Err(if flags & (MNT_FORCE | MNT_DETACH) != 0 {
-            Errno::EINVAL
-        } else {
-            Errno::EAGAIN
-        }
-        .into());
+    if flags & MNT_FORCE != 0 && !cx.creds().has(Caps::SYS_ADMIN) {
+        return Err(Errno::EPERM.into());
     }
-    cx.fs().namespace().unmount(at, flags & MNT_DETACH != 0)?;
+    if flags & MNT_EXPIRE != 0 {
+        if flags & (MNT_FORCE | MNT_DETACH) != 0 || at.mount.root_path() == cx.fs().root() {
+            return Err(Errno::EINVAL.into());
+        }
+        // Holders: the tree, the mount below, and `at` here.
+        if Arc::strong_count(&at.mount) > 3 || at.mount.has_children() {
+            return Err(Errno::EBUSY.into());
+        }
+        if !at.mount.expire() {
+            return Err(Errno::EAGAIN.into());
+        }
+    }
+    ns.unmount(at, flags & MNT_DETACH != 0)?;
     Ok(0)
 }
 
@@ -256,7 +295,7 @@ pub(super) fn pivot_root(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     }
     let fs = cx.fs();
     let root = fs.root();
-    fs.namespace().pivot_root(&new, &old)?;
+    fs.namespace().pivot_root(&root, &new, &old)?;
     // Whoever stood at the old root now stands at the new one.
     let mut seen: Vec<usize> = Vec::new();
     for group in cx.kernel().processes() {

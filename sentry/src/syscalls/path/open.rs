@@ -5,7 +5,7 @@ use crate::abi::{Errno, Result};
 use crate::sync::Events;
 use crate::syscalls::{Args, Block, Cx, Fd, SysResult};
 use crate::usermem::{UserPtr, UserStr};
-use crate::vfs::{self, At, File, OpenFlags, OpenHow, WalkFlags};
+use crate::vfs::{self, At, File, OpenFlags, OpenHow, WalkFlags, lease};
 use std::sync::Arc;
 
 /// Flags that open(2) knows; others are ignored there and EINVAL in openat2(2). FASYNC is among them.
@@ -43,7 +43,7 @@ fn install(cx: &mut Cx<'_>, file: Arc<File>, flags: OpenFlags) -> SysResult {
 }
 
 fn do_open(cx: &mut Cx<'_>, at: &At, path: &[u8], how: &OpenHow) -> SysResult {
-    // A FIFO that was opened by an earlier run and still waits for its peer.
+    // A FIFO that was opened by an earlier run and still waits for its peer, or a file for whoever has a lease on it.
     let waiting = cx.progress().object.take();
     let file = match waiting.and_then(|o| o.downcast::<File>().ok()) {
         Some(f) => f,
@@ -54,6 +54,11 @@ fn do_open(cx: &mut Cx<'_>, at: &At, path: &[u8], how: &OpenHow) -> SysResult {
             vfs::open(&cx.caller(), cx.fs(), at, path, how)?
         }
     };
+    if let Some((queue, deadline)) = lease::opening(&file) {
+        cx.progress().object = Some(file);
+        return Err(Block::on(queue, Events::all()).deadline(deadline).into());
+    }
+    vfs::open::resume(&cx.caller(), &file)?;
     match file.ops().open_ready(&file) {
         Ok(()) => install(cx, file, how.flags),
         Err(Errno::EAGAIN) => {
@@ -92,7 +97,7 @@ pub(super) fn openat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     open_at(cx, args.get(0), args.get(1), args.get(2), args.get(3))
 }
 
-/// RESOLVE_CACHED: only what needs no look-up. Nothing is promised to be cached here.
+/// RESOLVE_CACHED: only what needs no look-up on a disk. There is none here.
 const RESOLVE_CACHED: u64 = 0x20;
 
 fn resolve_flags(bits: u64) -> Result<WalkFlags> {
@@ -141,7 +146,12 @@ pub(super) fn openat2(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     }
     let walk = resolve_flags(resolve)?;
     let flags = checked(flags)?;
-    if resolve & RESOLVE_CACHED != 0 {
+    // What makes something is never done without waiting.
+    if resolve & RESOLVE_CACHED != 0
+        && flags.intersects(
+            OpenFlags::CREAT | OpenFlags::TRUNC | (OpenFlags::TMPFILE - OpenFlags::DIRECTORY),
+        )
+    {
         return Err(Errno::EAGAIN.into());
     }
     let how = OpenHow {

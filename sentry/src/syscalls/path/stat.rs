@@ -134,6 +134,14 @@ struct Statx {
 const STATX_GIVEN: u32 = 0xfff;
 /// STATX_MNT_ID.
 const STATX_MNT_ID: u32 = 0x1000;
+/// STATX_MNT_ID_UNIQUE.
+const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+/// STATX_ATTR_IMMUTABLE, _APPEND, _NODUMP.
+const ATTR_FLAGS: u64 = 0x70;
+/// STATX_ATTR_AUTOMOUNT.
+const ATTR_AUTOMOUNT: u64 = 0x1000;
+/// STATX_ATTR_DAX.
+const ATTR_DAX: u64 = 0x20_0000;
 /// STATX_ATTR_MOUNT_ROOT.
 const ATTR_MOUNT_ROOT: u64 = 0x2000;
 
@@ -150,10 +158,19 @@ pub(super) fn statx(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let is_root = place
         .as_ref()
         .is_some_and(|p| std::sync::Arc::ptr_eq(&p.dentry, p.mount.root()));
+    let id = mount.map_or(0, |m| u64::try_from(m.id()).unwrap_or(0));
+    let (id_given, mnt_id) = if mask & STATX_MNT_ID_UNIQUE != 0 {
+        (STATX_MNT_ID_UNIQUE, mount.map_or(0, |m| m.unique_id()))
+    } else {
+        (STATX_MNT_ID, id)
+    };
+    // The bits are those of FS_IOC_GETFLAGS.
+    let flags = place.as_ref().and_then(|p| p.inode().file_flags().ok());
+    let attributes = u64::from(flags.unwrap_or(0)) & ATTR_FLAGS;
     let out = Statx {
-        mask: STATX_GIVEN | STATX_MNT_ID,
+        mask: STATX_GIVEN | id_given,
         blksize: s.blksize,
-        attributes: if is_root { ATTR_MOUNT_ROOT } else { 0 },
+        attributes: attributes | if is_root { ATTR_MOUNT_ROOT } else { 0 },
         nlink: s.nlink,
         uid: cx.creds().user_ns.show_user(s.uid),
         gid: cx.creds().user_ns.show_group(s.gid),
@@ -162,7 +179,10 @@ pub(super) fn statx(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         ino: s.ino,
         size: s.size,
         blocks: s.blocks,
-        attributes_mask: ATTR_MOUNT_ROOT,
+        attributes_mask: ATTR_MOUNT_ROOT
+            | ATTR_AUTOMOUNT
+            | ATTR_DAX
+            | flags.map_or(0, |_| ATTR_FLAGS),
         times: [
             s.atime.into(),
             s.btime.into(),
@@ -171,7 +191,7 @@ pub(super) fn statx(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         ],
         rdev: [major(s.rdev), minor(s.rdev)],
         dev: [major(s.dev), minor(s.dev)],
-        mnt_id: mount.map_or(0, |m| u64::try_from(m.id()).unwrap_or(0)),
+        mnt_id,
         rest: [0; 13],
     };
     cx.mem().put(UserPtr::new(args.get(4)), &out)?;
@@ -315,6 +335,7 @@ fn do_readlink(cx: &Cx<'_>, fd: Fd, path: UserStr, addr: u64, size: i32) -> SysR
         // An empty path names the descriptor itself, which then is "not there" as a link.
         return Err(if empty { Errno::ENOENT } else { Errno::EINVAL }.into());
     }
+    place.accessed();
     let target = place.inode().readlink(&cx.caller())?;
     let shown = target.get(..target.len().min(size)).unwrap_or(&[]);
     cx.mem().write_bytes(addr, shown)?;
