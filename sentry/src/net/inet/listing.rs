@@ -106,7 +106,7 @@ pub fn raw(ns: &NetNamespace, ping: bool) -> Vec<Entry> {
     let all = ns.inet.raw.all();
     all.iter()
         .filter(|s| s.is_ping() == ping)
-        .map(|s| RawSocket::entry(s))
+        .map(RawSocket::entry)
         .collect()
 }
 

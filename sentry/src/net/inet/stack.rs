@@ -77,7 +77,8 @@ pub(in crate::net) fn input(ns: &Arc<NetNamespace>, packet: &[u8]) {
     match (h.protocol, h.to.is_ipv4()) {
         (1, true) | (58, false) => icmp(ns, &h, body),
         (17 | 136, _) => {
-            if !UdpSocket::input(ns, &h, body) {
+            let taken = UdpSocket::input(ns, &h, body);
+            if !taken {
                 refuse(ns, packet, &h);
             }
         }
