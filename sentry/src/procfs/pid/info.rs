@@ -147,7 +147,10 @@ pub(super) fn set_setgroups(l: &Live, _: &Credentials, text: &[u8]) -> Result<us
 
 /// Of the namespace that its children are born in.
 pub(super) fn time_offsets(l: &Live, _: &dyn Caller) -> Result<Vec<u8>> {
-    let shown = l.task.as_ref().map(|t| t.namespaces().time_for_children.show());
+    let shown = l
+        .task
+        .as_ref()
+        .map(|t| t.namespaces().time_for_children.show());
     // A zombie has no namespaces.
     Ok(shown.unwrap_or_default().into_bytes())
 }
