@@ -33,7 +33,8 @@ static void show(const char *when)
         char place[2048], rest[2048], *tag;
         if (sscanf(text, "%*d %*d %*s %*s %2047s %*s %2047[^\n]", place, rest) != 2)
             continue;
-        if (strncmp(place, cwd, strlen(cwd)))
+        /* Not the directory itself, should it be a mount. */
+        if (strncmp(place, cwd, strlen(cwd)) || !place[strlen(cwd)])
             continue;
         struct line l = {.peers = 0};
         snprintf(l.place, sizeof l.place, "%.120s", place + strlen(cwd));

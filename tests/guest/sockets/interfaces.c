@@ -44,7 +44,7 @@ static void acknowledged(int s, const char *what)
     h = (void *)answer;
     struct nlmsgerr *e = NLMSG_DATA(h);
     say("%s: type %d, %s, whole request %d", what, h->nlmsg_type, e->error ? strerrorname_np(-e->error) : "done",
-        n > NLMSG_LENGTH(sizeof *e));
+        n > (long)NLMSG_LENGTH(sizeof *e));
 }
 
 static void show(struct nlmsghdr *h)

@@ -86,8 +86,10 @@ fn errors_and_acknowledgements() {
         [(ERROR, body)] => i32::from_ne_bytes(body[..4].try_into().unwrap()),
         other => panic!("{other:?}"),
     };
+    // Without NLM_F_CREATE it must be there.
+    assert_eq!(err(ask(libc::RTM_NEWLINK, ACK, &[0; 16])), -libc::ENODEV);
     assert_eq!(
-        err(ask(libc::RTM_NEWLINK, ACK, &[0; 16])),
+        err(ask(libc::RTM_NEWRULE, ACK, &[0; 16])),
         -libc::EOPNOTSUPP
     );
     let mut absent = [0; 16];
