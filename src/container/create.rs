@@ -154,8 +154,9 @@ fn create_in(
         runtime.systemd_cgroup,
         runtime.rootless,
     )?;
-    undo.cgroup.clone_from(&cgroup);
-    store::save_unfinished(dir, cgroup.as_ref())?;
+    let ours = cgroup.as_ref().filter(|group| !group.is_scope());
+    undo.cgroup = ours.cloned();
+    store::save_unfinished(dir, ours)?;
     if cgroup.is_none() {
         notes.add(
             "there is no control group for this container: its limits are not enforced by the host",
@@ -230,7 +231,10 @@ fn create_in(
         program,
     };
     if let Some(cgroup) = &cgroup {
-        cgroup.limit(&request.id, pid.as_raw().unsigned_abs(), limits.as_ref())?;
+        cgroup.begin(&request.id, pid.as_raw().unsigned_abs(), limits.as_ref())?;
+        undo.cgroup = Some(cgroup.clone());
+        store::save_unfinished(dir, Some(cgroup))?;
+        cgroup.limit(limits.as_ref())?;
     }
     talk.with.send(&monitor::Limited, &[])?;
     talk.expect_namespaces()?;

@@ -70,7 +70,8 @@ fn applicable(v: &Vma, advice: i32) -> std::result::Result<(), Errno> {
     let bad = match advice {
         libc::MADV_DONTNEED | libc::MADV_COLD | libc::MADV_PAGEOUT => locked,
         libc::MADV_FREE => locked || !matches!(v.backing, Backing::Anonymous),
-        GUARD_INSTALL => locked,
+        // A fault there would be taken for one that another thread's growth has answered.
+        GUARD_INSTALL => locked || v.flags.contains(VmFlags::GROWSDOWN),
         libc::MADV_WIPEONFORK => !matches!(v.backing, Backing::Anonymous) || v.shared(),
         libc::MADV_REMOVE => locked || matches!(v.backing, Backing::Anonymous),
         _ => false,

@@ -26,6 +26,7 @@ const MEMBER: u8 = 3;
 const ERROR_NAME: u8 = 4;
 const REPLY_SERIAL: u8 = 5;
 const DESTINATION: u8 = 6;
+const SENDER: u8 = 7;
 const SIGNATURE: u8 = 8;
 
 /// Values in the order and alignment of the wire format, little-endian.
@@ -156,6 +157,7 @@ struct Message {
     reply_to: u32,
     member: String,
     error: String,
+    sender: String,
     body: Vec<u8>,
 }
 
@@ -188,6 +190,7 @@ fn parse(all: &[u8]) -> Option<Message> {
         match (field, r.signature()?) {
             (MEMBER, "s") => message.member = r.string()?.to_owned(),
             (ERROR_NAME, "s") => message.error = r.string()?.to_owned(),
+            (SENDER, "s") => message.sender = r.string()?.to_owned(),
             (REPLY_SERIAL, "u") => message.reply_to = r.u32()?,
             (_, "s" | "o") => {
                 r.string()?;
@@ -236,7 +239,12 @@ pub struct Bus {
     serial: u32,
     /// Signals that came while something else was awaited.
     signals: Vec<Message>,
+    /// Who answered the last call, as the bus calls it: on a bus anybody may send us signals.
+    peer: String,
 }
+
+/// Most signals that are kept while something else is awaited.
+const MOST_SIGNALS: usize = 1024;
 
 impl Bus {
     /// To the socket at `path`, a message bus's if `routed`.
@@ -267,6 +275,7 @@ impl Bus {
             routed,
             serial: 0,
             signals: vec![],
+            peer: String::new(),
         };
         if routed {
             bus.ask_bus("Hello", "", Body::default())?;
@@ -336,7 +345,10 @@ impl Bus {
         loop {
             let came = self.receive().map_err(failed())?;
             match came.kind {
-                RETURN if came.reply_to == self.serial => return Ok(Ok(came.body)),
+                RETURN if came.reply_to == self.serial => {
+                    self.peer = came.sender;
+                    return Ok(Ok(came.body));
+                }
                 ERROR if came.reply_to == self.serial => {
                     let words = Reader::new(&came.body).string().unwrap_or_default();
                     return Ok(Err(Refused {
@@ -344,13 +356,19 @@ impl Bus {
                         name: came.error,
                     }));
                 }
-                SIGNAL => self.signals.push(came),
+                SIGNAL => self.keep(came),
                 _ => {}
             }
         }
     }
 
-    /// Waits for a signal of this name that `wanted` recognizes by its body.
+    fn keep(&mut self, signal: Message) {
+        if self.signals.len() < MOST_SIGNALS {
+            self.signals.push(signal);
+        }
+    }
+
+    /// Waits for a signal of this name, from whoever answered the last call, that `wanted` recognizes by its body.
     ///
     /// # Errors
     /// It does not come.
@@ -363,6 +381,7 @@ impl Bus {
         loop {
             for signal in self.signals.drain(..) {
                 if signal.member == member
+                    && signal.sender == self.peer
                     && let Some(found) = wanted(Reader::new(&signal.body))
                 {
                     return Ok(found);
@@ -373,7 +392,7 @@ impl Bus {
             }
             let came = self.receive().map_err(at("systemd does not answer"))?;
             if came.kind == SIGNAL {
-                self.signals.push(came);
+                self.keep(came);
             }
         }
     }

@@ -94,17 +94,30 @@ impl Cgroup {
         }
     }
 
-    /// Sets a new container's limits, around its monitor if systemd makes the group.
+    /// Makes a new container's group around its monitor, with its limits, if systemd makes it.
     ///
     /// # Errors
     /// systemd or the host refuses; the sentence says what.
-    pub fn limit(&self, id: &str, monitor: u32, limits: Option<&LinuxResources>) -> Result<()> {
+    pub fn begin(&self, id: &str, monitor: u32, limits: Option<&LinuxResources>) -> Result<()> {
         if let Some(scope) = &self.scope {
             scope.start(monitor, id, self.version, limits)?;
             // Version 1 has hierarchies that systemd does not use.
             self.make_dirs()
                 .map_err(|e| Error::Other(format!("the control group of {}: {e}", scope.unit)))?;
         }
+        Ok(())
+    }
+
+    /// Whether systemd makes it, in [`Cgroup::begin`]: before that, what has its name is somebody else's.
+    pub fn is_scope(&self) -> bool {
+        self.scope.is_some()
+    }
+
+    /// Writes limits into the control files.
+    ///
+    /// # Errors
+    /// The host refuses; the sentence says what.
+    pub fn limit(&self, limits: Option<&LinuxResources>) -> Result<()> {
         limits.map_or(Ok(()), |limits| self.write(limits))
     }
 

@@ -156,8 +156,8 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus, rss: u64) {
         group.cpu.end(used);
         kernel.count_ended(used);
     }
-    group.exit_events.wake(Events::IN);
     news.tell(kernel);
+    group.exit_events.wake(Events::IN);
     namespaces_ended(kernel);
 }
 
@@ -227,8 +227,8 @@ pub(in crate::kernel) fn namespaces_ended(kernel: &Arc<Kernel>) {
             end_process(&mut tree, &group, status, &mut news);
             group
         };
-        init.exit_events.wake(Events::IN);
         news.tell(kernel);
+        init.exit_events.wake(Events::IN);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::vfs::FsContext;
 use cofferdam_platform::{Answers, Thread, Token};
 use std::sync::Arc;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 pub mod clone;
 pub mod exec;
@@ -371,6 +371,11 @@ impl Task {
             futexes: thread.host_futexes() && !super::futex::host::are_home(&own.mm),
         });
         thread.answer(answers.as_ref());
+        fence(Ordering::SeqCst);
+        if !self.is_current(own) {
+            // Taken back meanwhile by somebody who did so too early.
+            thread.answer(None);
+        }
     }
     /// Somebody else gave the task a seccomp filter, or took its futexes home: from now on it sees each call, until it publishes anew.
     pub(super) fn unpublish(&self) {

@@ -49,7 +49,9 @@ pub fn process_madvise(cx: &mut Cx<'_>, a: &Args) -> SysResult {
         }
     }
     let first = cx.progress().done;
-    let mut advised: u64 = ranges.iter().take(first).map(|[_, len]| *len).sum();
+    // Read anew after a wait, so they may be others.
+    let done = ranges.iter().take(first);
+    let mut advised = done.fold(0u64, |sum, [_, len]| sum.saturating_add(*len));
     for (i, [addr, len]) in ranges.iter().enumerate().skip(first) {
         let outcome = if own {
             cx.mm.madvise(cx.thread()?, *addr, *len, advice)
