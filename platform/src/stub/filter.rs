@@ -107,7 +107,7 @@ pub(crate) const RULES: &[Rule] = &[
         libc::SYS_mincore,
         &[],
         Allow,
-        "which pages are in memory, for the sentry; of files the host says it only to those who may write them",
+        "which pages are in memory, for the sentry; of files the host says it to those who may write or own them",
     ),
     rule(libc::SYS_close, &[], Allow, "descriptors live for one mmap"),
     rule(
@@ -183,7 +183,7 @@ pub(crate) const FREE_RULES: &[Rule] = &[
         libc::SYS_mincore,
         &[],
         Allow,
-        "which pages are in memory, for the sentry; of files the host says it only to those who may write them",
+        "which pages are in memory, for the sentry; of files the host says it to those who may write or own them",
     ),
     rule(libc::SYS_close, &[], Allow, "descriptors live for one mmap"),
     rule(
