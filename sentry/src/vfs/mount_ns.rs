@@ -169,7 +169,7 @@ impl MountNamespace {
     /// A copy of what is at `source`, with the mounts below it if `recursive`.
     ///
     /// # Errors
-    /// EINVAL if it is unbindable, or would uncover what a locked mount hides.
+    /// EINVAL if it is unbindable, or would uncover what a locked mount hides; EPERM if one below is locked and unbindable.
     fn copy_of(&self, source: &Path, recursive: bool) -> Result<Grafted> {
         if source.mount.ties().unbindable {
             return Err(Errno::EINVAL);
@@ -196,10 +196,16 @@ impl MountNamespace {
                 let Some(parent) = copies.get(&place.mount.id()).cloned() else {
                     continue;
                 };
-                if m.ties().unbindable
-                    || (place.mount.id() == source.mount.id()
-                        && !place.dentry.is_within(&source.dentry))
+                if place.mount.id() == source.mount.id() && !place.dentry.is_within(&source.dentry)
                 {
+                    continue;
+                }
+                if m.ties().unbindable {
+                    // Left out, a locked one would uncover what it hides (`copy_tree`).
+                    if m.is_locked() {
+                        untie(&made);
+                        return Err(Errno::EPERM);
+                    }
                     continue;
                 }
                 let c = m.copy(m.root(), Kin::Peer);

@@ -182,25 +182,37 @@ pub(super) struct Planned {
 }
 
 /// Copies a tree, without what is unbindable.
-fn copy_tree(tree: &[Placed], kin: Kin) -> Tree {
+///
+/// # Errors
+/// EPERM if that would uncover what a locked mount hides.
+fn copy_tree(tree: &[Placed], kin: Kin) -> Result<Tree> {
     let mut copies: HashMap<i32, Arc<Mount>> = HashMap::new();
     let mut made = Tree::new();
     for (m, place) in tree {
         let place = match place {
             None => None,
-            Some(p) => match copies.get(&p.mount.id()) {
-                Some(parent) if !m.ties().unbindable => Some(Path {
-                    mount: parent.clone(),
+            Some(p) => {
+                let Some(parent) = copies.get(&p.mount.id()).cloned() else {
+                    continue;
+                };
+                if m.ties().unbindable {
+                    if m.is_locked() {
+                        made.iter().for_each(|(m, _)| m.untie());
+                        return Err(Errno::EPERM);
+                    }
+                    continue;
+                }
+                Some(Path {
+                    mount: parent,
                     dentry: p.dentry.clone(),
-                }),
-                _ => continue,
-            },
+                })
+            }
         };
         let c = m.copy(m.root(), kin);
         copies.insert(m.id(), c.clone());
         made.push((c, place));
     }
-    made
+    Ok(made)
 }
 
 /// Drops copies that were not to be.
@@ -266,7 +278,7 @@ fn listeners(mount: &Mount) -> Vec<Audience> {
 /// Who else gets what is mounted at `at` (`propagate_mnt`). `room` says whether a namespace may get so many mounts more.
 ///
 /// # Errors
-/// ENOSPC; nothing is left behind then.
+/// ENOSPC, EPERM; nothing is left behind then.
 pub(super) fn plan(
     at: &Path,
     tree: &[Placed],
@@ -302,6 +314,13 @@ pub(super) fn plan(
             let copy = match (&own, &source) {
                 (Some(own), _) => copy_tree(own, Kin::Peer),
                 (None, source) => copy_tree(source.as_deref().unwrap_or(tree), Kin::Slave(shared)),
+            };
+            let copy = match copy {
+                Ok(copy) => copy,
+                Err(e) => {
+                    discard(plans);
+                    return Err(e);
+                }
             };
             own.get_or_insert_with(|| copy.clone());
             plans.push(Planned {
