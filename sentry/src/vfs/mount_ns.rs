@@ -129,21 +129,28 @@ impl MountNamespace {
     }
 
     /// Whether some mount here shows a whole file system of this type, as writable as with `flags`, and nothing of it is
-    /// covered by what came from a more privileged namespace (`mnt_already_visible`).
-    pub fn shows_all_of(&self, fs_type: &[u8], flags: MountFlags) -> bool {
+    /// covered by what came from a more privileged namespace (`mnt_already_visible`): which of `flags` must stay then.
+    pub fn shows_all_of(&self, fs_type: &str, flags: MountFlags) -> Option<MountFlags> {
         // Nothing is in the directory that sysfs has for control groups.
         let hides = |m: &Arc<Mount>| {
             m.is_locked()
                 && m.mountpoint()
                     .is_some_and(|p| *p.dentry.name() != *b"cgroup")
         };
-        self.mounts().iter().any(|m| {
-            m.superblock().fs_type().as_bytes() == fs_type
-                && Arc::ptr_eq(m.root(), m.superblock().root())
-                && (!m.locked_flags.load(Ordering::Relaxed)
-                    || !m.flags().contains(MountFlags::READONLY)
-                    || flags.contains(MountFlags::READONLY))
-                && !m.children().iter().any(hides)
+        self.mounts().iter().find_map(|m| {
+            let sb = m.superblock();
+            let mut must_stay = m.locked_flags() & (MountFlags::READONLY | MountFlags::ATIME);
+            must_stay.set(
+                MountFlags::READONLY,
+                must_stay.contains(MountFlags::READONLY) || sb.readonly(),
+            );
+            let shows = sb.fs_type() == fs_type
+                && Arc::ptr_eq(m.root(), sb.root())
+                && flags.contains(must_stay & MountFlags::READONLY)
+                && (!must_stay.intersects(MountFlags::ATIME)
+                    || m.flags() & MountFlags::ATIME == flags & MountFlags::ATIME)
+                && !m.children().iter().any(hides);
+            shows.then_some(must_stay)
         })
     }
 
@@ -159,8 +166,21 @@ impl MountNamespace {
         source: &[u8],
         flags: MountFlags,
     ) -> Result<Arc<Mount>> {
+        self.mount_locked(at, superblock, source, flags, MountFlags::empty())
+    }
+
+    /// The same; the flags in `must_stay` cannot be changed later.
+    pub fn mount_locked(
+        &self,
+        at: &Path,
+        superblock: Arc<SuperBlock>,
+        source: &[u8],
+        flags: MountFlags,
+        must_stay: MountFlags,
+    ) -> Result<Arc<Mount>> {
         let root = superblock.root().clone();
         let m = Mount::new(superblock, root, source, flags);
+        m.lock_flags(must_stay);
         let _one = CHANGES.lock();
         self.graft(at, vec![(m.clone(), None)], false)?;
         Ok(m)
@@ -238,15 +258,17 @@ impl MountNamespace {
         MountNamespace::detached(self.common.owner(), &made).inspect_err(|_| untie(&made))
     }
 
-    /// All of `superblock`, mounted nowhere (fsmount(2)).
+    /// All of `superblock`, mounted nowhere (fsmount(2)); the flags in `must_stay` cannot be changed later.
     pub fn detached_mount(
         &self,
         superblock: Arc<SuperBlock>,
         source: &[u8],
         flags: MountFlags,
+        must_stay: MountFlags,
     ) -> Result<Arc<MountNamespace>> {
         let root = superblock.root().clone();
         let top = Mount::new(superblock, root, source, flags);
+        top.lock_flags(must_stay);
         MountNamespace::detached(self.common.owner(), &[(top, None)])
     }
 
@@ -322,7 +344,7 @@ impl MountNamespace {
             if ns.common.owner() != self.common.owner() {
                 for (m, _) in &tree {
                     m.locked.store(true, Ordering::Relaxed);
-                    m.locked_flags.store(true, Ordering::Relaxed);
+                    m.lock_restrictions();
                 }
             }
             if let Some((top, _)) = tree.first() {
@@ -643,7 +665,7 @@ impl MountNamespace {
         let copy = |m: &Mount| {
             let c = m.copy(m.root(), kin);
             if lock {
-                c.locked_flags.store(true, Ordering::Relaxed);
+                c.lock_restrictions();
             }
             c
         };
