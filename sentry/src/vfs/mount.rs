@@ -401,21 +401,25 @@ impl Mount {
         }
     }
 
-    /// What another mount was put under, or taken from under, goes to that one's root.
+    /// What another mount was put under, or taken from under, goes to that one's root, or on top of what is there.
     fn put_upon(self: &Arc<Self>, below: &Arc<Mount>) {
         let at = self.links.lock().at.take();
         if let Some(at) = at {
             at.dentry.mount_unlisted(self.namespace_id());
             at.dentry.mount_gone();
         }
-        let root = below.root_path();
-        root.dentry.mount_added(self.namespace_id());
+        // Upon all that is stacked there already.
+        let mut place = below.root_path();
+        while let Some(on) = place.mount.child_at(&place.dentry) {
+            place = on.root_path();
+        }
+        place.dentry.mount_added(self.namespace_id());
         let none = {
-            let mut links = below.links.lock();
-            links.children.insert(key(&root.dentry), self.clone())
+            let mut links = place.mount.links.lock();
+            links.children.insert(key(&place.dentry), self.clone())
         };
         drop(none);
-        self.links.lock().at = Some(root);
+        self.links.lock().at = Some(place);
     }
 
     pub(super) fn detach(&self) {

@@ -283,14 +283,10 @@ impl MountNamespace {
     }
 
     fn try_graft(&self, at: &Path, made: &[Placed], beneath: bool) -> Result<()> {
-        let at = if beneath {
-            at.mount.mountpoint().ok_or(Errno::EINVAL)?
-        } else {
-            at.clone().visible()
-        };
         let Some((top, _)) = made.first() else {
             return Ok(());
         };
+        let at = place_for(top, at, beneath)?;
         if top.root().is_dir() != at.is_dir() {
             return Err(Errno::ENOTDIR);
         }
@@ -477,11 +473,7 @@ impl MountNamespace {
     /// EINVAL if `from` is not a mount root or is the namespace's root, or its parent is shared; ELOOP if `to` is below `from`.
     pub fn move_mount(&self, from: &Path, to: &Path, beneath: bool) -> Result<()> {
         let _one = CHANGES.lock();
-        let to_place = if beneath {
-            to.mount.mountpoint().ok_or(Errno::EINVAL)?
-        } else {
-            to.clone().visible()
-        };
+        let to_place = place_for(&from.mount, to, beneath)?;
         let parent = from.mount.mountpoint();
         if !Arc::ptr_eq(&from.dentry, from.mount.root())
             || from.mount.namespace_id() != self.id()
@@ -567,11 +559,7 @@ impl MountNamespace {
         let Some(top) = all.first() else {
             return Err(Errno::EINVAL);
         };
-        let to_place = if beneath {
-            to.mount.mountpoint().ok_or(Errno::EINVAL)?
-        } else {
-            to.clone().visible()
-        };
+        let to_place = place_for(top, to, beneath)?;
         let shared = to_place.mount.ties().group.is_some();
         if to_place.mount.namespace_id() != self.id()
             || top.root().is_dir() != to_place.is_dir()
@@ -599,6 +587,7 @@ impl MountNamespace {
     /// EINVAL, EBUSY, ENOENT.
     pub fn pivot_root(&self, root: &Path, new_root: &Path, put_old: &Path) -> Result<()> {
         let _one = CHANGES.lock();
+        let put_old = &put_old.clone().visible();
         let shared = |m: &Arc<Mount>| m.ties().group.is_some();
         let on_shared = |m: &Arc<Mount>| m.mountpoint().is_some_and(|p| shared(&p.mount));
         if shared(&put_old.mount) || on_shared(&new_root.mount) || on_shared(&root.mount) {
@@ -709,6 +698,24 @@ fn untie(made: &[Placed]) {
     for (m, _) in made {
         m.untie();
     }
+}
+
+/// Where `top` is mounted if it is to be at `to`, or under what is mounted there if `beneath`.
+///
+/// # Errors
+/// EINVAL if that is locked, or is the namespace's root, or `top` is covered or is mounted on it (`can_move_mount_beneath`).
+fn place_for(top: &Arc<Mount>, to: &Path, beneath: bool) -> Result<Path> {
+    if !beneath {
+        return Ok(to.clone().visible());
+    }
+    if to.mount.is_locked()
+        || !Arc::ptr_eq(&to.dentry, to.mount.root())
+        || top.child_at(top.root()).is_some()
+        || mount_above(top, &to.mount)
+    {
+        return Err(Errno::EINVAL);
+    }
+    to.mount.mountpoint().ok_or(Errno::EINVAL)
 }
 
 /// Whether `below` is `above` or mounted somewhere on it.
