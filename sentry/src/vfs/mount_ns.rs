@@ -338,7 +338,7 @@ impl MountNamespace {
                 continue;
             };
             if ns.common.owner() != self.common.owner() {
-                for (m, _) in &tree {
+                for (m, _) in tree.iter() {
                     m.locked.store(true, Ordering::Relaxed);
                     m.lock_restrictions();
                 }

@@ -9,6 +9,7 @@ use super::path::Path;
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -178,7 +179,7 @@ pub(super) type Tree = Vec<Placed>;
 /// A copy of what was mounted, and where it is to be.
 pub(super) struct Planned {
     pub at: Path,
-    pub tree: Tree,
+    pub tree: Rc<Tree>,
 }
 
 /// Copies a tree, without what is unbindable.
@@ -217,7 +218,7 @@ fn copy_tree(tree: &[Placed], kin: Kin) -> Result<Tree> {
 
 /// Drops copies that were not to be.
 pub(super) fn discard(plans: Vec<Planned>) {
-    for (m, _) in plans.iter().flat_map(|p| &p.tree) {
+    for (m, _) in plans.iter().flat_map(|p| p.tree.iter()) {
         m.untie();
     }
 }
@@ -297,26 +298,24 @@ pub(super) fn plan(
         }
     }
     let mut plans: Vec<Planned> = Vec::new();
-    // What was given to each group of listeners first: its own slaves get copies of that.
-    let mut given: Vec<Option<Tree>> = Vec::new();
+    let first = Rc::new(tree.to_vec());
+    // What was given to each group of listeners first: its own slaves get copies of that. Shared, for there may be many groups.
+    let mut given: Vec<Rc<Tree>> = Vec::new();
     for Audience {
         members,
         master,
         shared,
     } in audiences
     {
-        let source = match master {
-            None => Some(tree.to_vec()),
-            Some(i) => given.get(i).cloned().flatten(),
-        };
-        let mut own: Option<Tree> = master.is_none().then(|| tree.to_vec());
+        let source = master.and_then(|i| given.get(i)).unwrap_or(&first).clone();
+        let mut own: Option<Rc<Tree>> = master.is_none().then(|| first.clone());
         for m in members {
-            let copy = match (&own, &source) {
-                (Some(own), _) => copy_tree(own, Kin::Peer),
-                (None, source) => copy_tree(source.as_deref().unwrap_or(tree), Kin::Slave(shared)),
+            let copy = match &own {
+                Some(own) => copy_tree(own, Kin::Peer),
+                None => copy_tree(&source, Kin::Slave(shared)),
             };
             let copy = match copy {
-                Ok(copy) => copy,
+                Ok(copy) => Rc::new(copy),
                 Err(e) => {
                     discard(plans);
                     return Err(e);
@@ -332,7 +331,7 @@ pub(super) fn plan(
             });
         }
         // Where no peer shows the place, slaves get it from further up.
-        given.push(own.or(source));
+        given.push(own.unwrap_or(source));
     }
     Ok(plans)
 }
