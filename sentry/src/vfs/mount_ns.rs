@@ -332,7 +332,11 @@ impl MountNamespace {
                 return Err(Errno::ENOSPC);
             }
         }
-        self.put(&at, made);
+        // Once at the end, however often one namespace hears of it.
+        let mut to_sort = HashSet::new();
+        if self.put(&at, made) {
+            to_sort.insert(self.id());
+        }
         for Planned { at, tree } in plans {
             let Some(ns) = by_id(at.mount.namespace_id()) else {
                 continue;
@@ -346,9 +350,14 @@ impl MountNamespace {
             if let Some((top, _)) = tree.first() {
                 top.locked.store(false, Ordering::Relaxed);
             }
-            ns.put(&at, &tree);
+            if ns.put(&at, &tree) {
+                to_sort.insert(ns.id());
+            }
         }
         for (ns, _) in &spaces {
+            if to_sort.contains(&ns.id()) {
+                ns.tree.lock().sort();
+            }
             ns.changes.tell();
         }
         Ok(())
@@ -358,17 +367,15 @@ impl MountNamespace {
         MOUNT_MAX.allows(self.tree.lock().mounts.len().saturating_add(n))
     }
 
-    /// Puts mounts into the tree; there is room.
-    fn put(&self, at: &Path, made: &[Placed]) {
+    /// Puts mounts into the tree; there is room. Whether the tree must be sorted then.
+    fn put(&self, at: &Path, made: &[Placed]) -> bool {
         let covered = at.mount.child_at(&at.dentry).is_some();
         for (m, place) in made {
             m.attach(place.clone().unwrap_or_else(|| at.clone()), self.id());
         }
         let mut tree = self.tree.lock();
         tree.mounts.extend(made.iter().map(|(m, _)| m.clone()));
-        if covered {
-            tree.sort();
-        }
+        covered
     }
 
     /// `mount` and what is on it.
@@ -520,7 +527,10 @@ impl MountNamespace {
             let count = tree.mounts.len().saturating_add(moved.len());
             tree.charge.settle(count);
             drop(tree);
-            self.put(&old, &made);
+            let covered = self.put(&old, &made);
+            if covered {
+                self.tree.lock().sort();
+            }
         }
         outcome
     }
