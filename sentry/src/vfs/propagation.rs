@@ -244,15 +244,22 @@ struct Audience {
 
 /// Everybody who hears of what happens on `mount` (not itself).
 fn listeners(mount: &Mount) -> Vec<Audience> {
-    let mut found: Vec<Audience> = Vec::new();
-    let Some(first) = mount.ties().group else {
-        return found;
+    let Some(group) = mount.ties().group else {
+        return Vec::new();
     };
+    let mut found = all_listeners(group);
+    if let Some(peers) = found.first_mut() {
+        peers.members.retain(|m| m.id() != mount.id());
+    }
+    found
+}
+
+/// The peers of a group, and everybody who hears of what happens on them.
+fn all_listeners(first: Arc<PeerGroup>) -> Vec<Audience> {
+    let mut found: Vec<Audience> = Vec::new();
     let mut seen = HashSet::from([first.id]);
-    let mut peers = alive(&first.members);
-    peers.retain(|m| m.id() != mount.id());
     found.push(Audience {
-        members: peers,
+        members: alive(&first.members),
         master: None,
         shared: true,
     });
@@ -334,6 +341,25 @@ pub(super) fn plan(
         given.push(own.unwrap_or(source));
     }
     Ok(plans)
+}
+
+/// What is mounted at some names (by address) on the peers of `group` and whoever hears of them. One look at each mount, however
+/// many the names are.
+pub(super) fn mounted_at(
+    group: Arc<PeerGroup>,
+    names: &HashSet<usize>,
+) -> HashMap<usize, Vec<Arc<Mount>>> {
+    let mut found: HashMap<usize, Vec<Arc<Mount>>> = HashMap::new();
+    let everybody = all_listeners(group).into_iter().flat_map(|a| a.members);
+    for m in everybody.filter(|m| m.namespace_id() != 0) {
+        for child in m.children() {
+            let name = child.mountpoint().map(|p| Arc::as_ptr(&p.dentry).addr());
+            if let Some(name) = name.filter(|n| names.contains(n)) {
+                found.entry(name).or_default().push(child);
+            }
+        }
+    }
+    found
 }
 
 /// What is mounted at the same place on everybody who hears of what happens on `parent`.
