@@ -29,6 +29,18 @@ bitflags::bitflags! {
     }
 }
 
+impl MountFlags {
+    /// What a less privileged namespace cannot lift.
+    const RESTRICTIONS: MountFlags = MountFlags::READONLY
+        .union(MountFlags::NODEV)
+        .union(MountFlags::NOSUID)
+        .union(MountFlags::NOEXEC);
+    /// How times of access are kept; RELATIME is what there is without the others.
+    pub(super) const ATIME: MountFlags = MountFlags::NOATIME
+        .union(MountFlags::NODIRATIME)
+        .union(MountFlags::STRICTATIME);
+}
+
 /// Mounts of all namespaces of the sandbox: a new namespace is a copy of another one.
 pub(super) static MOUNTS: Quota = Quota::new(1 << 17);
 
@@ -173,8 +185,8 @@ pub struct Mount {
     flags: AtomicU32,
     /// Came along from a more privileged namespace (MNT_LOCKED): what is below must stay covered.
     pub(super) locked: AtomicBool,
-    /// Its restrictions did, too (MNT_LOCK_*): they must stay.
-    pub(super) locked_flags: AtomicBool,
+    /// Which of its restrictions did, too (MNT_LOCK_*): they must stay.
+    locked_flags: AtomicU32,
     /// Namespace id; 0 once detached.
     pub(super) namespace: AtomicU64,
     links: Mutex<Links>,
@@ -216,7 +228,7 @@ impl Mount {
             source: source.to_vec(),
             flags: AtomicU32::new(flags.bits()),
             locked: AtomicBool::new(false),
-            locked_flags: AtomicBool::new(false),
+            locked_flags: AtomicU32::new(0),
             namespace: AtomicU64::new(0),
             links: Mutex::new(Rank::LEAF, Links::default()),
             ties: Mutex::new(Rank::LEAF, Ties::default()),
@@ -278,17 +290,26 @@ impl Mount {
     }
     /// Whether they may be replaced.
     pub(super) fn may_set_flags(&self, flags: MountFlags) -> Result<()> {
-        let old = self.flags();
-        let must_stay = old
-            & (MountFlags::READONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC);
-        // RELATIME is what there is without the others.
-        let atime = MountFlags::NOATIME | MountFlags::NODIRATIME | MountFlags::STRICTATIME;
-        if self.locked_flags.load(Ordering::Relaxed)
-            && (!flags.contains(must_stay) || old & atime != flags & atime)
+        let (old, locked) = (self.flags(), self.locked_flags());
+        if !flags.contains(locked & MountFlags::RESTRICTIONS)
+            || (locked.intersects(MountFlags::ATIME)
+                && old & MountFlags::ATIME != flags & MountFlags::ATIME)
         {
             return Err(Errno::EPERM);
         }
         Ok(())
+    }
+    /// Which flags must stay as they are; those of [`MountFlags::ATIME`] together.
+    pub(super) fn locked_flags(&self) -> MountFlags {
+        MountFlags::from_bits_retain(self.locked_flags.load(Ordering::Relaxed))
+    }
+    /// These must stay, too.
+    pub(super) fn lock_flags(&self, flags: MountFlags) {
+        self.locked_flags.fetch_or(flags.bits(), Ordering::Relaxed);
+    }
+    /// Whoever owns it is less privileged than who restricted it: that must stay (`lock_mnt_tree`).
+    pub(super) fn lock_restrictions(&self) {
+        self.lock_flags((self.flags() & MountFlags::RESTRICTIONS) | MountFlags::ATIME);
     }
     /// Whether it cannot be taken away alone.
     pub fn is_locked(&self) -> bool {
@@ -303,8 +324,7 @@ impl Mount {
             self.flags(),
         );
         m.locked.store(self.is_locked(), Ordering::Relaxed);
-        let flags = self.locked_flags.load(Ordering::Relaxed);
-        m.locked_flags.store(flags, Ordering::Relaxed);
+        m.lock_flags(self.locked_flags());
         self.tie_copy(&m, kin);
         m
     }
@@ -381,21 +401,25 @@ impl Mount {
         }
     }
 
-    /// What another mount was put under, or taken from under, goes to that one's root.
+    /// What another mount was put under, or taken from under, goes to that one's root, or on top of what is there.
     fn put_upon(self: &Arc<Self>, below: &Arc<Mount>) {
         let at = self.links.lock().at.take();
         if let Some(at) = at {
             at.dentry.mount_unlisted(self.namespace_id());
             at.dentry.mount_gone();
         }
-        let root = below.root_path();
-        root.dentry.mount_added(self.namespace_id());
+        // Upon all that is stacked there already.
+        let mut place = below.root_path();
+        while let Some(on) = place.mount.child_at(&place.dentry) {
+            place = on.root_path();
+        }
+        place.dentry.mount_added(self.namespace_id());
         let none = {
-            let mut links = below.links.lock();
-            links.children.insert(key(&root.dentry), self.clone())
+            let mut links = place.mount.links.lock();
+            links.children.insert(key(&place.dentry), self.clone())
         };
         drop(none);
-        self.links.lock().at = Some(root);
+        self.links.lock().at = Some(place);
     }
 
     pub(super) fn detach(&self) {

@@ -129,21 +129,28 @@ impl MountNamespace {
     }
 
     /// Whether some mount here shows a whole file system of this type, as writable as with `flags`, and nothing of it is
-    /// covered by what came from a more privileged namespace (`mnt_already_visible`).
-    pub fn shows_all_of(&self, fs_type: &[u8], flags: MountFlags) -> bool {
+    /// covered by what came from a more privileged namespace (`mnt_already_visible`): which of `flags` must stay then.
+    pub fn shows_all_of(&self, fs_type: &str, flags: MountFlags) -> Option<MountFlags> {
         // Nothing is in the directory that sysfs has for control groups.
         let hides = |m: &Arc<Mount>| {
             m.is_locked()
                 && m.mountpoint()
                     .is_some_and(|p| *p.dentry.name() != *b"cgroup")
         };
-        self.mounts().iter().any(|m| {
-            m.superblock().fs_type().as_bytes() == fs_type
-                && Arc::ptr_eq(m.root(), m.superblock().root())
-                && (!m.locked_flags.load(Ordering::Relaxed)
-                    || !m.flags().contains(MountFlags::READONLY)
-                    || flags.contains(MountFlags::READONLY))
-                && !m.children().iter().any(hides)
+        self.mounts().iter().find_map(|m| {
+            let sb = m.superblock();
+            let mut must_stay = m.locked_flags() & (MountFlags::READONLY | MountFlags::ATIME);
+            must_stay.set(
+                MountFlags::READONLY,
+                must_stay.contains(MountFlags::READONLY) || sb.readonly(),
+            );
+            let shows = sb.fs_type() == fs_type
+                && Arc::ptr_eq(m.root(), sb.root())
+                && flags.contains(must_stay & MountFlags::READONLY)
+                && (!must_stay.intersects(MountFlags::ATIME)
+                    || m.flags() & MountFlags::ATIME == flags & MountFlags::ATIME)
+                && !m.children().iter().any(hides);
+            shows.then_some(must_stay)
         })
     }
 
@@ -159,8 +166,21 @@ impl MountNamespace {
         source: &[u8],
         flags: MountFlags,
     ) -> Result<Arc<Mount>> {
+        self.mount_locked(at, superblock, source, flags, MountFlags::empty())
+    }
+
+    /// The same; the flags in `must_stay` cannot be changed later.
+    pub fn mount_locked(
+        &self,
+        at: &Path,
+        superblock: Arc<SuperBlock>,
+        source: &[u8],
+        flags: MountFlags,
+        must_stay: MountFlags,
+    ) -> Result<Arc<Mount>> {
         let root = superblock.root().clone();
         let m = Mount::new(superblock, root, source, flags);
+        m.lock_flags(must_stay);
         let _one = CHANGES.lock();
         self.graft(at, vec![(m.clone(), None)], false)?;
         Ok(m)
@@ -169,7 +189,7 @@ impl MountNamespace {
     /// A copy of what is at `source`, with the mounts below it if `recursive`.
     ///
     /// # Errors
-    /// EINVAL if it is unbindable, or would uncover what a locked mount hides.
+    /// EINVAL if it is unbindable, or would uncover what a locked mount hides; EPERM if one below is locked and unbindable.
     fn copy_of(&self, source: &Path, recursive: bool) -> Result<Grafted> {
         if source.mount.ties().unbindable {
             return Err(Errno::EINVAL);
@@ -196,10 +216,16 @@ impl MountNamespace {
                 let Some(parent) = copies.get(&place.mount.id()).cloned() else {
                     continue;
                 };
-                if m.ties().unbindable
-                    || (place.mount.id() == source.mount.id()
-                        && !place.dentry.is_within(&source.dentry))
+                if place.mount.id() == source.mount.id() && !place.dentry.is_within(&source.dentry)
                 {
+                    continue;
+                }
+                if m.ties().unbindable {
+                    // Left out, a locked one would uncover what it hides (`copy_tree`).
+                    if m.is_locked() {
+                        untie(&made);
+                        return Err(Errno::EPERM);
+                    }
                     continue;
                 }
                 let c = m.copy(m.root(), Kin::Peer);
@@ -232,15 +258,17 @@ impl MountNamespace {
         MountNamespace::detached(self.common.owner(), &made).inspect_err(|_| untie(&made))
     }
 
-    /// All of `superblock`, mounted nowhere (fsmount(2)).
+    /// All of `superblock`, mounted nowhere (fsmount(2)); the flags in `must_stay` cannot be changed later.
     pub fn detached_mount(
         &self,
         superblock: Arc<SuperBlock>,
         source: &[u8],
         flags: MountFlags,
+        must_stay: MountFlags,
     ) -> Result<Arc<MountNamespace>> {
         let root = superblock.root().clone();
         let top = Mount::new(superblock, root, source, flags);
+        top.lock_flags(must_stay);
         MountNamespace::detached(self.common.owner(), &[(top, None)])
     }
 
@@ -255,14 +283,10 @@ impl MountNamespace {
     }
 
     fn try_graft(&self, at: &Path, made: &[Placed], beneath: bool) -> Result<()> {
-        let at = if beneath {
-            at.mount.mountpoint().ok_or(Errno::EINVAL)?
-        } else {
-            at.clone().visible()
-        };
         let Some((top, _)) = made.first() else {
             return Ok(());
         };
+        let at = place_for(top, at, beneath)?;
         if top.root().is_dir() != at.is_dir() {
             return Err(Errno::ENOTDIR);
         }
@@ -308,23 +332,32 @@ impl MountNamespace {
                 return Err(Errno::ENOSPC);
             }
         }
-        self.put(&at, made);
+        // Once at the end, however often one namespace hears of it.
+        let mut to_sort = HashSet::new();
+        if self.put(&at, made) {
+            to_sort.insert(self.id());
+        }
         for Planned { at, tree } in plans {
             let Some(ns) = by_id(at.mount.namespace_id()) else {
                 continue;
             };
             if ns.common.owner() != self.common.owner() {
-                for (m, _) in &tree {
+                for (m, _) in tree.iter() {
                     m.locked.store(true, Ordering::Relaxed);
-                    m.locked_flags.store(true, Ordering::Relaxed);
+                    m.lock_restrictions();
                 }
             }
             if let Some((top, _)) = tree.first() {
                 top.locked.store(false, Ordering::Relaxed);
             }
-            ns.put(&at, &tree);
+            if ns.put(&at, &tree) {
+                to_sort.insert(ns.id());
+            }
         }
         for (ns, _) in &spaces {
+            if to_sort.contains(&ns.id()) {
+                ns.tree.lock().sort();
+            }
             ns.changes.tell();
         }
         Ok(())
@@ -334,17 +367,15 @@ impl MountNamespace {
         MOUNT_MAX.allows(self.tree.lock().mounts.len().saturating_add(n))
     }
 
-    /// Puts mounts into the tree; there is room.
-    fn put(&self, at: &Path, made: &[Placed]) {
+    /// Puts mounts into the tree; there is room. Whether the tree must be sorted then.
+    fn put(&self, at: &Path, made: &[Placed]) -> bool {
         let covered = at.mount.child_at(&at.dentry).is_some();
         for (m, place) in made {
             m.attach(place.clone().unwrap_or_else(|| at.clone()), self.id());
         }
         let mut tree = self.tree.lock();
         tree.mounts.extend(made.iter().map(|(m, _)| m.clone()));
-        if covered {
-            tree.sort();
-        }
+        covered
     }
 
     /// `mount` and what is on it.
@@ -449,11 +480,7 @@ impl MountNamespace {
     /// EINVAL if `from` is not a mount root or is the namespace's root, or its parent is shared; ELOOP if `to` is below `from`.
     pub fn move_mount(&self, from: &Path, to: &Path, beneath: bool) -> Result<()> {
         let _one = CHANGES.lock();
-        let to_place = if beneath {
-            to.mount.mountpoint().ok_or(Errno::EINVAL)?
-        } else {
-            to.clone().visible()
-        };
+        let to_place = place_for(&from.mount, to, beneath)?;
         let parent = from.mount.mountpoint();
         if !Arc::ptr_eq(&from.dentry, from.mount.root())
             || from.mount.namespace_id() != self.id()
@@ -500,7 +527,10 @@ impl MountNamespace {
             let count = tree.mounts.len().saturating_add(moved.len());
             tree.charge.settle(count);
             drop(tree);
-            self.put(&old, &made);
+            let covered = self.put(&old, &made);
+            if covered {
+                self.tree.lock().sort();
+            }
         }
         outcome
     }
@@ -539,11 +569,7 @@ impl MountNamespace {
         let Some(top) = all.first() else {
             return Err(Errno::EINVAL);
         };
-        let to_place = if beneath {
-            to.mount.mountpoint().ok_or(Errno::EINVAL)?
-        } else {
-            to.clone().visible()
-        };
+        let to_place = place_for(top, to, beneath)?;
         let shared = to_place.mount.ties().group.is_some();
         if to_place.mount.namespace_id() != self.id()
             || top.root().is_dir() != to_place.is_dir()
@@ -571,6 +597,7 @@ impl MountNamespace {
     /// EINVAL, EBUSY, ENOENT.
     pub fn pivot_root(&self, root: &Path, new_root: &Path, put_old: &Path) -> Result<()> {
         let _one = CHANGES.lock();
+        let put_old = &put_old.clone().visible();
         let shared = |m: &Arc<Mount>| m.ties().group.is_some();
         let on_shared = |m: &Arc<Mount>| m.mountpoint().is_some_and(|p| shared(&p.mount));
         if shared(&put_old.mount) || on_shared(&new_root.mount) || on_shared(&root.mount) {
@@ -637,7 +664,7 @@ impl MountNamespace {
         let copy = |m: &Mount| {
             let c = m.copy(m.root(), kin);
             if lock {
-                c.locked_flags.store(true, Ordering::Relaxed);
+                c.lock_restrictions();
             }
             c
         };
@@ -681,6 +708,24 @@ fn untie(made: &[Placed]) {
     for (m, _) in made {
         m.untie();
     }
+}
+
+/// Where `top` is mounted if it is to be at `to`, or under what is mounted there if `beneath`.
+///
+/// # Errors
+/// EINVAL if that is locked, or is the namespace's root, or `top` is covered or is mounted on it (`can_move_mount_beneath`).
+fn place_for(top: &Arc<Mount>, to: &Path, beneath: bool) -> Result<Path> {
+    if !beneath {
+        return Ok(to.clone().visible());
+    }
+    if to.mount.is_locked()
+        || !Arc::ptr_eq(&to.dentry, to.mount.root())
+        || top.child_at(top.root()).is_some()
+        || mount_above(top, &to.mount)
+    {
+        return Err(Errno::EINVAL);
+    }
+    to.mount.mountpoint().ok_or(Errno::EINVAL)
 }
 
 /// Whether `below` is `above` or mounted somewhere on it.

@@ -9,6 +9,7 @@ use super::path::Path;
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -178,34 +179,46 @@ pub(super) type Tree = Vec<Placed>;
 /// A copy of what was mounted, and where it is to be.
 pub(super) struct Planned {
     pub at: Path,
-    pub tree: Tree,
+    pub tree: Rc<Tree>,
 }
 
 /// Copies a tree, without what is unbindable.
-fn copy_tree(tree: &[Placed], kin: Kin) -> Tree {
+///
+/// # Errors
+/// EPERM if that would uncover what a locked mount hides.
+fn copy_tree(tree: &[Placed], kin: Kin) -> Result<Tree> {
     let mut copies: HashMap<i32, Arc<Mount>> = HashMap::new();
     let mut made = Tree::new();
     for (m, place) in tree {
         let place = match place {
             None => None,
-            Some(p) => match copies.get(&p.mount.id()) {
-                Some(parent) if !m.ties().unbindable => Some(Path {
-                    mount: parent.clone(),
+            Some(p) => {
+                let Some(parent) = copies.get(&p.mount.id()).cloned() else {
+                    continue;
+                };
+                if m.ties().unbindable {
+                    if m.is_locked() {
+                        made.iter().for_each(|(m, _)| m.untie());
+                        return Err(Errno::EPERM);
+                    }
+                    continue;
+                }
+                Some(Path {
+                    mount: parent,
                     dentry: p.dentry.clone(),
-                }),
-                _ => continue,
-            },
+                })
+            }
         };
         let c = m.copy(m.root(), kin);
         copies.insert(m.id(), c.clone());
         made.push((c, place));
     }
-    made
+    Ok(made)
 }
 
 /// Drops copies that were not to be.
 pub(super) fn discard(plans: Vec<Planned>) {
-    for (m, _) in plans.iter().flat_map(|p| &p.tree) {
+    for (m, _) in plans.iter().flat_map(|p| p.tree.iter()) {
         m.untie();
     }
 }
@@ -231,15 +244,22 @@ struct Audience {
 
 /// Everybody who hears of what happens on `mount` (not itself).
 fn listeners(mount: &Mount) -> Vec<Audience> {
-    let mut found: Vec<Audience> = Vec::new();
-    let Some(first) = mount.ties().group else {
-        return found;
+    let Some(group) = mount.ties().group else {
+        return Vec::new();
     };
+    let mut found = all_listeners(group);
+    if let Some(peers) = found.first_mut() {
+        peers.members.retain(|m| m.id() != mount.id());
+    }
+    found
+}
+
+/// The peers of a group, and everybody who hears of what happens on them.
+fn all_listeners(first: Arc<PeerGroup>) -> Vec<Audience> {
+    let mut found: Vec<Audience> = Vec::new();
     let mut seen = HashSet::from([first.id]);
-    let mut peers = alive(&first.members);
-    peers.retain(|m| m.id() != mount.id());
     found.push(Audience {
-        members: peers,
+        members: alive(&first.members),
         master: None,
         shared: true,
     });
@@ -266,7 +286,7 @@ fn listeners(mount: &Mount) -> Vec<Audience> {
 /// Who else gets what is mounted at `at` (`propagate_mnt`). `room` says whether a namespace may get so many mounts more.
 ///
 /// # Errors
-/// ENOSPC; nothing is left behind then.
+/// ENOSPC, EPERM; nothing is left behind then.
 pub(super) fn plan(
     at: &Path,
     tree: &[Placed],
@@ -285,23 +305,28 @@ pub(super) fn plan(
         }
     }
     let mut plans: Vec<Planned> = Vec::new();
-    // What was given to each group of listeners first: its own slaves get copies of that.
-    let mut given: Vec<Option<Tree>> = Vec::new();
+    let first = Rc::new(tree.to_vec());
+    // What was given to each group of listeners first: its own slaves get copies of that. Shared, for there may be many groups.
+    let mut given: Vec<Rc<Tree>> = Vec::new();
     for Audience {
         members,
         master,
         shared,
     } in audiences
     {
-        let source = match master {
-            None => Some(tree.to_vec()),
-            Some(i) => given.get(i).cloned().flatten(),
-        };
-        let mut own: Option<Tree> = master.is_none().then(|| tree.to_vec());
+        let source = master.and_then(|i| given.get(i)).unwrap_or(&first).clone();
+        let mut own: Option<Rc<Tree>> = master.is_none().then(|| first.clone());
         for m in members {
-            let copy = match (&own, &source) {
-                (Some(own), _) => copy_tree(own, Kin::Peer),
-                (None, source) => copy_tree(source.as_deref().unwrap_or(tree), Kin::Slave(shared)),
+            let copy = match &own {
+                Some(own) => copy_tree(own, Kin::Peer),
+                None => copy_tree(&source, Kin::Slave(shared)),
+            };
+            let copy = match copy {
+                Ok(copy) => Rc::new(copy),
+                Err(e) => {
+                    discard(plans);
+                    return Err(e);
+                }
             };
             own.get_or_insert_with(|| copy.clone());
             plans.push(Planned {
@@ -313,9 +338,28 @@ pub(super) fn plan(
             });
         }
         // Where no peer shows the place, slaves get it from further up.
-        given.push(own.or(source));
+        given.push(own.unwrap_or(source));
     }
     Ok(plans)
+}
+
+/// What is mounted at some names (by address) on the peers of `group` and whoever hears of them. One look at each mount, however
+/// many the names are.
+pub(super) fn mounted_at(
+    group: Arc<PeerGroup>,
+    names: &HashSet<usize>,
+) -> HashMap<usize, Vec<Arc<Mount>>> {
+    let mut found: HashMap<usize, Vec<Arc<Mount>>> = HashMap::new();
+    let everybody = all_listeners(group).into_iter().flat_map(|a| a.members);
+    for m in everybody.filter(|m| m.namespace_id() != 0) {
+        for child in m.children() {
+            let name = child.mountpoint().map(|p| Arc::as_ptr(&p.dentry).addr());
+            if let Some(name) = name.filter(|n| names.contains(n)) {
+                found.entry(name).or_default().push(child);
+            }
+        }
+    }
+    found
 }
 
 /// What is mounted at the same place on everybody who hears of what happens on `parent`.

@@ -110,8 +110,10 @@ fn with_counterparts(own: &[Arc<Mount>]) -> Vec<Arc<Mount>> {
     let own_ids: HashSet<i32> = own.iter().map(|m| m.id()).collect();
     let mut going: HashSet<i32> = own_ids.clone();
     let mut candidates = Vec::new();
-    // Peers have the same counterparts: each place is looked at once.
+    // Peers have the same counterparts: each place is looked at once, and those who hear of a group once for all its places.
+    let mut places = Vec::new();
     let mut seen = HashSet::new();
+    let mut groups = HashMap::new();
     for m in own {
         let Some(place) = m.mountpoint() else {
             continue;
@@ -119,12 +121,22 @@ fn with_counterparts(own: &[Arc<Mount>]) -> Vec<Arc<Mount>> {
         let Some(group) = place.mount.ties().group else {
             continue;
         };
-        if !seen.insert((group.id(), Arc::as_ptr(&place.dentry).addr())) {
-            continue;
+        let (id, name) = (group.id(), Arc::as_ptr(&place.dentry).addr());
+        if seen.insert((id, name)) {
+            places.push((id, name));
+            let (_, names) = groups.entry(id).or_insert_with(|| (group, HashSet::new()));
+            names.insert(name);
         }
-        for c in propagation::counterparts(&place) {
+    }
+    let counterparts: HashMap<u32, HashMap<usize, Vec<Arc<Mount>>>> = groups
+        .into_iter()
+        .map(|(id, (group, names))| (id, propagation::mounted_at(group, &names)))
+        .collect();
+    for (id, name) in places {
+        let there = counterparts.get(&id).and_then(|c| c.get(&name));
+        for c in there.into_iter().flatten() {
             if !c.is_locked() && going.insert(c.id()) {
-                candidates.push(c);
+                candidates.push(c.clone());
             }
         }
     }

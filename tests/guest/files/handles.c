@@ -18,6 +18,57 @@ static long by_handle(int fd, struct handle *h, int flags)
     return syscall(SYS_open_by_handle_at, fd, h, flags);
 }
 
+static volatile sig_atomic_t signals;
+static void on_signal(int n)
+{
+    signals++;
+}
+
+/* Whoever has a lease is asked first (F_SETLEASE), and a FIFO waits for its peer. */
+static void waits(int here)
+{
+    struct handle h = {.bytes = 128}, fifo = h;
+    signal(SIGIO, on_signal);
+    put_file("leased", "content");
+    MUST(ask(AT_FDCWD, "leased", &h, 0));
+    int fd = MUST(open("leased", O_RDONLY));
+    MUST(fcntl(fd, F_SETLEASE, F_RDLCK));
+    SHOW(close(MUST(by_handle(here, &h, O_RDONLY))));
+    SHOW(by_handle(here, &h, O_WRONLY | O_NONBLOCK | O_TRUNC));
+    say("signals %d", signals);
+    pid_t child = MUST(fork());
+    if (child == 0) {
+        close(fd);
+        long begin = now_ms();
+        int opened = by_handle(here, &h, O_WRONLY | O_TRUNC);
+        say("%s after a while %d", opened < 0 ? strerrorname_np(errno) : "works", now_ms() - begin >= 80);
+        struct stat s;
+        MUST(stat("leased", &s));
+        say("size %ld", (long)s.st_size);
+        _exit(0);
+    }
+    pause_ms(150);
+    struct stat s;
+    MUST(stat("leased", &s));
+    say("size %ld", (long)s.st_size);
+    MUST(fcntl(fd, F_SETLEASE, F_UNLCK));
+    MUST(waitpid(child, NULL, 0));
+    close(fd);
+    MUST(mkfifo("fifo", 0600));
+    MUST(ask(AT_FDCWD, "fifo", &fifo, 0));
+    SHOW(by_handle(here, &fifo, O_WRONLY | O_NONBLOCK));
+    child = MUST(fork());
+    if (child == 0) {
+        MUST(write(MUST(by_handle(here, &fifo, O_WRONLY)), "x", 1));
+        _exit(0);
+    }
+    char c = 0;
+    int reader = MUST(by_handle(here, &fifo, O_RDONLY));
+    SHOW(read(reader, &c, 1));
+    close(reader);
+    MUST(waitpid(child, NULL, 0));
+}
+
 int main(void)
 {
     struct handle h = {.bytes = 128}, again = h, small = {.bytes = 1}, root = h;
@@ -76,6 +127,7 @@ int main(void)
     close(opened);
     SHOW(unlink("d/moved"));
     SHOW(by_handle(here, &h, O_RDONLY));
+    waits(here);
     MUST(setresuid(1000, 1000, 1000));
     SHOW(ask(AT_FDCWD, "d", &root, 0));
     SHOW(by_handle(here, &root, O_RDONLY));

@@ -1,7 +1,7 @@
 //! File systems being put together: fsopen, fsconfig, fsmount, fspick.
 
 use super::at::{EMPTY_PATH, NO_AUTOMOUNT, NOFOLLOW, lookup, only};
-use super::mount::{may_mount, new_superblock, remount_superblock};
+use super::mount::{may_mount, must_stay, new_superblock, remount_superblock};
 use super::mount_api::{install_tree, mount_attributes};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
@@ -10,7 +10,7 @@ use crate::fs::tmpfs::TmpfsOptions;
 use crate::sync::{Mutex, Rank};
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::usermem::{Sink, UserStr};
-use crate::vfs::{Caller, File, FileOps, MountFlags, OpenFlags, Path, SuperBlock};
+use crate::vfs::{Caller, File, FileOps, OpenFlags, Path, SuperBlock};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -244,8 +244,7 @@ fn create(cx: &Cx<'_>, context: &FsContextFile) -> Result<()> {
         }
         (s.data.clone(), s.readonly)
     };
-    // Whether it is read-only may change later: what is only visible so is not enough.
-    let sb = new_superblock(cx, &context.kind, &data, MountFlags::empty())?;
+    let sb = new_superblock(cx, &context.kind, &data)?;
     sb.set_readonly(readonly);
     context.state.lock().phase = Phase::Made(sb);
     Ok(())
@@ -283,10 +282,11 @@ pub(super) fn fsmount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         (sb.clone(), s.source.clone())
     };
     let source = source.unwrap_or_else(|| b"none".to_vec());
+    let must_stay = must_stay(cx, &sb, attributes)?;
     let tree = cx
         .fs()
         .namespace()
-        .detached_mount(sb.clone(), &source, attributes)?;
+        .detached_mount(sb.clone(), &source, attributes, must_stay)?;
     let fd = install_tree(cx, tree, flags & 1 != 0)?;
     // It can be mounted once; what is set now changes it.
     let at = Path {

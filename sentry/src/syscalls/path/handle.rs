@@ -1,11 +1,13 @@
 //! File handles (open_by_handle_at(2)): a file system keeps what it gave handles of, as long as somebody has it.
 
 use super::at::{EMPTY_PATH, FDCWD, FOLLOW, NOFOLLOW, lookup, only, place_of};
+use super::open::{finish, has_room, waiting};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::usermem::UserPtr;
-use crate::vfs::{self, OpenFlags, Path};
+use crate::vfs::{self, File, OpenFlags, Path};
+use std::sync::Arc;
 
 /// MAX_HANDLE_SZ.
 const MAX_SIZE: u32 = 128;
@@ -70,10 +72,19 @@ pub(super) fn name_to_handle_at(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 }
 
 pub(super) fn open_by_handle_at(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let flags = OpenFlags::from_bits_retain(args.get(2));
+    let file = match waiting(cx) {
+        Some(f) => f,
+        None => open_handle(cx, args, flags)?,
+    };
+    finish(cx, file, flags)
+}
+
+fn open_handle(cx: &mut Cx<'_>, args: &Args, flags: OpenFlags) -> Result<Arc<File>> {
     let addr: u64 = args.get(1);
     let [size, kind]: [u32; 2] = cx.mem().get(UserPtr::new(addr))?;
     if size == 0 || size > MAX_SIZE {
-        return Err(Errno::EINVAL.into());
+        return Err(Errno::EINVAL);
     }
     let fd: Fd = args.get(0);
     let anchor = if fd == FDCWD {
@@ -83,22 +94,21 @@ pub(super) fn open_by_handle_at(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     };
     let sb = anchor.mount.superblock();
     if !cx.creds().has_in(sb.user_ns(), Caps::DAC_READ_SEARCH) {
-        return Err(Errno::EPERM.into());
+        return Err(Errno::EPERM);
     }
     let bytes = cx.mem().get_array::<u8>(
         UserPtr::new(addr.wrapping_add(8)),
         usize::try_from(size).unwrap_or(0),
     )?;
-    let flags = OpenFlags::from_bits_retain(args.get(2));
     let word = |n: usize| -> Option<u32> {
         let four = bytes.get(n * 4..n * 4 + 4)?;
         Some(u32::from_ne_bytes(*four.first_chunk()?))
     };
     let (Some(own), Some(low), Some(high)) = (word(0), word(1), word(2)) else {
-        return Err(Errno::ESTALE.into());
+        return Err(Errno::ESTALE);
     };
     if kind != KIND || !has_handles(sb.fs_type()) || own != generation(&anchor)? {
-        return Err(Errno::ESTALE.into());
+        return Err(Errno::ESTALE);
     }
     let ino = u64::from(high) << 32 | u64::from(low);
     let dentry = sb.by_handle(ino).ok_or(Errno::ESTALE)?;
@@ -107,9 +117,8 @@ pub(super) fn open_by_handle_at(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         dentry,
     };
     if flags.contains(OpenFlags::CREAT) {
-        return Err(Errno::EINVAL.into());
+        return Err(Errno::EINVAL);
     }
-    let file = vfs::open_path(&cx.caller(), &place, flags | OpenFlags::LARGEFILE)?;
-    let fd = cx.install_fd(file, flags.contains(OpenFlags::CLOEXEC))?;
-    Ok(fd.into())
+    has_room(cx)?;
+    vfs::open_path(&cx.caller(), &place, flags | OpenFlags::LARGEFILE)
 }

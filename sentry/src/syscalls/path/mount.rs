@@ -45,12 +45,7 @@ fn mount_flags(bits: u64) -> MountFlags {
 }
 
 /// A new instance of a file system, if the caller may mount it: capabilities count where what it shows belongs.
-pub(super) fn new_superblock(
-    cx: &Cx<'_>,
-    kind: &[u8],
-    data: &[u8],
-    flags: MountFlags,
-) -> Result<Arc<SuperBlock>> {
+pub(super) fn new_superblock(cx: &Cx<'_>, kind: &[u8], data: &[u8]) -> Result<Arc<SuperBlock>> {
     let (kernel, me) = (cx.kernel(), cx.creds());
     let own = cx.task.namespaces();
     let owner = match kind {
@@ -69,18 +64,12 @@ pub(super) fn new_superblock(
         SuperBlock::owned_by(owner, root, sb.fs_type(), &sb.options())
     };
     match kind {
-        b"proc" | b"sysfs" => {
-            // What the caller's mounts hide must stay hidden (`mount_too_revealing`).
-            let ns = cx.fs().namespace();
-            if !ns.common().owner().is_initial() && !ns.shows_all_of(kind, flags) {
-                return Err(Errno::EPERM);
-            }
-            Ok(if kind == b"proc" {
-                crate::procfs::superblock_of(kernel, cx.group().pid_ns(), owner)
-            } else {
-                as_is(sysfs::superblock(&KernelMachine::of(kernel)))
-            })
-        }
+        b"proc" => Ok(crate::procfs::superblock_of(
+            kernel,
+            cx.group().pid_ns(),
+            owner,
+        )),
+        b"sysfs" => Ok(as_is(sysfs::superblock(&KernelMachine::of(kernel)))),
         b"cgroup2" => Ok(as_is(sysfs::cgroup_superblock(&KernelMachine::of(kernel)))),
         b"devpts" => {
             let mut options = DevptsOptions::parse(data)?;
@@ -103,6 +92,19 @@ pub(super) fn new_superblock(
             Ok(Tmpfs::superblock_of(owner, &options))
         }
     }
+}
+
+/// What the caller's mounts hide of a proc or sysfs must stay hidden in a new one, and what they restrict must stay so: the flags
+/// that it keeps for ever (`mount_too_revealing`).
+///
+/// # Errors
+/// EPERM if no mount shows it all, or not with these flags.
+pub(super) fn must_stay(cx: &Cx<'_>, sb: &SuperBlock, flags: MountFlags) -> Result<MountFlags> {
+    let ns = cx.fs().namespace();
+    if ns.common().owner().is_initial() || !matches!(sb.fs_type(), "proc" | "sysfs") {
+        return Ok(MountFlags::empty());
+    }
+    ns.shows_all_of(sb.fs_type(), flags).ok_or(Errno::EPERM)
 }
 
 /// EPERM unless the caller may change its mount namespace.
@@ -173,13 +175,15 @@ pub(super) fn mount(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if kind.is_empty() {
         return Err(Errno::EINVAL.into());
     }
-    let sb = new_superblock(cx, &kind, &data, mount_flags(flags))?;
+    let sb = new_superblock(cx, &kind, &data)?;
+    let flags = mount_flags(flags);
+    let must_stay = must_stay(cx, &sb, flags)?;
     let shown = if source_text.is_empty() {
         b"none".as_slice()
     } else {
         &source_text
     };
-    ns.mount(&at, sb, shown, mount_flags(flags))?;
+    ns.mount_locked(&at, sb, shown, flags, must_stay)?;
     Ok(0)
 }
 

@@ -42,25 +42,38 @@ fn install(cx: &mut Cx<'_>, file: Arc<File>, flags: OpenFlags) -> SysResult {
     Ok(fd.into())
 }
 
+/// A file that an earlier run of this call opened and still waits for: a FIFO's peer, or whoever has a lease on it.
+pub(super) fn waiting(cx: &mut Cx<'_>) -> Option<Arc<File>> {
+    cx.progress().object.take()?.downcast::<File>().ok()
+}
+
+/// EMFILE unless there is a number for a new file: before it is opened, which may have effects.
+pub(super) fn has_room(cx: &Cx<'_>) -> Result<()> {
+    let limit = cx.limit(libc::RLIMIT_NOFILE);
+    cx.fds().has_room(limit)
+}
+
 fn do_open(cx: &mut Cx<'_>, at: &At, path: &[u8], how: &OpenHow) -> SysResult {
-    // A FIFO that was opened by an earlier run and still waits for its peer, or a file for whoever has a lease on it.
-    let waiting = cx.progress().object.take();
-    let file = match waiting.and_then(|o| o.downcast::<File>().ok()) {
+    let file = match waiting(cx) {
         Some(f) => f,
         None => {
             // As Linux, find the descriptor first: O_CREAT must not leave a file behind on EMFILE.
-            let limit = cx.limit(libc::RLIMIT_NOFILE);
-            cx.fds().has_room(limit)?;
+            has_room(cx)?;
             vfs::open(&cx.caller(), cx.fs(), at, path, how)?
         }
     };
+    finish(cx, file, how.flags)
+}
+
+/// Gives an opened file a number, once it need not wait any more.
+pub(super) fn finish(cx: &mut Cx<'_>, file: Arc<File>, flags: OpenFlags) -> SysResult {
     if let Some((queue, deadline)) = lease::opening(&file) {
         cx.progress().object = Some(file);
         return Err(Block::on(queue, Events::all()).deadline(deadline).into());
     }
     vfs::open::resume(&cx.caller(), &file)?;
     match file.ops().open_ready(&file) {
-        Ok(()) => install(cx, file, how.flags),
+        Ok(()) => install(cx, file, flags),
         Err(Errno::EAGAIN) => {
             let Some(queue) = file.ops().wait_queue() else {
                 return Err(Errno::EAGAIN.into());
