@@ -1,8 +1,8 @@
 //! NETLINK_ROUTE (rtnetlink(7)): requests and their answers, and links. [`fib`](super::fib) has addresses, routes and rules.
 
-use super::MAX_ANSWER;
 use super::fib;
 use super::message::{ACK, Builder, DONE, DUMP, ERROR, Header, MULTI, REQUEST, attribute, next};
+use super::{MAX_ANSWER, NetlinkSocket};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::net::NetNamespace;
@@ -42,33 +42,60 @@ impl From<Errno> for Failure {
 
 pub(super) type Answer = std::result::Result<Vec<Vec<u8>>, Failure>;
 
-/// Answers a request, message by message, each by `one`.
+/// Answers a request, message by message, each by `one`, and queues each answer before the next is made: what a request may
+/// ask for has no bound.
+///
+/// # Errors
+/// ENOBUFS.
 pub(super) fn handle(
+    to: &NetlinkSocket,
     port: u32,
     manner: Manner,
     mut request: &[u8],
+    is_dump: fn(&Header) -> bool,
     one: &dyn Fn(&Header, &[u8]) -> Answer,
-) -> Vec<Vec<u8>> {
-    let mut out = Vec::new();
+) -> Result<()> {
+    let mut dumped = false;
     while let Some((header, body)) = next(&mut request) {
+        let asks = header.flags & REQUEST != 0 && header.kind >= 16;
+        let dump = asks && is_dump(&header);
+        if dump {
+            let outcome = if std::mem::replace(&mut dumped, true) {
+                Err(Errno::EBUSY.into())
+            } else {
+                dump_to(to, &|| one(&header, body))
+            };
+            if let Err(f) = outcome {
+                to.answer(error(&header, port, Some(f), body, manner))?;
+            }
+            continue;
+        }
         // Control messages of the protocol itself are not answered.
-        let outcome = if header.flags & REQUEST == 0 || header.kind < 16 {
-            Ok(Vec::new())
-        } else {
+        let outcome = if asks {
             one(&header, body)
+        } else {
+            Ok(Vec::new())
         };
-        let dump = is_dump(&header);
         match outcome {
             Ok(messages) => {
-                out.extend(batches(messages));
-                if header.flags & ACK != 0 && !dump {
-                    out.push(error(&header, port, None, body, manner));
+                for m in messages {
+                    to.answer(m)?;
+                }
+                if header.flags & ACK != 0 {
+                    to.answer(error(&header, port, None, body, manner))?;
                 }
             }
-            Err(f) => out.push(error(&header, port, Some(f), body, manner)),
+            Err(f) => to.answer(error(&header, port, Some(f), body, manner))?,
         }
     }
-    out
+    Ok(())
+}
+
+/// Makes a dump and queues it.
+fn dump_to(to: &NetlinkSocket, make: &dyn Fn() -> Answer) -> std::result::Result<(), Failure> {
+    let _room = to.start_dump()?;
+    to.answer_dump(batches(make()?))?;
+    Ok(())
 }
 
 /// Puts messages together into datagrams.

@@ -122,6 +122,99 @@ fn ports_are_the_process_id_or_something_else() {
     );
 }
 
+/// Sends requests as one datagram.
+fn send(s: &NetlinkSocket, requests: &[(u16, u16, &[u8])]) {
+    let mut raw = Vec::new();
+    for (kind, flags, body) in requests {
+        let header = Header {
+            len: u32::try_from(16 + body.len()).unwrap(),
+            kind: *kind,
+            flags: flags | REQUEST,
+            seq: 7,
+            port: 0,
+        };
+        raw.extend_from_slice(header.as_bytes());
+        raw.extend_from_slice(body);
+    }
+    let mut msg = SendMsg {
+        src: &mut KernelSource::new(&raw),
+        to: None,
+        control: Vec::new(),
+        flags: MsgFlags::empty(),
+    };
+    s.send(&cx(), &mut msg).unwrap();
+}
+
+/// Messages of one datagram: type, and error of an NLMSG_ERROR.
+fn receive(s: &NetlinkSocket) -> Result<Vec<(u16, i32)>> {
+    let mut dst = KernelSink::new(32768);
+    let mut msg = RecvMsg {
+        dst: &mut dst,
+        flags: MsgFlags::empty(),
+        control: false,
+    };
+    s.recv(&cx(), &mut msg)?;
+    let mut out = Vec::new();
+    let mut rest = dst.data.as_slice();
+    while let Some((h, b)) = next(&mut rest) {
+        let code = b
+            .get(..4)
+            .map_or(0, |c| i32::from_ne_bytes(c.try_into().unwrap()));
+        out.push((h.kind, if h.kind == ERROR { code } else { 0 }));
+    }
+    Ok(out)
+}
+
+#[test]
+fn one_dump_at_a_time_and_whole() {
+    let ns: Arc<NetNamespace> = Arc::default();
+    for _ in 0..40 {
+        ns.interfaces.create(None).unwrap();
+    }
+    let s = NetlinkSocket::new(&ns, SockType::Raw, libc::NETLINK_ROUTE).unwrap();
+    // Less than the dump, which is more than one datagram.
+    s.common.options.with(|v| v.rcvbuf = 8192);
+    let dump = (libc::RTM_GETLINK, DUMP, &[0u8; 16][..]);
+    send(&s, &[dump]);
+    assert!(s.listed().queued > 16384);
+    send(&s, &[dump]);
+    let mut kinds = Vec::new();
+    let busy = loop {
+        match receive(&s) {
+            Ok(part) => kinds.extend(part),
+            Err(e) => break e,
+        }
+    };
+    // The second had no room even for its error.
+    assert_eq!(busy, Errno::ENOBUFS);
+    while let Ok(part) = receive(&s) {
+        kinds.extend(part);
+    }
+    assert_eq!(kinds.len(), 42);
+    assert_eq!(kinds.last(), Some(&(DONE, 0)));
+    assert_eq!(s.listed().queued, 0);
+
+    s.common.options.with(|v| v.rcvbuf = DEFAULT_BUF);
+    send(&s, &[dump; 1000]);
+    assert!(s.listed().queued <= DEFAULT_BUF + 20000);
+    let mut errors = 0;
+    while s.poll().contains(Events::READABLE) {
+        let part = receive(&s).unwrap_or_default();
+        errors += part.iter().filter(|p| **p == (ERROR, -libc::EBUSY)).count();
+    }
+    assert!(errors > 0);
+}
+
+#[test]
+fn a_dump_of_sockets_is_not_acknowledged() {
+    let s = NetlinkSocket::new(&Arc::default(), SockType::Raw, libc::NETLINK_SOCK_DIAG).unwrap();
+    let mut body = [0u8; 24];
+    body[0] = 1;
+    send(&s, &[(20, DUMP | ACK, &body)]);
+    assert_eq!(receive(&s), Ok(vec![(DONE, 0)]));
+    assert_eq!(receive(&s), Err(Errno::EAGAIN));
+}
+
 proptest::proptest! {
     /// Requests of any bytes: lengths that lie, attributes that overlap. There is an answer, or an error, or nothing.
     #[test]
