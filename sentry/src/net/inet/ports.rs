@@ -220,13 +220,15 @@ impl<T: PortOwner> PortTable<T> {
     }
     fn is_awaited(&self, addr: SocketAddr, socket: &T) -> bool {
         let (reuse_addr, reuse_port) = socket.reuse();
+        // Before the lock: these take the socket's own, which ranks below it.
+        let (uid, v6_only) = (socket.uid(), socket.v6_only());
         let w = self.waiting.lock();
         w.iter()
             .filter(|e| e.local.port() == addr.port() && e.end.remaining() > 0)
             .any(|e| {
                 let by_addr = reuse_addr && e.reuse.0;
-                let by_port = reuse_port && e.reuse.1 && socket.uid() == e.uid;
-                overlap(addr.ip(), socket.v6_only(), e.local.ip(), e.v6_only)
+                let by_port = reuse_port && e.reuse.1 && uid == e.uid;
+                overlap(addr.ip(), v6_only, e.local.ip(), e.v6_only)
                     && !by_addr
                     && !by_port
             })
