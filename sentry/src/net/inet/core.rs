@@ -271,7 +271,9 @@ impl Core {
         }
         let interfaces = &self.namespace.interfaces;
         let groups = &self.namespace.inet.groups;
-        let admin = self.namespace.allows(cx.credentials(), Caps::NET_ADMIN);
+        let has = |cap| self.namespace.allows(cx.credentials(), cap);
+        // What IP_TRANSPARENT asks for.
+        let admin = has(Caps::NET_ADMIN) || has(Caps::NET_RAW);
         self.with_options(|o| o.set(admin, self.kind, interfaces, groups, level, name, value))
     }
 
