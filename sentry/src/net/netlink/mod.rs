@@ -18,6 +18,7 @@ use super::socket::{
     Cmsg, Common, MEMORY, MsgFlags, Received, RecvMsg, SendMsg, SockCx, SockType, Socket, Ucred,
 };
 use crate::abi::{Errno, Result};
+use crate::auth::{Caps, Credentials};
 use crate::sync::{Charge, Events, Mutex, Rank};
 use crate::usermem::{Segment, UserPtr, put_all};
 use crate::vfs::{Caller, File};
@@ -92,6 +93,8 @@ pub struct NetlinkSocket {
     id: u64,
     common: Common,
     namespace: Arc<NetNamespace>,
+    /// Who made it may change the namespace.
+    admin: bool,
     sock_type: SockType,
     protocol: i32,
     state: Mutex<State>,
@@ -143,11 +146,12 @@ fn cost(len: usize) -> usize {
 }
 
 impl NetlinkSocket {
-    /// socket(2).
+    /// socket(2), by `creds`.
     ///
     /// # Errors
     /// ESOCKTNOSUPPORT; EPROTONOSUPPORT for protocols that are not there; ENFILE.
     pub fn new(
+        creds: &Credentials,
         namespace: &Arc<NetNamespace>,
         sock_type: SockType,
         protocol: i32,
@@ -166,6 +170,7 @@ impl NetlinkSocket {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             common: Common::new(DEFAULT_BUF, DEFAULT_BUF)?,
             namespace: namespace.clone(),
+            admin: namespace.allows(creds, Caps::NET_ADMIN),
             sock_type,
             protocol,
             state: Mutex::new(Rank::OBJECT, State::default()),
@@ -423,7 +428,7 @@ impl Socket for NetlinkSocket {
         match self.protocol {
             libc::NETLINK_ROUTE => {
                 route::handle(self, port, manner, bytes, route::is_dump, &|h, body| {
-                    route::one(cx.caller, ns, port, h, body)
+                    route::one(cx.caller, self.admin, ns, port, h, body)
                 })?;
             }
             libc::NETLINK_SOCK_DIAG => {

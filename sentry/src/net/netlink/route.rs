@@ -131,8 +131,10 @@ fn error(header: &Header, port: u32, f: Option<Failure>, body: &[u8], manner: Ma
     b.finish()
 }
 
+/// `opener`: whether who made the socket may change things.
 pub(super) fn one(
     cx: &dyn Caller,
+    opener: bool,
     ns: &Arc<NetNamespace>,
     port: u32,
     header: &Header,
@@ -140,7 +142,8 @@ pub(super) fn one(
 ) -> Answer {
     // Message types come in fours: new, delete, get, set.
     let get = header.kind & 3 == 2;
-    if !get && !ns.allows(cx.credentials(), Caps::NET_ADMIN) {
+    // The socket may have come from, or been handed to, somebody else: both must have the right (netlink_ns_capable).
+    if !get && !(opener && ns.allows(cx.credentials(), Caps::NET_ADMIN)) {
         return Err(Errno::EPERM.into());
     }
     let dump = is_dump(header);

@@ -12,7 +12,13 @@ fn cx() -> SockCx<'static> {
 
 /// Sends one request and returns the answers: type and body.
 fn ask(kind: u16, flags: u16, body: &[u8]) -> Vec<(u16, Vec<u8>)> {
-    let s = NetlinkSocket::new(&Arc::default(), SockType::Raw, libc::NETLINK_ROUTE).unwrap();
+    let s = NetlinkSocket::new(
+        KernelCaller.credentials(),
+        &Arc::default(),
+        SockType::Raw,
+        libc::NETLINK_ROUTE,
+    )
+    .unwrap();
     let header = Header {
         len: u32::try_from(16 + body.len()).unwrap(),
         kind,
@@ -108,7 +114,15 @@ fn errors_and_acknowledgements() {
 #[test]
 fn ports_are_the_process_id_or_something_else() {
     let ns = Arc::default();
-    let new = || NetlinkSocket::new(&ns, SockType::Raw, libc::NETLINK_ROUTE).unwrap();
+    let new = || {
+        NetlinkSocket::new(
+            KernelCaller.credentials(),
+            &ns,
+            SockType::Raw,
+            libc::NETLINK_ROUTE,
+        )
+        .unwrap()
+    };
     let (a, b) = (new(), new());
     a.bind(&cx(), &encode(42, 1)).unwrap();
     assert_eq!(b.bind(&cx(), &encode(42, 0)), Err(Errno::EADDRINUSE));
@@ -117,7 +131,13 @@ fn ports_are_the_process_id_or_something_else() {
     a.close();
     new().bind(&cx(), &encode(42, 0)).unwrap();
     assert_eq!(
-        NetlinkSocket::new(&ns, SockType::Raw, libc::NETLINK_GENERIC).err(),
+        NetlinkSocket::new(
+            KernelCaller.credentials(),
+            &ns,
+            SockType::Raw,
+            libc::NETLINK_GENERIC
+        )
+        .err(),
         Some(Errno::EPROTONOSUPPORT)
     );
 }
@@ -171,7 +191,13 @@ fn one_dump_at_a_time_and_whole() {
     for _ in 0..40 {
         ns.interfaces.create(None).unwrap();
     }
-    let s = NetlinkSocket::new(&ns, SockType::Raw, libc::NETLINK_ROUTE).unwrap();
+    let s = NetlinkSocket::new(
+        KernelCaller.credentials(),
+        &ns,
+        SockType::Raw,
+        libc::NETLINK_ROUTE,
+    )
+    .unwrap();
     // Less than the dump, which is more than one datagram.
     s.common.options.with(|v| v.rcvbuf = 8192);
     let dump = (libc::RTM_GETLINK, DUMP, &[0u8; 16][..]);
@@ -206,8 +232,31 @@ fn one_dump_at_a_time_and_whole() {
 }
 
 #[test]
+fn who_made_the_socket_needs_the_right_too() {
+    let mut weak = Credentials::clone(KernelCaller.credentials());
+    weak.effective = Caps::empty();
+    let set = (libc::RTM_SETLINK, ACK, &[0u8; 16][..]);
+    for (creds, error) in [
+        (&weak, libc::EPERM),
+        (KernelCaller.credentials(), libc::ENODEV),
+    ] {
+        let s =
+            NetlinkSocket::new(creds, &Arc::default(), SockType::Raw, libc::NETLINK_ROUTE).unwrap();
+        send(&s, &[set]);
+        let got = receive(&s).unwrap();
+        assert_eq!(got, [(ERROR, -error)]);
+    }
+}
+
+#[test]
 fn a_dump_of_sockets_is_not_acknowledged() {
-    let s = NetlinkSocket::new(&Arc::default(), SockType::Raw, libc::NETLINK_SOCK_DIAG).unwrap();
+    let s = NetlinkSocket::new(
+        KernelCaller.credentials(),
+        &Arc::default(),
+        SockType::Raw,
+        libc::NETLINK_SOCK_DIAG,
+    )
+    .unwrap();
     let mut body = [0u8; 24];
     body[0] = 1;
     send(&s, &[(20, DUMP | ACK, &body)]);
@@ -224,7 +273,7 @@ proptest::proptest! {
         lie in proptest::option::of(proptest::num::u32::ANY),
         body in proptest::collection::vec(proptest::num::u8::ANY, 0..80),
     ) {
-        let s = NetlinkSocket::new(&Arc::default(), SockType::Raw, libc::NETLINK_ROUTE).unwrap();
+        let s = NetlinkSocket::new(KernelCaller.credentials(), &Arc::default(), SockType::Raw, libc::NETLINK_ROUTE).unwrap();
         let len = u32::try_from(16 + body.len()).unwrap();
         let header = Header { len: lie.unwrap_or(len), kind, flags, seq: 1, port: 0 };
         let raw = [header.as_bytes(), &body].concat();
