@@ -1,13 +1,17 @@
 //! Multicast groups: which a socket is in and from whom it wants to hear (RFC 3678), and which the host is in.
 
 use crate::abi::{Errno, Result};
-use crate::sync::{Mutex, Rank};
+use crate::net::socket::MEMORY;
+use crate::sync::{Charge, Mutex, Rank};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// Most memberships of a socket (`net.ipv4.igmp_max_memberships`), and sources of one (`igmp_max_msf`).
 const MAX_MEMBERSHIPS: usize = 20;
 const MAX_SOURCES: usize = 10;
+/// What a membership costs, with its sources and its place in the namespace.
+const COST: usize = 512;
 
 /// Groups that sockets of a network namespace are in, by interface, with their number.
 pub(in crate::net) struct Groups(Mutex<HashMap<(IpAddr, u32), usize>>);
@@ -51,6 +55,7 @@ struct Membership {
     /// Everybody but the sources is heard; else they alone.
     exclude: bool,
     sources: Vec<IpAddr>,
+    _charge: Arc<Charge>,
 }
 
 /// What to do with a source.
@@ -86,11 +91,13 @@ impl Memberships {
         if self.0.len() >= MAX_MEMBERSHIPS {
             return Err(Errno::ENOBUFS);
         }
+        let charge = MEMORY.charge(COST).ok_or(Errno::ENOBUFS)?;
         groups.join(key);
         self.0.push(Membership {
             key,
             exclude,
             sources: Vec::new(),
+            _charge: Arc::new(charge),
         });
         Ok(())
     }
