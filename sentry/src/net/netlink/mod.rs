@@ -39,6 +39,9 @@ const MAX_ANSWER: usize = 16384;
 /// What a dump may come to beside its sockets: connections that have ended, links, addresses and routes.
 const DUMP_ROOM: usize = 1 << 20;
 
+/// Most netlink sockets of a network namespace: each may listen to every change.
+const MAX_SOCKETS: usize = 1024;
+
 /// Port numbers in use.
 pub struct NetlinkTable {
     ports: Mutex<HashSet<(i32, u32)>>,
@@ -149,7 +152,7 @@ impl NetlinkSocket {
     /// socket(2), by `creds`.
     ///
     /// # Errors
-    /// ESOCKTNOSUPPORT; EPROTONOSUPPORT for protocols that are not there; ENFILE.
+    /// ESOCKTNOSUPPORT; EPROTONOSUPPORT for protocols that are not there; ENFILE, ENOBUFS.
     pub fn new(
         creds: &Credentials,
         namespace: &Arc<NetNamespace>,
@@ -175,8 +178,16 @@ impl NetlinkSocket {
             protocol,
             state: Mutex::new(Rank::OBJECT, State::default()),
         });
-        let table = &namespace.netlink.sockets;
-        table.lock().insert(socket.id, Arc::downgrade(&socket));
+        {
+            let mut all = namespace.netlink.sockets.lock();
+            if all.len() >= MAX_SOCKETS {
+                all.retain(|_, s| s.strong_count() > 0);
+            }
+            if all.len() >= MAX_SOCKETS {
+                return Err(Errno::ENOBUFS);
+            }
+            all.insert(socket.id, Arc::downgrade(&socket));
+        }
         Ok(socket)
     }
 

@@ -320,9 +320,14 @@ fn set_link(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answer {
     if change != 0 || flags != 0 {
         all.set_flags(&i, flags, mask);
         if mask & UP != 0 && (flags & UP != 0) != i.is_up() {
+            let before = i.addresses();
             all.set_up(&i, flags & UP != 0);
-            for a in i.addresses() {
-                announce_address(ns, &i, &a, true);
+            let after = i.addresses();
+            for a in before.iter().filter(|a| !after.contains(a)) {
+                announce_address(ns, &i, a, false);
+            }
+            for a in after.iter().filter(|a| !before.contains(a)) {
+                announce_address(ns, &i, a, true);
             }
         }
     }
