@@ -21,6 +21,10 @@ const ACK_TLVS: u16 = 0x200;
 const ATTR_MSG: u16 = 1;
 /// RTNLGRP_LINK.
 const GROUP_LINK: u32 = 1;
+const IFLA_MASTER: u16 = 10;
+const IFLA_NET_NS_PID: u16 = 19;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_TARGET_NETNSID: u16 = 46;
 /// IFLA_INFO_KIND, in IFLA_LINKINFO.
 const INFO_KIND: u16 = 1;
 
@@ -269,6 +273,13 @@ fn links(
 fn set_link(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answer {
     let (flags, change) = (word(body, 8)?, word(body, 12)?);
     let attrs = link_attrs(body);
+    // To move an interface to another namespace or under a bridge; no master is what each has.
+    let moves = [IFLA_NET_NS_PID, IFLA_NET_NS_FD, IFLA_TARGET_NETNSID];
+    if attr_word(attrs, IFLA_MASTER)?.is_some_and(|m| m != 0)
+        || moves.iter().any(|m| attribute(attrs, *m).is_some())
+    {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let found = match wanted_link(ns, body) {
         Err(Errno::ENODEV) if header.flags & CREATE != 0 && word(body, 4)? == 0 => None,
         other => other?,
