@@ -147,7 +147,8 @@ pub(super) fn one(
     // Message types come in fours: new, delete, get, set.
     let get = header.kind & 3 == 2;
     // The socket may have come from, or been handed to, somebody else: both must have the right (netlink_ns_capable).
-    if !get && !(opener && ns.allows(cx.credentials(), Caps::NET_ADMIN)) {
+    let allowed = opener && ns.allows(cx.credentials(), Caps::NET_ADMIN);
+    if !get && !allowed {
         return Err(Errno::EPERM.into());
     }
     let dump = is_dump(header);
