@@ -1,6 +1,8 @@
 //! Socket filters: classic BPF over a packet's bytes (SO_ATTACH_FILTER; net/core/filter.c), checked once, then interpreted.
 
+use super::socket::MEMORY;
 use crate::abi::{Errno, Result};
+use crate::sync::Charge;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `struct sock_filter`.
@@ -40,7 +42,10 @@ pub struct Facts {
 
 /// A checked program.
 #[derive(Debug)]
-pub struct Filter(Vec<Insn>);
+pub struct Filter {
+    program: Vec<Insn>,
+    _charge: Charge,
+}
 
 impl Filter {
     /// Checks a program (bpf_check_classic).
@@ -77,14 +82,20 @@ impl Filter {
             }
         }
         match program.last().map(|i| i.code) {
-            Some(0x06 | 0x16) => Ok(Filter(program)),
+            Some(0x06 | 0x16) => {
+                let cost = size_of_val(program.as_slice()) + 64;
+                Ok(Filter {
+                    program,
+                    _charge: MEMORY.charge(cost).ok_or(Errno::ENOMEM)?,
+                })
+            }
             _ => Err(Errno::EINVAL),
         }
     }
 
     /// The program.
     pub fn program(&self) -> &[Insn] {
-        &self.0
+        &self.program
     }
 
     /// How many bytes of a packet pass; 0 if it is dropped.
@@ -92,7 +103,7 @@ impl Filter {
         let (mut a, mut x) = (0u32, 0u32);
         let mut mem = [0u32; MEM_WORDS];
         let mut at = 0usize;
-        while let Some(i) = self.0.get(at) {
+        while let Some(i) = self.program.get(at) {
             at += 1;
             let k = i.k;
             match i.code {

@@ -228,7 +228,8 @@ pub fn same_network(a: IpAddr, b: IpAddr, len: u8) -> bool {
     }
 }
 
-fn network(ip: IpAddr, len: u8) -> IpAddr {
+/// The address with its host bits cleared.
+pub(super) fn network(ip: IpAddr, len: u8) -> IpAddr {
     match ip {
         IpAddr::V4(a) => {
             let host = u32::MAX.checked_shr(u32::from(len)).unwrap_or(0);

@@ -312,7 +312,11 @@ pub fn get(socket: &dyn Socket, cx: &dyn Caller, name: i32) -> Result<Vec<u8>> {
             }
             d
         }
-        SO_BINDTOIFINDEX => from_int(i32::from(!v.device.is_empty())),
+        SO_BINDTOIFINDEX => {
+            let name = std::str::from_utf8(&v.device).unwrap_or("");
+            let i = socket.namespace().interfaces.by_name(name);
+            from_int(i.map_or(0, |i| i.index().cast_signed()))
+        }
         libc::SO_LOCK_FILTER => from_bool(v.filter_locked),
         // The number of instructions comes back by another way (see getsockopt).
         libc::SO_GET_FILTER => v
@@ -377,6 +381,8 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
     // Rights over the network namespace that the socket is of.
     let has = |cap| socket.namespace().allows(cx.credentials(), cap);
     let admin = || has(Caps::NET_ADMIN);
+    // What takes from the whole machine is its administrator's alone (sockopt_capable).
+    let real_admin = || cx.credentials().has(Caps::NET_ADMIN);
     match name {
         libc::SO_BINDTODEVICE => {
             let n = value.iter().position(|b| *b == 0).unwrap_or(value.len());
@@ -435,7 +441,7 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
     let n = int(value)?;
     let on = n != 0;
     match name {
-        libc::SO_DEBUG if on && !admin() => return Err(Errno::EACCES),
+        libc::SO_DEBUG if on && !real_admin() => return Err(Errno::EACCES),
         libc::SO_DEBUG => options.with(|v| v.debug = on),
         libc::SO_REUSEADDR => options.with(|v| v.reuseaddr = on),
         libc::SO_REUSEPORT => {
@@ -451,7 +457,9 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
             v.sndbuf_set = true;
         }),
         libc::SO_RCVBUF => options.with(|v| v.rcvbuf = buffer_size(n, MAX_BUF, MIN_RCVBUF)),
-        libc::SO_SNDBUFFORCE | libc::SO_RCVBUFFORCE if !admin() => return Err(Errno::EPERM),
+        libc::SO_SNDBUFFORCE | libc::SO_RCVBUFFORCE if !real_admin() => {
+            return Err(Errno::EPERM);
+        }
         libc::SO_SNDBUFFORCE => {
             options.with(|v| {
                 v.sndbuf = buffer_size(n.max(0), FORCED_MAX_BUF, MIN_SNDBUF);
@@ -526,6 +534,9 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
             options.with(|v| v.timestamping = n);
         }
         SO_BINDTOIFINDEX => {
+            if !options.with(|v| v.device.is_empty()) && !has(Caps::NET_RAW) {
+                return Err(Errno::EPERM);
+            }
             let index = u32::try_from(n).map_err(|_| Errno::EINVAL)?;
             let device = match index {
                 0 => Vec::new(),
@@ -554,7 +565,7 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
                 Kept::Any | Kept::Positive | Kept::Upto(_) => n,
             };
             // Those who let the kernel poll longer take its time.
-            if name == libc::SO_BUSY_POLL && n != 0 && !admin() {
+            if name == libc::SO_BUSY_POLL && n != 0 && !real_admin() {
                 return Err(Errno::EPERM);
             }
             options.with(|v| v.kept.insert(name, value));

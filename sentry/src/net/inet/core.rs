@@ -138,7 +138,11 @@ impl Core {
             || free
             // It is of the host's even where the loopback is down.
             || a.is_ipv4() && a.ip().is_loopback()
-            || !matches!(self.namespace.interfaces.route(a.ip()), Route::Unreachable)
+            // What is another host's is not ours to take (inet_addr_valid_or_nonlocal).
+            || matches!(
+                self.namespace.interfaces.route(a.ip()),
+                Route::Local(_) | Route::Broadcast(_) | Route::Multicast
+            )
             || a.ip() == IpAddr::from([255, 255, 255, 255]);
         if !usable {
             return Err(Errno::EADDRNOTAVAIL);
@@ -271,7 +275,9 @@ impl Core {
         }
         let interfaces = &self.namespace.interfaces;
         let groups = &self.namespace.inet.groups;
-        let admin = self.namespace.allows(cx.credentials(), Caps::NET_ADMIN);
+        let has = |cap| self.namespace.allows(cx.credentials(), cap);
+        // What IP_TRANSPARENT asks for.
+        let admin = has(Caps::NET_ADMIN) || has(Caps::NET_RAW);
         self.with_options(|o| o.set(admin, self.kind, interfaces, groups, level, name, value))
     }
 

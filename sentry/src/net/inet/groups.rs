@@ -1,16 +1,20 @@
 //! Multicast groups: which a socket is in and from whom it wants to hear (RFC 3678), and which the host is in.
 
 use crate::abi::{Errno, Result};
-use crate::sync::{Mutex, Rank};
-use std::collections::HashMap;
+use crate::net::socket::MEMORY;
+use crate::sync::{Charge, Mutex, Rank};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// Most memberships of a socket (`net.ipv4.igmp_max_memberships`), and sources of one (`igmp_max_msf`).
 const MAX_MEMBERSHIPS: usize = 20;
 const MAX_SOURCES: usize = 10;
+/// What a membership costs, with its sources and its place in the namespace.
+const COST: usize = 512;
 
-/// Groups that sockets of a network namespace are in, by interface, with their number.
-pub(in crate::net) struct Groups(Mutex<HashMap<(IpAddr, u32), usize>>);
+/// Groups that sockets of a network namespace are in: for each, its interfaces with the number of sockets.
+pub(in crate::net) struct Groups(Mutex<HashMap<IpAddr, BTreeMap<u32, usize>>>);
 
 impl Default for Groups {
     fn default() -> Groups {
@@ -21,25 +25,36 @@ impl Default for Groups {
 impl Groups {
     /// Whether the host takes datagrams to the group.
     pub fn has(&self, group: IpAddr) -> bool {
-        group == IpAddr::V4(Ipv4Addr::new(224, 0, 0, 1))
-            || self.0.lock().keys().any(|k| k.0 == group)
+        group == IpAddr::V4(Ipv4Addr::new(224, 0, 0, 1)) || self.0.lock().contains_key(&group)
     }
     /// All, with interface and number of sockets.
     pub fn list(&self) -> Vec<(IpAddr, u32, usize)> {
-        let mut all: Vec<_> = self.0.lock().iter().map(|(k, n)| (k.0, k.1, *n)).collect();
+        let mut all: Vec<_> = {
+            let groups = self.0.lock();
+            let each = groups.iter();
+            each.flat_map(|(g, on)| on.iter().map(|(i, n)| (*g, *i, *n)))
+                .collect()
+        };
         all.sort_unstable();
         all
     }
-    fn join(&self, key: (IpAddr, u32)) {
-        *self.0.lock().entry(key).or_insert(0) += 1;
-    }
-    fn leave(&self, key: (IpAddr, u32)) {
+    fn join(&self, (group, index): (IpAddr, u32)) {
         let mut all = self.0.lock();
-        if let Some(n) = all.get_mut(&key) {
-            *n -= 1;
+        *all.entry(group).or_default().entry(index).or_insert(0) += 1;
+    }
+    fn leave(&self, (group, index): (IpAddr, u32)) {
+        let mut all = self.0.lock();
+        let Some(on) = all.get_mut(&group) else {
+            return;
+        };
+        if let Some(n) = on.get_mut(&index) {
+            *n = n.saturating_sub(1);
             if *n == 0 {
-                all.remove(&key);
+                on.remove(&index);
             }
+        }
+        if on.is_empty() {
+            all.remove(&group);
         }
     }
 }
@@ -51,6 +66,7 @@ struct Membership {
     /// Everybody but the sources is heard; else they alone.
     exclude: bool,
     sources: Vec<IpAddr>,
+    _charge: Arc<Charge>,
 }
 
 /// What to do with a source.
@@ -86,11 +102,13 @@ impl Memberships {
         if self.0.len() >= MAX_MEMBERSHIPS {
             return Err(Errno::ENOBUFS);
         }
+        let charge = MEMORY.charge(COST).ok_or(Errno::ENOBUFS)?;
         groups.join(key);
         self.0.push(Membership {
             key,
             exclude,
             sources: Vec::new(),
+            _charge: Arc::new(charge),
         });
         Ok(())
     }

@@ -220,15 +220,15 @@ impl<T: PortOwner> PortTable<T> {
     }
     fn is_awaited(&self, addr: SocketAddr, socket: &T) -> bool {
         let (reuse_addr, reuse_port) = socket.reuse();
+        // Before the lock: these take the socket's own, which ranks below it.
+        let (uid, v6_only) = (socket.uid(), socket.v6_only());
         let w = self.waiting.lock();
         w.iter()
             .filter(|e| e.local.port() == addr.port() && e.end.remaining() > 0)
             .any(|e| {
                 let by_addr = reuse_addr && e.reuse.0;
-                let by_port = reuse_port && e.reuse.1 && socket.uid() == e.uid;
-                overlap(addr.ip(), socket.v6_only(), e.local.ip(), e.v6_only)
-                    && !by_addr
-                    && !by_port
+                let by_port = reuse_port && e.reuse.1 && uid == e.uid;
+                overlap(addr.ip(), v6_only, e.local.ip(), e.v6_only) && !by_addr && !by_port
             })
     }
     /// All sockets with a port.
@@ -250,8 +250,10 @@ impl<T: PortOwner> PortTable<T> {
         ports: &HashMap<u16, HashMap<u64, Entry<T>>>,
         (low, high): (u16, u16),
     ) -> Option<u16> {
-        let first = if low == 0 { FIRST } else { low };
-        let last = if high == 0 { LAST } else { high };
+        // Each end counts only inside the usual range (inet_sk_get_local_port_range), so that nobody gets a privileged port.
+        let within = |p: u16| (FIRST..=LAST).contains(&p).then_some(p);
+        let first = within(low).unwrap_or(FIRST);
+        let last = within(high).unwrap_or(LAST);
         let range = u64::from(last.checked_sub(first)?) + 1;
         (0..range).find_map(|_| {
             let n = self.next.fetch_add(1, Ordering::Relaxed) % range;
@@ -279,4 +281,71 @@ fn conflicts<T: PortOwner>(
             let by_port = reuse_port && other_port && socket.uid() == other.uid();
             overlap(ip, socket.v6_only(), other_ip, other.v6_only()) && !by_addr && !by_port
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::{Mutex, Rank};
+
+    struct Owner {
+        v6_only: Mutex<bool>,
+        range: (u16, u16),
+    }
+    impl Owner {
+        fn new(range: (u16, u16)) -> Arc<Owner> {
+            Arc::new(Owner {
+                // As a socket has it: the rank is checked.
+                v6_only: Mutex::new(Rank::SOCKET_OPTIONS, false),
+                range,
+            })
+        }
+    }
+    impl PortOwner for Owner {
+        fn reuse(&self) -> (bool, bool) {
+            (false, false)
+        }
+        fn listens(&self) -> bool {
+            false
+        }
+        fn uid(&self) -> u32 {
+            0
+        }
+        fn v6_only(&self) -> bool {
+            *self.v6_only.lock()
+        }
+        fn port_range(&self) -> (u16, u16) {
+            self.range
+        }
+    }
+
+    #[test]
+    fn a_range_of_ports_gives_no_others() {
+        let any = SocketAddr::from(([0, 0, 0, 0], 0));
+        for (range, inside) in [
+            ((40000, 40000), 40000..=40000),
+            ((80, 1000), FIRST..=LAST),
+            ((80, 40000), FIRST..=40000),
+            ((60000, 65535), 60000..=LAST),
+        ] {
+            let table = PortTable::<Owner>::default();
+            let owner = Owner::new(range);
+            let port = table.bind(new_id(), any, &owner).unwrap().port();
+            assert!(inside.contains(&port), "{port} of {range:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_waits_is_not_bound() {
+        let table = PortTable::<Owner>::default();
+        let owner = Owner::new((0, 0));
+        let local = SocketAddr::from(([127, 0, 0, 1], 4242));
+        let remote = SocketAddr::from(([127, 0, 0, 1], 4243));
+        table.waits(local, remote, &owner);
+        let v6 = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 4242));
+        let bound = table.bind(new_id(), v6, &owner);
+        assert_eq!(bound, Err(Errno::EADDRINUSE));
+        table.no_longer_waits(local, remote);
+        assert_eq!(table.bind(new_id(), v6, &owner), Ok(v6));
+    }
 }

@@ -7,13 +7,17 @@ use super::errors;
 use super::raw::RawSocket;
 use super::udp::UdpSocket;
 use super::wire::{self, Header};
+use crate::abi::{Errno, Result};
 use crate::net::NetNamespace;
 use crate::sync::{Mutex, Rank};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
-/// Raw and ping sockets of a network namespace.
-pub(super) struct RawTable(Mutex<Vec<(u64, Weak<RawSocket>)>>);
+/// Most raw sockets and most ping sockets of a network namespace: each looks at every packet.
+const MAX_SOCKETS: usize = 256;
+
+/// Raw and ping sockets of a network namespace, and whether each is a ping socket.
+pub(super) struct RawTable(Mutex<Vec<(u64, bool, Weak<RawSocket>)>>);
 
 impl Default for RawTable {
     fn default() -> RawTable {
@@ -22,8 +26,17 @@ impl Default for RawTable {
 }
 
 impl RawTable {
-    pub fn add(&self, id: u64, socket: &Arc<RawSocket>) {
-        self.0.lock().push((id, Arc::downgrade(socket)));
+    /// # Errors
+    /// ENOBUFS if there are too many.
+    pub fn add(&self, id: u64, socket: &Arc<RawSocket>) -> Result<()> {
+        let mut all = self.0.lock();
+        all.retain(|e| e.2.strong_count() > 0);
+        let kind = all.iter().filter(|e| e.1 == socket.is_ping()).count();
+        if kind >= MAX_SOCKETS {
+            return Err(Errno::ENOBUFS);
+        }
+        all.push((id, socket.is_ping(), Arc::downgrade(socket)));
+        Ok(())
     }
     pub fn remove(&self, id: u64) {
         self.0.lock().retain(|e| e.0 != id);
@@ -33,7 +46,7 @@ impl RawTable {
     }
     pub fn all(&self) -> Vec<Arc<RawSocket>> {
         let all = self.0.lock();
-        all.iter().filter_map(|e| e.1.upgrade()).collect()
+        all.iter().filter_map(|e| e.2.upgrade()).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! NETLINK_SOCK_DIAG (sock_diag(7)): what `ss` asks.
 
 use super::message::{Builder, Header};
-use super::route::{Answer, done, flags, is_dump, word};
+use super::route::{Answer, done, word};
 use crate::abi::{Errno, Result};
 use crate::net::NetNamespace;
 use crate::net::inet::listing::{self, Entry};
@@ -18,9 +18,19 @@ const ICONS: u16 = 3;
 const QUEUES: u16 = 4;
 const SHUTDOWN: u16 = 6;
 
-/// Whether a message asks for a list.
+/// Whether a request asks for a list.
+pub(super) fn is_dump(header: &Header) -> bool {
+    header.kind == BY_FAMILY && dump(header)
+}
+
+/// Whether a message has the bits of one.
 fn dump(header: &Header) -> bool {
     header.flags & super::message::DUMP != 0
+}
+
+/// How many answers a message gets.
+fn most(header: &Header) -> usize {
+    if dump(header) { usize::MAX } else { 1 }
 }
 
 /// Answers one message.
@@ -44,17 +54,15 @@ pub(super) fn one(ns: &NetNamespace, port: u32, header: &Header, body: &[u8]) ->
         list.push(done(header, port));
     } else if list.is_empty() {
         return Err(Errno::ENOENT.into());
-    } else {
-        list.truncate(1);
     }
     Ok(list)
 }
 
 fn multi(header: &Header) -> u16 {
-    if dump(header) || is_dump(header) {
+    if dump(header) {
         super::message::MULTI
     } else {
-        flags(header)
+        0
     }
 }
 
@@ -95,6 +103,7 @@ fn inet(
                 e.local.port() == source && e.remote.port() == destination
             }
         })
+        .take(most(header))
         .map(|e| inet_message(e, port, header))
         .collect())
 }
@@ -150,6 +159,7 @@ fn unix(ns: &NetNamespace, port: u32, header: &Header, body: &[u8]) -> Result<Ve
                 u64::from(ino) == e.ino
             }
         })
+        .take(most(header))
         .map(|e| {
             let short = |n: u64| u32::try_from(n).unwrap_or(0);
             let mut b = Builder::new(header, port, BY_FAMILY, multi(header))

@@ -4,7 +4,9 @@ use super::message::{Builder, Header, attribute};
 use super::route::{Answer, EXCL, NEWS, attr_word, c_string, flags, word};
 use crate::abi::{Errno, Result};
 use crate::net::NetNamespace;
-use crate::net::interface::{Interface, InterfaceAddr, Route, Row, TABLE_MAIN, same_network};
+use crate::net::interface::{
+    Interface, InterfaceAddr, Route, Row, TABLE_MAIN, network, same_network,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::IntoBytes;
 
@@ -282,7 +284,15 @@ pub(super) fn new_route(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answ
     if row.kind != TYPE_UNICAST || row.table != TABLE_MAIN {
         return Err(Errno::EOPNOTSUPP.into());
     }
-    if !same_network(row.dst, row.dst, row.len) {
+    // IPv4 refuses bits beyond the prefix, IPv6 clears them.
+    let dst = network(row.dst, row.len);
+    if row.dst.is_ipv4() && row.dst != dst {
+        return Err(Errno::EINVAL.into());
+    }
+    row.dst = dst;
+    let strange = |a: IpAddr| a.is_ipv4() != dst.is_ipv4();
+    let foreign = |a: IpAddr| strange(a) || !ns.interfaces.is_local(a);
+    if row.gateway.is_some_and(strange) || row.source.is_some_and(foreign) {
         return Err(Errno::EINVAL.into());
     }
     if row.index == 0 {
@@ -301,7 +311,16 @@ pub(super) fn new_route(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answ
         row.metric = 1024;
     }
     match ns.interfaces.add_route(row) {
-        Err(Errno::EEXIST) if header.flags & EXCL == 0 && header.flags & 0x100 != 0 => {}
+        // NLM_F_REPLACE.
+        Err(Errno::EEXIST) if header.flags & EXCL == 0 && header.flags & 0x100 != 0 => {
+            let same = |r: &Row| {
+                (r.dst, r.len, r.metric, r.table) == (row.dst, row.len, row.metric, row.table)
+            };
+            // One that is an address's stays.
+            if ns.interfaces.remove_route(same).is_ok() {
+                ns.interfaces.add_route(row)?;
+            }
+        }
         other => other?,
     }
     announce_route(ns, &row, libc::RTM_NEWROUTE);

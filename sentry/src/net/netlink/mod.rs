@@ -18,6 +18,7 @@ use super::socket::{
     Cmsg, Common, MEMORY, MsgFlags, Received, RecvMsg, SendMsg, SockCx, SockType, Socket, Ucred,
 };
 use crate::abi::{Errno, Result};
+use crate::auth::{Caps, Credentials};
 use crate::sync::{Charge, Events, Mutex, Rank};
 use crate::usermem::{Segment, UserPtr, put_all};
 use crate::vfs::{Caller, File};
@@ -34,6 +35,12 @@ const SOL_NETLINK: i32 = 270;
 const MAX_REQUEST: usize = 65536;
 /// Most bytes of a datagram of answers (netlink_dump allocates as much).
 const MAX_ANSWER: usize = 16384;
+
+/// What a dump may come to beside its sockets: connections that have ended, links, addresses and routes.
+const DUMP_ROOM: usize = 1 << 20;
+
+/// Most netlink sockets of a network namespace: each may listen to every change.
+const MAX_SOCKETS: usize = 1024;
 
 /// Port numbers in use.
 pub struct NetlinkTable {
@@ -66,10 +73,10 @@ impl NetlinkTable {
     /// Tells the sockets that listen to a group of a protocol.
     pub(super) fn announce(&self, protocol: i32, group: u32, message: &[u8]) {
         let bit = 1u64.checked_shl(group.wrapping_sub(1)).unwrap_or(0);
+        let message: Arc<[u8]> = message.into();
         for s in self.all() {
             if s.protocol == protocol && s.state.lock().groups & bit != 0 {
-                // Who has no room loses it, and is told (ENOBUFS).
-                let _ = s.answer_to(message.to_vec(), 1 << (group - 1).min(31));
+                let _ = s.answer_to(&message, 1 << group.wrapping_sub(1).min(31));
             }
         }
     }
@@ -89,6 +96,8 @@ pub struct NetlinkSocket {
     id: u64,
     common: Common,
     namespace: Arc<NetNamespace>,
+    /// Who made it may change the namespace.
+    admin: bool,
     sock_type: SockType,
     protocol: i32,
     state: Mutex<State>,
@@ -101,17 +110,51 @@ struct State {
     groups: u64,
     /// Connected to another port than the kernel's.
     peer: u32,
-    /// Messages and the groups they were for.
-    queue: VecDeque<(Vec<u8>, Charge, u32)>,
+    queue: VecDeque<Queued>,
+    /// What the charges of the queue come to.
+    held: usize,
+    /// A dump of several datagrams is not read to its end.
+    dumping: bool,
     options: HashMap<i32, i32>,
 }
 
+/// A datagram that waits.
+struct Queued {
+    data: Arc<[u8]>,
+    charge: Charge,
+    /// The groups it was for.
+    group: u32,
+    /// The last of a dump.
+    ends_dump: bool,
+}
+
+impl State {
+    fn push(&mut self, q: Queued) {
+        self.held += q.charge.amount();
+        self.queue.push_back(q);
+    }
+    fn pop(&mut self) -> Option<Queued> {
+        let q = self.queue.pop_front()?;
+        self.held = self.held.saturating_sub(q.charge.amount());
+        if q.ends_dump {
+            self.dumping = false;
+        }
+        Some(q)
+    }
+}
+
+/// What a datagram costs, as part of what its socket holds.
+fn cost(len: usize) -> usize {
+    len + 512
+}
+
 impl NetlinkSocket {
-    /// socket(2).
+    /// socket(2), by `creds`.
     ///
     /// # Errors
-    /// ESOCKTNOSUPPORT; EPROTONOSUPPORT for protocols that are not there; ENFILE.
+    /// ESOCKTNOSUPPORT; EPROTONOSUPPORT for protocols that are not there; ENFILE, ENOBUFS.
     pub fn new(
+        creds: &Credentials,
         namespace: &Arc<NetNamespace>,
         sock_type: SockType,
         protocol: i32,
@@ -130,12 +173,21 @@ impl NetlinkSocket {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             common: Common::new(DEFAULT_BUF, DEFAULT_BUF)?,
             namespace: namespace.clone(),
+            admin: namespace.allows(creds, Caps::NET_ADMIN),
             sock_type,
             protocol,
             state: Mutex::new(Rank::OBJECT, State::default()),
         });
-        let table = &namespace.netlink.sockets;
-        table.lock().insert(socket.id, Arc::downgrade(&socket));
+        {
+            let mut all = namespace.netlink.sockets.lock();
+            if all.len() >= MAX_SOCKETS {
+                all.retain(|_, s| s.strong_count() > 0);
+            }
+            if all.len() >= MAX_SOCKETS {
+                return Err(Errno::ENOBUFS);
+            }
+            all.insert(socket.id, Arc::downgrade(&socket));
+        }
         Ok(socket)
     }
 
@@ -145,7 +197,7 @@ impl NetlinkSocket {
             protocol: self.protocol,
             port: s.port,
             groups: low(s.groups),
-            queued: s.queue.iter().map(|q| q.1.amount()).sum(),
+            queued: s.held,
             ino: self.common.identity().0,
         }
     }
@@ -193,20 +245,66 @@ impl NetlinkSocket {
 
     /// Queues an answer.
     fn answer(&self, data: Vec<u8>) -> Result<()> {
-        self.answer_to(data, 0)
+        self.answer_to(&data.into(), 0)
     }
 
-    /// Queues a message to a group.
-    fn answer_to(&self, data: Vec<u8>, group: u32) -> Result<()> {
-        let charge = MEMORY.charge(data.len() + 512).ok_or(Errno::ENOBUFS)?;
+    /// Queues a message to a group. Who has no room loses it, and is told.
+    fn answer_to(&self, data: &Arc<[u8]>, group: u32) -> Result<()> {
+        let rcvbuf = self.common.options.with(|v| v.rcvbuf);
         {
             let mut s = self.state.lock();
-            let held: usize = s.queue.iter().map(|q| q.1.amount()).sum();
-            if held > 0 && held + charge.amount() > self.common.options.with(|v| v.rcvbuf) {
+            if s.held > 0 && s.held.saturating_add(cost(data.len())) > rcvbuf {
                 self.common.set_error(Errno::ENOBUFS);
                 return Ok(());
             }
-            s.queue.push_back((data, charge, group));
+            let charge = MEMORY.charge(cost(data.len())).ok_or(Errno::ENOBUFS)?;
+            s.push(Queued {
+                data: data.clone(),
+                charge,
+                group,
+                ends_dump: false,
+            });
+        }
+        self.common.queue.wake(Events::READABLE);
+        Ok(())
+    }
+
+    /// Before a dump is made: room for the most that it can come to, given back when it is queued. One at a time
+    /// (__netlink_dump_start).
+    fn start_dump(&self) -> Result<Charge> {
+        let rcvbuf = self.common.options.with(|v| v.rcvbuf);
+        {
+            let s = self.state.lock();
+            if s.dumping {
+                return Err(Errno::EBUSY);
+            }
+            if s.held >= rcvbuf {
+                return Err(Errno::ENOBUFS);
+            }
+        }
+        let most = DUMP_ROOM.saturating_add(super::socket::in_use().saturating_mul(256));
+        MEMORY.charge(most).ok_or(Errno::ENOBUFS)
+    }
+
+    /// Queues a dump: all of it, whatever the receive buffer, since there is no other time when the rest could be made.
+    fn answer_dump(&self, parts: Vec<Vec<u8>>) -> Result<()> {
+        let mut charged = Vec::with_capacity(parts.len());
+        for data in parts {
+            let charge = MEMORY.charge(cost(data.len())).ok_or(Errno::ENOBUFS)?;
+            charged.push((data, charge));
+        }
+        {
+            let mut s = self.state.lock();
+            let last = charged.len().saturating_sub(1);
+            s.dumping |= last > 0;
+            for (at, (data, charge)) in charged.into_iter().enumerate() {
+                s.push(Queued {
+                    data: data.into(),
+                    charge,
+                    group: 0,
+                    ends_dump: at == last,
+                });
+            }
         }
         self.common.queue.wake(Events::READABLE);
         Ok(())
@@ -337,17 +435,19 @@ impl Socket for NetlinkSocket {
             }
         };
         let ns = &self.namespace;
-        let answers = match self.protocol {
-            libc::NETLINK_ROUTE => route::handle(port, manner, request.bytes(), &|h, body| {
-                route::one(cx.caller, ns, port, h, body)
-            }),
-            libc::NETLINK_SOCK_DIAG => route::handle(port, manner, request.bytes(), &|h, body| {
-                diag::one(ns, port, h, body)
-            }),
-            _ => Vec::new(),
-        };
-        for answer in answers {
-            self.answer(answer)?;
+        let bytes = request.bytes();
+        match self.protocol {
+            libc::NETLINK_ROUTE => {
+                route::handle(self, port, manner, bytes, route::is_dump, &|h, body| {
+                    route::one(cx.caller, self.admin, ns, port, h, body)
+                })?;
+            }
+            libc::NETLINK_SOCK_DIAG => {
+                route::handle(self, port, manner, bytes, diag::is_dump, &|h, body| {
+                    diag::one(ns, port, h, body)
+                })?;
+            }
+            _ => {}
         }
         Ok(len)
     }
@@ -359,9 +459,9 @@ impl Socket for NetlinkSocket {
         let (data, group) = {
             let mut s = self.state.lock();
             if msg.flags.contains(MsgFlags::PEEK) {
-                s.queue.front().map(|q| (q.0.clone(), q.2))
+                s.queue.front().map(|q| (q.data.clone(), q.group))
             } else {
-                s.queue.pop_front().map(|q| (q.0, q.2))
+                s.pop().map(|q| (q.data, q.group))
             }
             .ok_or(Errno::EAGAIN)?
         };
@@ -454,7 +554,7 @@ impl Socket for NetlinkSocket {
     }
     fn ioctl(&self, cx: &dyn Caller, cmd: u32, arg: u64) -> Result<i64> {
         if u64::from(cmd) == libc::FIONREAD {
-            let n = self.state.lock().queue.front().map_or(0, |q| q.0.len());
+            let n = self.state.lock().queue.front().map_or(0, |q| q.data.len());
             let n = i32::try_from(n).unwrap_or(i32::MAX);
             cx.memory().put(UserPtr::<i32>::new(arg), &n)?;
             return Ok(0);
@@ -464,6 +564,7 @@ impl Socket for NetlinkSocket {
     fn close(&self) {
         let (port, queue) = {
             let mut s = self.state.lock();
+            (s.held, s.dumping) = (0, false);
             (std::mem::take(&mut s.port), std::mem::take(&mut s.queue))
         };
         drop(queue);

@@ -1,8 +1,8 @@
 //! NETLINK_ROUTE (rtnetlink(7)): requests and their answers, and links. [`fib`](super::fib) has addresses, routes and rules.
 
-use super::MAX_ANSWER;
 use super::fib;
 use super::message::{ACK, Builder, DONE, DUMP, ERROR, Header, MULTI, REQUEST, attribute, next};
+use super::{MAX_ANSWER, NetlinkSocket};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::net::NetNamespace;
@@ -21,6 +21,10 @@ const ACK_TLVS: u16 = 0x200;
 const ATTR_MSG: u16 = 1;
 /// RTNLGRP_LINK.
 const GROUP_LINK: u32 = 1;
+const IFLA_MASTER: u16 = 10;
+const IFLA_NET_NS_PID: u16 = 19;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_TARGET_NETNSID: u16 = 46;
 /// IFLA_INFO_KIND, in IFLA_LINKINFO.
 const INFO_KIND: u16 = 1;
 
@@ -42,33 +46,60 @@ impl From<Errno> for Failure {
 
 pub(super) type Answer = std::result::Result<Vec<Vec<u8>>, Failure>;
 
-/// Answers a request, message by message, each by `one`.
+/// Answers a request, message by message, each by `one`, and queues each answer before the next is made: what a request may
+/// ask for has no bound.
+///
+/// # Errors
+/// ENOBUFS.
 pub(super) fn handle(
+    to: &NetlinkSocket,
     port: u32,
     manner: Manner,
     mut request: &[u8],
+    is_dump: fn(&Header) -> bool,
     one: &dyn Fn(&Header, &[u8]) -> Answer,
-) -> Vec<Vec<u8>> {
-    let mut out = Vec::new();
+) -> Result<()> {
+    let mut dumped = false;
     while let Some((header, body)) = next(&mut request) {
+        let asks = header.flags & REQUEST != 0 && header.kind >= 16;
+        let dump = asks && is_dump(&header);
+        if dump {
+            let outcome = if std::mem::replace(&mut dumped, true) {
+                Err(Errno::EBUSY.into())
+            } else {
+                dump_to(to, &|| one(&header, body))
+            };
+            if let Err(f) = outcome {
+                to.answer(error(&header, port, Some(f), body, manner))?;
+            }
+            continue;
+        }
         // Control messages of the protocol itself are not answered.
-        let outcome = if header.flags & REQUEST == 0 || header.kind < 16 {
-            Ok(Vec::new())
-        } else {
+        let outcome = if asks {
             one(&header, body)
+        } else {
+            Ok(Vec::new())
         };
-        let dump = is_dump(&header);
         match outcome {
             Ok(messages) => {
-                out.extend(batches(messages));
-                if header.flags & ACK != 0 && !dump {
-                    out.push(error(&header, port, None, body, manner));
+                for m in messages {
+                    to.answer(m)?;
+                }
+                if header.flags & ACK != 0 {
+                    to.answer(error(&header, port, None, body, manner))?;
                 }
             }
-            Err(f) => out.push(error(&header, port, Some(f), body, manner)),
+            Err(f) => to.answer(error(&header, port, Some(f), body, manner))?,
         }
     }
-    out
+    Ok(())
+}
+
+/// Makes a dump and queues it.
+fn dump_to(to: &NetlinkSocket, make: &dyn Fn() -> Answer) -> std::result::Result<(), Failure> {
+    let _room = to.start_dump()?;
+    to.answer_dump(batches(make()?))?;
+    Ok(())
 }
 
 /// Puts messages together into datagrams.
@@ -104,8 +135,10 @@ fn error(header: &Header, port: u32, f: Option<Failure>, body: &[u8], manner: Ma
     b.finish()
 }
 
+/// `opener`: whether who made the socket may change things.
 pub(super) fn one(
     cx: &dyn Caller,
+    opener: bool,
     ns: &Arc<NetNamespace>,
     port: u32,
     header: &Header,
@@ -113,7 +146,9 @@ pub(super) fn one(
 ) -> Answer {
     // Message types come in fours: new, delete, get, set.
     let get = header.kind & 3 == 2;
-    if !get && !ns.allows(cx.credentials(), Caps::NET_ADMIN) {
+    // The socket may have come from, or been handed to, somebody else: both must have the right (netlink_ns_capable).
+    let allowed = opener && ns.allows(cx.credentials(), Caps::NET_ADMIN);
+    if !get && !allowed {
         return Err(Errno::EPERM.into());
     }
     let dump = is_dump(header);
@@ -239,6 +274,13 @@ fn links(
 fn set_link(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answer {
     let (flags, change) = (word(body, 8)?, word(body, 12)?);
     let attrs = link_attrs(body);
+    // To move an interface to another namespace or under a bridge; no master is what each has.
+    let moves = [IFLA_NET_NS_PID, IFLA_NET_NS_FD, IFLA_TARGET_NETNSID];
+    if attr_word(attrs, IFLA_MASTER)?.is_some_and(|m| m != 0)
+        || moves.iter().any(|m| attribute(attrs, *m).is_some())
+    {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let found = match wanted_link(ns, body) {
         Err(Errno::ENODEV) if header.flags & CREATE != 0 && word(body, 4)? == 0 => None,
         other => other?,
@@ -290,9 +332,14 @@ fn set_link(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answer {
     if change != 0 || flags != 0 {
         all.set_flags(&i, flags, mask);
         if mask & UP != 0 && (flags & UP != 0) != i.is_up() {
+            let before = i.addresses();
             all.set_up(&i, flags & UP != 0);
-            for a in i.addresses() {
-                announce_address(ns, &i, &a, true);
+            let after = i.addresses();
+            for a in before.iter().filter(|a| !after.contains(a)) {
+                announce_address(ns, &i, a, false);
+            }
+            for a in after.iter().filter(|a| !before.contains(a)) {
+                announce_address(ns, &i, a, true);
             }
         }
     }

@@ -40,6 +40,9 @@ pub struct Listed {
     pub ino: u64,
 }
 
+/// Most packet sockets of a network namespace: each looks at every packet.
+const MAX_SOCKETS: usize = 256;
+
 /// Packet sockets of a network namespace.
 pub struct PacketTable(Mutex<Vec<(u64, Weak<PacketSocket>)>>);
 
@@ -50,8 +53,16 @@ impl Default for PacketTable {
 }
 
 impl PacketTable {
-    pub(super) fn add(&self, id: u64, socket: &Arc<PacketSocket>) {
-        self.0.lock().push((id, Arc::downgrade(socket)));
+    /// # Errors
+    /// ENOBUFS if there are too many.
+    pub(super) fn add(&self, id: u64, socket: &Arc<PacketSocket>) -> Result<()> {
+        let mut all = self.0.lock();
+        all.retain(|e| e.1.strong_count() > 0);
+        if all.len() >= MAX_SOCKETS {
+            return Err(Errno::ENOBUFS);
+        }
+        all.push((id, Arc::downgrade(socket)));
+        Ok(())
     }
     pub(super) fn remove(&self, id: u64) {
         self.0.lock().retain(|e| e.0 != id);
@@ -170,14 +181,23 @@ impl Queue {
         };
         drop(old);
     }
-    fn push(&self, common: &Common, data: Vec<u8>, from: Address, whole: usize) {
+    fn push(&self, common: &Common, data: &[u8], from: Address, whole: usize) {
         let cost = data.len() + OVERHEAD;
         let rcvbuf = common.options.with(|v| v.rcvbuf);
+        let full = |q: &Inner| q.closed || q.cost > 0 && q.cost + cost > rcvbuf;
+        {
+            // Before the copy is made: most of those who do not read have no room.
+            let mut q = self.0.lock();
+            if full(&q) {
+                q.drops = q.drops.wrapping_add(1);
+                return;
+            }
+        }
         let charge = MEMORY.charge(cost);
+        let data = data.to_vec();
         {
             let mut q = self.0.lock();
-            let full = q.cost > 0 && q.cost + cost > rcvbuf;
-            let (false, Some(charge)) = (full || q.closed, charge) else {
+            let (false, Some(charge)) = (full(&q), charge) else {
                 q.drops = q.drops.wrapping_add(1);
                 return;
             };
@@ -252,7 +272,7 @@ impl PacketSocket {
                 return;
             }
         }
-        let data = data.get(..keep).unwrap_or(data).to_vec();
+        let data = data.get(..keep).unwrap_or(data);
         self.queue.push(&self.common, data, from, whole);
     }
 

@@ -87,7 +87,7 @@ impl PacketSocket {
     /// socket(2). `protocol`: in network byte order. Rights were checked.
     ///
     /// # Errors
-    /// ESOCKTNOSUPPORT, ENFILE.
+    /// ESOCKTNOSUPPORT, ENFILE, ENOBUFS.
     pub fn new(
         namespace: &Arc<NetNamespace>,
         sock_type: SockType,
@@ -112,7 +112,7 @@ impl PacketSocket {
                 },
             ),
         });
-        namespace.packets.add(socket.id, &socket);
+        namespace.packets.add(socket.id, &socket)?;
         Ok(socket)
     }
 

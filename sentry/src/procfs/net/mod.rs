@@ -180,9 +180,10 @@ fn ipv6_route(ns: &NetNamespace) -> String {
 
 fn igmp(ns: &NetNamespace) -> String {
     let mut out = String::from("Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n");
+    let all = ns.inet.memberships();
     for i in ns.interfaces.all().iter().filter(|i| i.is_up()) {
-        let mut groups: Vec<_> = ns.inet.memberships();
-        groups.retain(|g| g.1 == i.index() && g.0.is_ipv4());
+        let here = all.iter().filter(|g| g.1 == i.index() && g.0.is_ipv4());
+        let mut groups: Vec<_> = here.copied().collect();
         let _ = writeln!(
             out,
             "{}\t{:<10}: {:>5}      V3",
@@ -200,9 +201,10 @@ fn igmp(ns: &NetNamespace) -> String {
 
 fn igmp6(ns: &NetNamespace) -> String {
     let mut out = String::new();
+    let all = ns.inet.memberships();
     for i in ns.interfaces.all().iter().filter(|i| i.is_up()) {
-        let mut groups: Vec<_> = ns.inet.memberships();
-        groups.retain(|g| g.1 == i.index() && g.0.is_ipv6());
+        let here = all.iter().filter(|g| g.1 == i.index() && g.0.is_ipv6());
+        let groups: Vec<_> = here.copied().collect();
         let mut list: Vec<(String, usize, u32)> =
             groups.iter().map(|g| (hex(g.0), g.2, 4)).collect();
         list.push(("ff020000000000000000000000000001".into(), 1, 0xc));

@@ -101,7 +101,9 @@ pub(super) fn socket(cx: &mut Cx<'_>, args: &Args) -> SysResult {
             InetKind::Raw(p) => RawSocket::new(&cx.caller(), &ns, domain, p, false)?,
             InetKind::Ping(p) => RawSocket::new(&cx.caller(), &ns, domain, p, true)?,
         },
-        libc::AF_NETLINK => NetlinkSocket::new(&ns, SockType::from_raw(raw_type)?, protocol)?,
+        libc::AF_NETLINK => {
+            NetlinkSocket::new(cx.creds(), &ns, SockType::from_raw(raw_type)?, protocol)?
+        }
         libc::AF_PACKET => {
             if !ns.allows(cx.creds(), Caps::NET_RAW) {
                 return Err(Errno::EPERM.into());

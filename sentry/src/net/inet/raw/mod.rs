@@ -15,6 +15,7 @@ use crate::sync::{Events, Mutex, Rank};
 use crate::usermem::UserPtr;
 use crate::vfs::Caller;
 use std::any::Any;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -98,7 +99,7 @@ impl RawSocket {
         });
         // INET_PROTOSW_REUSE.
         socket.common.options.with(|v| v.reuseaddr = true);
-        namespace.inet.raw.add(socket.core.id, &socket);
+        namespace.inet.raw.add(socket.core.id, &socket)?;
         Ok(socket)
     }
 
@@ -127,10 +128,10 @@ impl RawSocket {
 
     /// A ping socket's identifier: `want`, or for 0 one that is free.
     fn take_ident(&self, want: u16) -> Result<u16> {
-        let mut used: Vec<u16> = Vec::new();
+        let mut used: HashSet<u16> = HashSet::new();
         for s in self.core.namespace.inet.raw.all() {
             if s.ping && s.core.id != self.core.id && s.is_v4() == self.is_v4() {
-                used.push(s.state.lock().local.port());
+                used.insert(s.state.lock().local.port());
             }
         }
         if want != 0 {

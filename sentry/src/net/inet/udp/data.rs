@@ -138,7 +138,7 @@ impl UdpSocket {
             .core
             .with_options(|o| o.on(libc::IPPROTO_IP, libc::IP_TRANSPARENT));
         if !here.is_local(from.ip()) && !from.ip().is_unspecified() && !transparent {
-            let foreign = matches!(here.route(from.ip()), Route::Unreachable);
+            let foreign = matches!(here.route(from.ip()), Route::Away(_) | Route::Unreachable);
             if foreign {
                 return Err(Errno::ENETUNREACH);
             }
