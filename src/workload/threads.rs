@@ -1,4 +1,4 @@
-//! Rows: more threads than processors, and programs that compute between their calls.
+//! Rows: more threads than processors, and programs that compute between their calls. The call is one that reaches the sentry.
 
 use super::{Batch, Row, each, sys};
 use std::io;
@@ -11,7 +11,7 @@ const THREADS: u64 = 8;
 pub(super) const ROWS: &[Row] = &[
     Row::new("threads", "8 busy threads, a call each time", || {
         busy(|| {
-            nix::unistd::getppid();
+            nix::unistd::getpgrp();
         })
     }),
     Row::new(
@@ -20,14 +20,14 @@ pub(super) const ROWS: &[Row] = &[
         || {
             busy(|| {
                 sys::compute(20_000);
-                nix::unistd::getppid();
+                nix::unistd::getpgrp();
             })
         },
     ),
     Row::new("threads", "1 thread, about 1 ms between calls", || {
         each(|| {
             sys::compute(1_000_000);
-            nix::unistd::getppid();
+            nix::unistd::getpgrp();
             Ok(())
         })
     }),
