@@ -266,12 +266,11 @@ fn usage_limits_and_processes() {
     b.ok(&["update", "--memory", "209715200"], &[]);
     let stats: Value = serde_json::from_str(&b.ok(&["events", "--stats"], &[])).unwrap();
     assert_eq!(stats["data"]["memory"]["usage"]["limit"], 200 << 20);
-    let table = b.ok(&["ps"], &[]);
-    assert_eq!(
-        table.lines().filter(|l| l.ends_with("sleep")).count(),
-        2,
-        "{table}"
-    );
+    // The shell says "up" before it has begun them.
+    eventually("both sleep", || {
+        let table = b.ok(&["ps"], &[]);
+        table.lines().filter(|l| l.ends_with("sleep")).count() == 2
+    });
     let pids: Value = serde_json::from_str(&b.ok(&["ps", "--format", "json"], &[])).unwrap();
     assert_eq!(pids, json!([pid.as_raw()]));
 }
