@@ -223,7 +223,7 @@ pub trait AddressSpace: Send + Sync {
     fn cpu_time(&self) -> (u64, u64);
 }
 
-/// Results of calls that never change what they see: the stub may give them itself.
+/// Results of calls that change nothing, and that stay the same until somebody says otherwise: the stub may give them itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // each is named after its call
 pub struct Answers {

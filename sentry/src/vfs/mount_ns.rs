@@ -419,20 +419,25 @@ impl MountNamespace {
         Ok(())
     }
 
+    /// The mount whose root is `at`, with those below it if `recursive`.
+    fn chosen(&self, at: &Path, recursive: bool) -> Result<Vec<Arc<Mount>>> {
+        if !Arc::ptr_eq(&at.dentry, at.mount.root()) || at.mount.namespace_id() != self.id() {
+            return Err(Errno::EINVAL);
+        }
+        Ok(if recursive {
+            self.subtree(&at.mount)
+        } else {
+            vec![at.mount.clone()]
+        })
+    }
+
     /// MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE of the mount whose root is `at`.
     ///
     /// # Errors
     /// EINVAL if it is none, or of another namespace.
     pub fn set_propagation(&self, at: &Path, to: Propagation, recursive: bool) -> Result<()> {
         let _one = CHANGES.lock();
-        if !Arc::ptr_eq(&at.dentry, at.mount.root()) || at.mount.namespace_id() != self.id() {
-            return Err(Errno::EINVAL);
-        }
-        let chosen = if recursive {
-            self.subtree(&at.mount)
-        } else {
-            vec![at.mount.clone()]
-        };
+        let chosen = self.chosen(at, recursive)?;
         for m in &chosen {
             m.set_propagation(to);
         }
@@ -451,14 +456,7 @@ impl MountNamespace {
         change: impl Fn(MountFlags) -> MountFlags,
     ) -> Result<()> {
         let _one = CHANGES.lock();
-        if !Arc::ptr_eq(&at.dentry, at.mount.root()) || at.mount.namespace_id() != self.id() {
-            return Err(Errno::EINVAL);
-        }
-        let chosen = if recursive {
-            self.subtree(&at.mount)
-        } else {
-            vec![at.mount.clone()]
-        };
+        let chosen = self.chosen(at, recursive)?;
         for m in &chosen {
             let new = change(m.flags());
             m.may_set_flags(new)?;
