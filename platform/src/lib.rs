@@ -238,6 +238,43 @@ pub struct Answers {
     pub futexes: bool,
 }
 
+bitflags::bitflags! {
+    /// What of a descriptor never changes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Known: u32 {
+        /// read(2) finds the end.
+        const READ_END = 1;
+        /// read(2) gives as many zeroes as are asked for.
+        const READ_ZEROES = 2;
+        /// write(2) takes everything and looks at nothing.
+        const WRITE_ALL = 4;
+    }
+}
+
+/// Of how many descriptors a stub may know at a time, for each thread.
+pub const DESCRIPTORS: usize = 16;
+
+/// What the stub may say itself of an open file, by one of its descriptors: see [`Thread::describe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// The descriptor.
+    pub fd: u32,
+    /// What read(2) and write(2) do.
+    pub known: Known,
+    /// Where the file is, below 2⁶³, if lseek(2) may set it to any such place. From then on the stub has the position.
+    pub position: Option<u64>,
+    /// What fstat(2) gives: a `struct stat` of the guest.
+    pub stat: Option<[u8; 144]>,
+}
+
+impl Descriptor {
+    /// The number of its entry: it takes the place of the descriptor that had that.
+    #[must_use]
+    pub fn entry(fd: u32) -> usize {
+        fd as usize % DESCRIPTORS
+    }
+}
+
 /// What a handler needs to know of a system call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Call {
@@ -259,6 +296,23 @@ pub trait Thread: Send + Sync {
     /// Lets the stub answer these calls at the gate from now on, or has it ask each time (`None`, as at first). Callable from any thread; a
     /// call that the guest makes at the same time may still have the old answer.
     fn answer(&self, _answers: Option<&Answers>) {}
+    /// Lets the stub answer calls on this descriptor at the gate, until [`Thread::answer`] says anything or it is forgotten; false if it cannot. The thread is
+    /// stopped. The other methods with the number of an entry ([`Descriptor::entry`]) may be called from any thread.
+    fn describe(&self, _descriptor: &Descriptor) -> bool {
+        false
+    }
+    /// Where the guest has moved the position to that the stub was given; 0 if it has none. Whatever the guest says, it is below 2⁶³.
+    fn position(&self, _entry: usize) -> u64 {
+        0
+    }
+    /// Moves the position, unless the guest has moved it since it was `old`.
+    fn set_position(&self, _entry: usize, _old: u64, _new: u64) {}
+    /// The attributes have changed, or are about to.
+    fn forget_stat(&self, _entry: usize) {}
+    /// The stub knows nothing of the entry any more; its position, as [`Thread::position`].
+    fn forget(&self, _entry: usize) -> u64 {
+        0
+    }
     /// Whether the last [`Trap::Syscall`] came from a `syscall` instruction itself, not by way of [`Platform::gate`].
     fn by_instruction(&self) -> bool {
         true

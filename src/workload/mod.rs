@@ -91,6 +91,9 @@ const SINGLES: (usize, usize) = (2000, 100);
 /// Operations of a row may not take longer than this together while single ones are timed.
 const SINGLES_TIME: Duration = Duration::from_millis(10);
 
+/// How long calls are made before anything is measured: longer than a platform needs to see that they come often and to make them fast.
+const WARM: Duration = Duration::from_millis(80);
+
 /// The loop over one operation.
 fn each(mut operation: impl FnMut() -> io::Result<()> + 'static) -> io::Result<Batch> {
     Ok(Box::new(move |n| (0..n).try_for_each(|_| operation())))
@@ -99,6 +102,10 @@ fn each(mut operation: impl FnMut() -> io::Result<()> + 'static) -> io::Result<B
 /// Runs the rows whose numbers are given, and prints a line for each. With `marks`, tells a profiler which one is under way.
 pub fn rows(numbers: &[usize], marks: bool) -> ExitCode {
     let mut out = io::stdout().lock();
+    let start = Instant::now();
+    while start.elapsed() < WARM {
+        let _ = nix::unistd::getpgrp();
+    }
     for (number, row) in select(&[]) {
         if !numbers.contains(&number) {
             continue;

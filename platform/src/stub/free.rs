@@ -71,6 +71,26 @@ global_asm!(
     answer_egid = const slot::ANSWERS + 8 * slot::answer::EGID,
     getppid = const libc::SYS_getppid,
     answer_ppid = const slot::ANSWERS + 8 * slot::answer::PPID,
+    answer_descriptors = const slot::ANSWERS + 8 * slot::answer::DESCRIPTORS,
+    descriptors = const slot::DESCRIPTORS,
+    descriptor_mask = const crate::DESCRIPTORS - 1,
+    descriptor_shift = const slot::descriptor::SHIFT,
+    descriptor_position = const slot::descriptor::POSITION,
+    descriptor_held = const slot::descriptor::HELD,
+    descriptor_has_stat = const slot::descriptor::HAS_STAT,
+    descriptor_stat = const slot::descriptor::STAT,
+    descriptor_calls = const DESCRIPTOR_CALLS,
+    known_end = const crate::Known::READ_END.bits(),
+    known_zeroes = const crate::Known::READ_ZEROES.bits(),
+    known_writes = const crate::Known::WRITE_ALL.bits(),
+    sys_write = const libc::SYS_write,
+    sys_fstat = const libc::SYS_fstat,
+    sys_newfstatat = const libc::SYS_newfstatat,
+    empty_path = const libc::AT_EMPTY_PATH,
+    sys_lseek = const libc::SYS_lseek,
+    stat_words = const size_of::<libc::stat>() / 8,
+    guest_end_high = const crate::GUEST_END >> 32,
+    most_bytes = const MOST_BYTES,
     pending = const slot::PENDING,
     frame = const slot::FRAME,
     state = const slot::STATE,
@@ -114,6 +134,15 @@ global_asm!(
 
 /// Selector of the segment whose limit tells the processor's number in its low 12 bits (`__CPUNODE_SEG` in asm/segment.h).
 const CPU_SEGMENT: u32 = 0x7b;
+
+/// The calls on a descriptor that the stub may answer, as bits (and newfstatat with an empty path, which is fstat). read(2) is number 0.
+const DESCRIPTOR_CALLS: u64 =
+    1 << libc::SYS_read | 1 << libc::SYS_write | 1 << libc::SYS_fstat | 1 << libc::SYS_lseek;
+const _: () = assert!(libc::SYS_read == 0 && DESCRIPTOR_CALLS < 1 << 31);
+const _: () = assert!(crate::GUEST_END.is_multiple_of(1 << 32));
+
+/// Of longer reads and writes the stub answers none: a thread that fills memory for long is deaf.
+const MOST_BYTES: u64 = 1 << 20;
 
 unsafe extern "C" {
     static cofferdam_free_start: u8;

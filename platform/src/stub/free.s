@@ -233,6 +233,8 @@ cofferdam_free_saving:
   mov eax, eax
   cmp eax, {futex}
   je 56f
+  cmp dword ptr [r15 + {answer_descriptors}], 0
+  jne 120f
 // Eager copies; see `super::eager`.
 48:
   cmp eax, {calls}
@@ -470,6 +472,111 @@ cofferdam_free_committed:
   jmp 20b
 .global cofferdam_free_gate_end
 cofferdam_free_gate_end:
+// Something is known of descriptors: whether this call is one that can be answered. All arguments are still in their registers; what cannot goes on as
+// any call.
+120:
+  cmp eax, {sys_newfstatat}
+  jne 128f
+  cmp r10d, {empty_path}
+  jne 48b
+  test rsi, rsi
+  jz 48b
+.global cofferdam_free_path
+cofferdam_free_path:
+  cmp byte ptr [rsi], 0
+  jne 48b
+  mov rsi, rdx
+  mov eax, {sys_fstat}
+128:
+  cmp eax, 31
+  ja 48b
+  mov ecx, {descriptor_calls}
+  bt ecx, eax
+  jnc 48b
+  mov ebx, edi
+  and ebx, {descriptor_mask}
+  shl ebx, {descriptor_shift}
+  lea rbx, [r15 + rbx + {descriptors}]
+  lea ecx, [rdi + 1]
+  test ecx, ecx
+  jz 125f
+  cmp ecx, [rbx]
+  jne 125f
+  mov ecx, [rbx + 4]
+  cmp eax, {sys_lseek}
+  je 123f
+  cmp eax, {sys_fstat}
+  je 124f
+  cmp rdx, {most_bytes}
+  ja 48b
+  mov rdi, rsi
+  shr rdi, 32
+  cmp edi, {guest_end_high}
+  jae 48b
+  lea rdi, [rsi + rdx]
+  shr rdi, 32
+  cmp edi, {guest_end_high}
+  jae 48b
+  cmp eax, {sys_write}
+  je 121f
+  test ecx, {known_end}
+  jnz 126f
+  test ecx, {known_zeroes}
+  jz 48b
+  mov rdi, rsi
+  mov rcx, rdx
+  xor eax, eax
+.global cofferdam_free_zero
+cofferdam_free_zero:
+  rep stosb
+  jmp 96b
+126:
+  xor edx, edx
+  jmp 96b
+121:
+  test ecx, {known_writes}
+  jnz 96b
+  jmp 48b
+// lseek: to a place (0), or from where it is (1).
+123:
+  mov rax, [rbx + {descriptor_position}]
+  btr rax, {descriptor_held}
+  jnc 125f
+  mov rdi, rsi
+  test edx, edx
+  jz 127f
+  cmp edx, 1
+  jne 125f
+  add rdi, rax
+127:
+  test rdi, rdi
+  js 125f
+  mov rdx, rdi
+  bts rax, {descriptor_held}
+  bts rdi, {descriptor_held}
+  lock cmpxchg [rbx + {descriptor_position}], rdi
+  je 96b
+125:
+  mov eax, [r15 + {regs} + 80]
+  jmp 48b
+124:
+  cmp dword ptr [rbx + {descriptor_has_stat}], 0
+  je 125b
+  mov rdi, rsi
+  shr rdi, 32
+  cmp edi, {guest_end_high}
+  jae 125b
+  mov rdi, rsi
+  lea rsi, [rbx + {descriptor_stat}]
+  mov ecx, {stat_words}
+  xor edx, edx
+.global cofferdam_free_stat
+cofferdam_free_stat:
+  rep movsq
+  jmp 96b
+.global cofferdam_free_unknown
+cofferdam_free_unknown:
+  jmp 125b
 // A futex call: of the guest at the gate, whose arguments are still in their registers. What is not for the host goes on as any call.
 56:
   cmp dword ptr [r15 + {answer_futex}], 0
@@ -610,6 +717,19 @@ cofferdam_free_resume_end:
   lea rcx, [rip + cofferdam_free_copied_out]
   .att_syntax
   cmpl $(cofferdam_free_copy_out - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  je 39f
+  lea rcx, [rip + cofferdam_free_unknown]
+  .att_syntax
+  cmpl $(cofferdam_free_zero - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  je 39f
+  .att_syntax
+  cmpl $(cofferdam_free_path - cofferdam_free_start), %eax
+  .intel_syntax noprefix
+  je 39f
+  .att_syntax
+  cmpl $(cofferdam_free_stat - cofferdam_free_start), %eax
   .intel_syntax noprefix
   je 39f
   .att_syntax

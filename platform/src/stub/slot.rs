@@ -6,7 +6,8 @@
 //! 0x1000  vector registers (XSAVE)       when they are not in a signal frame
 //! 0x2000  bounce buffer, in              guest memory that the stub copied for the sentry
 //! 0x3000  bounce buffer, out             what the stub copies to guest memory on the way back
-//! 0x4000  alternate signal stack         to the end of the slot
+//! 0x4000  descriptors                    what the stub answers of them itself: see [`descriptor`]
+//! 0x5000  alternate signal stack         to the end of the slot
 //! ```
 //!
 //! # The hot exchange
@@ -54,7 +55,11 @@ pub(crate) const FP_AREA: usize = 0x1000;
 /// Length of [`FP_AREA`] in bytes.
 pub(crate) const FP_LEN: usize = 0x1000;
 /// The alternate signal stack: room for a frame of every signal that has a handler, since all may come at once from outside.
-pub(crate) const STACK_START: usize = 0x4000;
+pub(crate) const STACK_START: usize = 0x5000;
+/// What the stub knows of descriptors: [`crate::DESCRIPTORS`] entries, see [`descriptor`].
+pub(crate) const DESCRIPTORS: usize = 0x4000;
+const _: () = assert!(DESCRIPTORS + crate::DESCRIPTORS * descriptor::LEN <= STACK_START);
+const _: () = assert!(crate::DESCRIPTORS.is_power_of_two() && descriptor::LEN.is_power_of_two());
 /// What the stub answers itself, as value plus 1, 0 if it must ask: see [`answer`].
 pub(crate) const ANSWERS: usize = 0xd40;
 /// An interrupt met the stub since its last message: it says so before it runs the guest.
@@ -156,8 +161,28 @@ pub(crate) mod answer {
     pub const PPID: usize = 6;
     /// Not an answer: whether the stub makes futex calls itself; see [`super::super::futex`].
     pub const FUTEX: usize = 7;
+    /// Not an answer: whether there is an entry in [`super::DESCRIPTORS`].
+    pub const DESCRIPTORS: usize = 8;
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
+}
+
+/// An entry of [`DESCRIPTORS`]: that of descriptor `fd` is the one with number `fd` modulo their count.
+pub(crate) mod descriptor {
+    /// Length of an entry in bytes.
+    pub const LEN: usize = 256;
+    /// Binary logarithm of it.
+    pub const SHIFT: u32 = LEN.trailing_zeros();
+    /// `fd` plus 1, 0 if there is none, and in the upper half [`crate::Known`].
+    pub const KEY: usize = 0;
+    /// [`HELD`] and the position, which is the file's own as long as that bit is set: the stub moves it by compare-and-exchange.
+    pub const POSITION: usize = 8;
+    /// See [`POSITION`].
+    pub const HELD: u32 = 63;
+    /// Whether [`STAT`] is right.
+    pub const HAS_STAT: usize = 16;
+    /// What fstat(2) gives, a `struct stat`. It changes only while the thread is stopped.
+    pub const STAT: usize = 64;
 }
 
 /// What a ring says, in its first argument.

@@ -4,9 +4,9 @@
 //! closed by the process that asked.
 
 use super::async_io::{self, Reason};
-use super::{Cx, Kernel};
+use super::{Cx, Kernel, loan};
 use crate::abi::{Errno, Result};
-use crate::vfs::notify::{Event, Mask, Watch, Watcher, Watches};
+use crate::vfs::notify::{self, Event, Mask, Watch, Watcher, Watches};
 use crate::vfs::{File, FileType, InodeRef};
 use std::sync::{Arc, Weak};
 
@@ -96,11 +96,15 @@ pub fn set(cx: &Cx<'_>, fd: i32, file: &Arc<File>, what: u32) -> Result<()> {
         }
     }
     let watcher: Weak<dyn Watcher> = watch.me.clone();
+    let first = !notify::is_watched();
     file.set_dir_watch(table, Some(watch));
     file.inode().meta().extension::<Watches>().set(Watch {
         watcher,
         wd: 0,
         mask,
     });
+    if first {
+        loan::end_all(cx.kernel());
+    }
     Ok(())
 }

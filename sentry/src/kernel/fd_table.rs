@@ -3,6 +3,7 @@
 use crate::abi::{Errno, Result};
 use crate::sync::{Charge, Knob, Mutex, Quota, Rank};
 use crate::vfs::File;
+use crate::vfs::loan::Loan;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -35,6 +36,8 @@ struct Inner {
     charge: Option<Charge>,
     /// No free slot below this index.
     first_free: usize,
+    /// What was lent by descriptors.
+    loans: Vec<(usize, Arc<dyn Loan>)>,
 }
 
 impl Default for FdTable {
@@ -65,6 +68,20 @@ impl Inner {
         }
         self.slots.resize(len, None);
         Ok(())
+    }
+}
+
+impl Inner {
+    /// The descriptor names another file now, or none: what was lent by it is over before anybody learns of that.
+    fn changed(&mut self, at: usize) {
+        if !self.loans.is_empty() {
+            self.loans.retain(|(fd, loan)| {
+                if *fd == at {
+                    loan.end();
+                }
+                *fd != at
+            });
+        }
     }
 }
 
@@ -169,9 +186,21 @@ impl FdTable {
         }
         let mut t = self.inner.lock();
         t.reach(at)?;
+        t.changed(at);
         Ok(t.slots
             .get_mut(at)
             .and_then(|s| s.replace(FdEntry { file, cloexec })))
+    }
+    /// Remembers that something of `file` is lent by `fd`, until that names another one; false if it does already.
+    pub(super) fn lend(&self, fd: i32, file: &Arc<File>, loan: Arc<dyn Loan>) -> bool {
+        let Ok(at) = index(fd) else { return false };
+        let mut t = self.inner.lock();
+        let there = matches!(t.slots.get(at), Some(Some(e)) if Arc::ptr_eq(&e.file, file));
+        if there {
+            t.loans.retain(|(_, loan)| !loan.is_over());
+            t.loans.push((at, loan));
+        }
+        there
     }
     /// Removes `fd`; the caller flushes and drops the entry.
     pub fn remove(&self, fd: i32) -> Result<FdEntry> {
@@ -182,6 +211,7 @@ impl FdTable {
             .get_mut(at)
             .and_then(Option::take)
             .ok_or(Errno::EBADF)?;
+        t.changed(at);
         t.first_free = t.first_free.min(at);
         Ok(e)
     }
@@ -232,11 +262,13 @@ impl FdTable {
             slots: t.slots.iter().take(used).cloned().collect(),
             charge,
             first_free: t.first_free.min(used),
+            loans: Vec::new(),
         }))
     }
     /// Takes out every entry for which `pick(fd, entry)` holds (exec's close-on-exec, close_range, exit).
     pub fn remove_where(&self, mut pick: impl FnMut(i32, &FdEntry) -> bool) -> Vec<FdEntry> {
-        let mut t = self.inner.lock();
+        let mut guard = self.inner.lock();
+        let t = &mut *guard;
         let mut out = Vec::new();
         let mut lowest = usize::MAX;
         for (i, slot) in t.slots.iter_mut().enumerate() {
@@ -248,6 +280,14 @@ impl FdTable {
                 out.extend(slot.take());
             }
         }
+        let Inner { slots, loans, .. } = t;
+        loans.retain(|(fd, loan)| {
+            let kept = matches!(slots.get(*fd), Some(Some(_)));
+            if !kept {
+                loan.end();
+            }
+            kept
+        });
         t.first_free = t.first_free.min(lowest);
         out
     }

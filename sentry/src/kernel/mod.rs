@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod keys;
 pub mod leases;
 pub mod limits;
+pub mod loan;
 pub mod machine;
 mod memory_events;
 pub mod namespaces;

@@ -4,8 +4,8 @@
 
 use super::{Part, Profile};
 use cofferdam_platform::{
-    AddressSpace, Answers, Aside, Call, CutShort, Event, MemOp, Platform, Registers, Result,
-    Thread, Token, Vdso,
+    AddressSpace, Answers, Aside, Call, CutShort, Descriptor, Event, MemOp, Platform, Registers,
+    Result, Thread, Token, Vdso,
 };
 use std::sync::Arc;
 
@@ -112,6 +112,21 @@ impl Thread for Timed<Box<dyn Thread>> {
     }
     fn answer(&self, answers: Option<&Answers>) {
         self.inner.answer(answers);
+    }
+    fn describe(&self, descriptor: &Descriptor) -> bool {
+        self.inner.describe(descriptor)
+    }
+    fn position(&self, entry: usize) -> u64 {
+        self.inner.position(entry)
+    }
+    fn set_position(&self, entry: usize, old: u64, new: u64) {
+        self.inner.set_position(entry, old, new);
+    }
+    fn forget_stat(&self, entry: usize) {
+        self.inner.forget_stat(entry);
+    }
+    fn forget(&self, entry: usize) -> u64 {
+        self.inner.forget(entry)
     }
     fn by_instruction(&self) -> bool {
         self.inner.by_instruction()

@@ -4,6 +4,7 @@ use super::caller::Caller;
 use super::hooks::Hooks;
 pub use super::hooks::{DirWatch, Registration};
 use super::inode::{FileType, InodeRef, Stat};
+use super::loan::{Fixed, Loan};
 use super::locks::{FileLocks, LockOwner};
 use super::notify;
 use super::path::Path;
@@ -139,6 +140,10 @@ pub trait FileOps: Any + Send + Sync {
     fn own_position(&self) -> bool {
         false
     }
+    /// What never changes, whoever asks.
+    fn fixed(&self) -> Fixed {
+        Fixed::empty()
+    }
     /// New position for lseek, given the old one. The default knows Set, Current and, by `size`, End, Data and Hole.
     fn seek(&self, file: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
         default_seek(self.stat(file)?.size, pos, offset, whence)
@@ -257,6 +262,10 @@ pub struct File {
     created: AtomicBool,
     /// Bits of [`READS_ONLY`] and its like.
     state: AtomicU8,
+    /// Who has the position, if [`LENT`] is set.
+    borrower: Mutex<Option<Arc<dyn Loan>>>,
+    /// Calls that others could have answered; while the position is lent, those that did not find it moved.
+    asked: AtomicU8,
 }
 
 /// It counts as a reader of its inode.
@@ -267,6 +276,13 @@ const WRITES: u8 = 8;
 const OPENING: u8 = 2;
 /// And is to truncate the file after that.
 const TRUNCATES: u8 = 4;
+/// Somebody else has the position.
+const LENT: u8 = 16;
+
+/// So many calls that others could have answered make it worth while to let them.
+const ASKED_OFTEN: u8 = 16;
+/// So many calls in a row that did not find a lent position moved end the loan, since each has to fetch it.
+const UNMOVED: u8 = 8;
 
 /// Who gets SIGIO: F_SETOWN (pid > 0, group < 0) and F_SETSIG.
 #[derive(Clone, Copy, Debug, Default)]
@@ -308,6 +324,8 @@ impl File {
             opener: std::sync::OnceLock::new(),
             created: AtomicBool::new(false),
             state: AtomicU8::new(0),
+            borrower: Mutex::new(Rank::LEAF, None),
+            asked: AtomicU8::new(0),
         })
     }
     /// Ties the right to write to the life of this description.
@@ -353,10 +371,71 @@ impl File {
             f(&mut 0)
         } else {
             let mut pos = self.pos.lock();
-            let result = f(&mut pos);
+            let result = match self.borrower() {
+                None => f(&mut pos),
+                Some(loan) => self.with_lent(&mut pos, &*loan, f),
+            };
             self.last_pos.store(*pos, Ordering::Relaxed);
             result
         }
+    }
+    fn with_lent<R>(&self, pos: &mut u64, loan: &dyn Loan, f: impl FnOnce(&mut u64) -> R) -> R {
+        let old = loan.position();
+        let unmoved = if old == *pos {
+            self.asked.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.asked.store(0, Ordering::Relaxed);
+            0
+        };
+        let mut new = old;
+        let result = f(&mut new);
+        if new != old {
+            loan.set_position(old, new);
+        }
+        if unmoved >= UNMOVED {
+            loan.end();
+        }
+        *pos = loan.position();
+        if loan.is_over() {
+            self.returned();
+        }
+        result
+    }
+    fn borrower(&self) -> Option<Arc<dyn Loan>> {
+        if self.state.load(Ordering::Relaxed) & LENT == 0 {
+            return None;
+        }
+        self.borrower.lock().clone()
+    }
+    fn returned(&self) {
+        self.asked.store(0, Ordering::Relaxed);
+        self.state.fetch_and(!LENT, Ordering::Relaxed);
+        let loan = self.borrower.lock().take();
+        drop(loan);
+    }
+    /// Counts a call that others could have answered; whether there were enough of them to let them.
+    pub fn asked(&self) -> bool {
+        let before = self.asked.fetch_add(1, Ordering::Relaxed);
+        if before < ASKED_OFTEN {
+            return false;
+        }
+        self.asked.store(0, Ordering::Relaxed);
+        true
+    }
+    /// Lends the position, taking it from whom it was lent to: `begin` gets it, and says whether the loan has begun.
+    pub fn lend_position(&self, to: Arc<dyn Loan>, begin: impl FnOnce(u64) -> bool) -> bool {
+        let mut pos = self.pos.lock();
+        if let Some(old) = self.borrower() {
+            old.end();
+            *pos = old.position();
+            self.returned();
+        }
+        let begun = begin(*pos);
+        if begun {
+            *self.borrower.lock() = Some(to);
+            self.state.fetch_or(LENT, Ordering::Relaxed);
+        }
+        begun
     }
     /// lseek(2): moves the position and returns it. ESPIPE if there is none.
     pub fn seek(&self, offset: i64, whence: Whence) -> Result<u64> {
@@ -375,7 +454,10 @@ impl File {
             let asked = self.ops.seek(self, OWN_POSITION, 0, Whence::Current);
             asked.unwrap_or(0)
         } else {
-            self.last_pos.load(Ordering::Relaxed)
+            match self.borrower() {
+                Some(loan) => loan.position(),
+                None => self.last_pos.load(Ordering::Relaxed),
+            }
         }
     }
     /// SIGIO owner.

@@ -2,6 +2,7 @@
 
 use super::caller::Caller;
 use super::file::{FileOps, OpenFlags};
+use super::loan::Copies;
 use crate::abi::{Errno, Result};
 use std::any::Any;
 use std::sync::Arc;
@@ -237,6 +238,10 @@ pub trait Inode: Any + Send + Sync {
     fn file_type(&self) -> FileType;
     /// Attributes now.
     fn stat(&self) -> Result<Stat>;
+    /// Where to say that one copies the attributes; `None` if they may change without a word.
+    fn copies(&self) -> Option<&Copies> {
+        None
+    }
     /// Of the attributes those that decide on access: asked for each directory of a path.
     fn permissions(&self) -> Result<Permissions> {
         self.stat().map(|s| s.permissions())

@@ -14,6 +14,7 @@ mod hooks;
 pub mod host;
 pub mod inode;
 pub mod lease;
+pub mod loan;
 pub mod locks;
 pub mod mount;
 pub mod mount_ns;

@@ -1,5 +1,6 @@
 //! A guest thread: the [`Thread`] of this backend.
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use parking_lot::MutexGuard;
@@ -7,9 +8,10 @@ use parking_lot::MutexGuard;
 use super::{Inner, Phase, Task};
 use crate::stub::filter;
 use crate::stub::futex::Then;
-use crate::stub::slot::{ANSWERS, REGS, VALUE, answer, order, woken};
+use crate::stub::slot::{ANSWERS, DESCRIPTORS, REGS, VALUE, answer, descriptor, order, woken};
 use crate::{
-    AddressSpace, Answers, Call, CutShort, Error, MemOp, Registers, Result, Thread, Token,
+    AddressSpace, Answers, Call, CutShort, Descriptor, Error, MemOp, Registers, Result, Thread,
+    Token,
 };
 
 /// Whether only the result of a call has changed.
@@ -29,7 +31,26 @@ pub(super) struct FreeThread {
     task: Arc<Task>,
 }
 
+/// See [`descriptor::HELD`].
+const HELD: u64 = 1 << descriptor::HELD;
+
+/// Where a word of an entry lies in the slot.
+fn at(entry: usize, word: usize) -> usize {
+    DESCRIPTORS + entry % crate::DESCRIPTORS * descriptor::LEN + word
+}
+
 impl FreeThread {
+    fn word(&self, entry: usize, word: usize) -> Option<&AtomicU64> {
+        let mailboxes = &self.task.process.mailboxes;
+        mailboxes.atomic(self.task.slot, at(entry, word))
+    }
+
+    fn set_word(&self, entry: usize, word: usize, value: u64) {
+        if let Some(word) = self.word(entry, word) {
+            word.store(value, SeqCst);
+        }
+    }
+
     pub(super) fn new(inner: Arc<Inner>, task: Arc<Task>) -> FreeThread {
         FreeThread { inner, task }
     }
@@ -219,6 +240,48 @@ impl Thread for FreeThread {
             .process
             .mailboxes
             .set_words(self.task.slot, ANSWERS, &words);
+    }
+
+    fn describe(&self, new: &Descriptor) -> bool {
+        if !self.inner.inline {
+            return false;
+        }
+        let entry = Descriptor::entry(new.fd);
+        let word = |at, value| self.set_word(entry, at, value);
+        word(descriptor::KEY, 0);
+        word(descriptor::POSITION, new.position.map_or(0, |p| p | HELD));
+        word(descriptor::HAS_STAT, new.stat.is_some().into());
+        let mailboxes = &self.task.process.mailboxes;
+        let slot = self.task.slot;
+        if let Some(stat) = &new.stat {
+            mailboxes.set_bytes(slot, at(entry, descriptor::STAT), stat);
+        }
+        let known = u64::from(new.known.bits()) << 32;
+        word(descriptor::KEY, (u64::from(new.fd) + 1) | known);
+        mailboxes.set_words(slot, ANSWERS + 8 * answer::DESCRIPTORS, &[1]);
+        true
+    }
+
+    fn position(&self, entry: usize) -> u64 {
+        let word = self.word(entry, descriptor::POSITION);
+        word.map_or(0, |w| w.load(SeqCst) & !HELD)
+    }
+
+    fn set_position(&self, entry: usize, old: u64, new: u64) {
+        if let Some(word) = self.word(entry, descriptor::POSITION) {
+            let _ = word.compare_exchange(old | HELD, new | HELD, SeqCst, SeqCst);
+        }
+    }
+
+    fn forget_stat(&self, entry: usize) {
+        self.set_word(entry, descriptor::HAS_STAT, 0);
+    }
+
+    fn forget(&self, entry: usize) -> u64 {
+        self.set_word(entry, descriptor::KEY, 0);
+        self.forget_stat(entry);
+        let word = self.word(entry, descriptor::POSITION);
+        word.map_or(0, |w| w.swap(0, SeqCst) & !HELD)
     }
 
     fn by_instruction(&self) -> bool {

@@ -4,6 +4,7 @@ use crate::abi::{Errno, Result};
 use crate::fs::devices::DeviceDriver;
 use crate::sync::Events;
 use crate::usermem::{Sink, Source};
+use crate::vfs::loan::Fixed;
 use crate::vfs::{Caller, File, FileOps, InodeRef, MapSource, OpenFlags, Whence};
 use std::any::Any;
 
@@ -112,6 +113,14 @@ impl FileOps for MemDevice {
                 }
                 Ok(done)
             }
+        }
+    }
+    fn fixed(&self) -> Fixed {
+        match self {
+            MemDevice::Null => Fixed::READ_END | Fixed::WRITE_ALL,
+            MemDevice::Zero => Fixed::READ_ZEROES | Fixed::WRITE_ALL,
+            MemDevice::Full => Fixed::READ_ZEROES,
+            MemDevice::Random => Fixed::empty(),
         }
     }
     fn seekable(&self) -> bool {

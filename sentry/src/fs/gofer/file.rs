@@ -6,6 +6,7 @@ use crate::fs::host::sys;
 use crate::sync::aside;
 use crate::usermem::{Sink, Source, with_buffer};
 use crate::vfs::file::default_seek;
+use crate::vfs::loan::Fixed;
 use crate::vfs::{
     Caller, File, FileOps, Inode, MapSource, OpenFlags, Stat, Whence, host, permission,
 };
@@ -213,6 +214,9 @@ impl FileOps for GoferFile {
         true
     }
 
+    fn fixed(&self) -> Fixed {
+        Fixed::PLACES
+    }
     fn seek(&self, file: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
         let host = match whence {
             Whence::Data => nix::unistd::Whence::SeekData,

@@ -6,6 +6,7 @@ use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::usermem::{Sink, Source};
 use crate::vfs::file::default_seek;
+use crate::vfs::loan::Fixed;
 use crate::vfs::{
     Caller, DirEntry, File, FileOps, FileType, Inode, InodeRef, KernelCaller, MapSource, OpenFlags,
     Readdir, Whence,
@@ -78,6 +79,9 @@ impl FileOps for OverlayFile {
     }
     fn seekable(&self) -> bool {
         true
+    }
+    fn fixed(&self) -> Fixed {
+        Fixed::PLACES
     }
     fn seek(&self, file: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
         self.real(file).seek(file, pos, offset, whence)

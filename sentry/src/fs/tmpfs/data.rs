@@ -74,6 +74,10 @@ impl Data {
     pub(super) fn size(&self) -> u64 {
         self.size
     }
+    /// Whether it is a memfd.
+    pub(super) fn is_host(&self) -> bool {
+        matches!(self.store, Store::Host { .. })
+    }
     /// Pages that hold data now.
     pub(super) fn pages(&self) -> u64 {
         match &self.store {

@@ -155,8 +155,7 @@ impl TmpfsInode {
             let mut d = dir.lock();
             d.insert(name, inode.clone())?;
             if is_dir {
-                let mut a = self.attr.lock();
-                a.nlink = a.nlink.saturating_add(1);
+                self.change(|a| a.nlink = a.nlink.saturating_add(1));
             }
         }
         self.touch_mtime();
@@ -176,7 +175,7 @@ impl TmpfsInode {
             return Err(Errno::EPERM);
         }
         // As in Linux each further name counts as an inode: names take memory too.
-        let first = target.attr.lock().nlink == 0;
+        let first = target.attr().nlink == 0;
         if !first {
             self.fs.charge_inode()?;
         }
@@ -184,9 +183,10 @@ impl TmpfsInode {
             let mut d = dir.lock();
             let linked = d.insert(name, target.clone());
             if linked.is_ok() {
-                let mut a = target.attr.lock();
-                a.nlink = a.nlink.saturating_add(1);
-                a.ctime = Timestamp::now();
+                target.change(|a| {
+                    a.nlink = a.nlink.saturating_add(1);
+                    a.ctime = Timestamp::now();
+                });
             }
             linked
         };
@@ -202,21 +202,21 @@ impl TmpfsInode {
 
     /// One name less.
     fn unlinked(&self) {
-        let mut a = self.attr.lock();
-        a.ctime = Timestamp::now();
-        if self.file_type() == FileType::Directory {
-            a.nlink = 0;
-            return;
-        }
-        if a.nlink > 1 {
-            self.fs.release_inode();
-        }
-        a.nlink = a.nlink.saturating_sub(1);
+        self.change(|a| {
+            a.ctime = Timestamp::now();
+            if self.file_type() == FileType::Directory {
+                a.nlink = 0;
+                return;
+            }
+            if a.nlink > 1 {
+                self.fs.release_inode();
+            }
+            a.nlink = a.nlink.saturating_sub(1);
+        });
     }
 
     fn lost_subdir(&self) {
-        let mut a = self.attr.lock();
-        a.nlink = a.nlink.saturating_sub(1);
+        self.change(|a| a.nlink = a.nlink.saturating_sub(1));
     }
 
     pub(super) fn remove(&self, name: &[u8]) -> Result<()> {
@@ -350,8 +350,7 @@ impl TmpfsInode {
         if let Ok(d) = self.dir() {
             d.lock().parent = parent.ino;
         }
-        let mut a = parent.attr.lock();
-        a.nlink = a.nlink.saturating_add(1);
+        parent.change(|a| a.nlink = a.nlink.saturating_add(1));
     }
 
     fn new_whiteout(&self, cx: &dyn Caller) -> Result<Arc<TmpfsInode>> {

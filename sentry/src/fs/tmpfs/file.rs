@@ -7,6 +7,7 @@ use crate::abi::{Errno, Result};
 use crate::usermem::{Sink, Source, put_all, with_buffer};
 use crate::vfs::file::default_seek;
 use crate::vfs::host::reopen_read_only;
+use crate::vfs::loan::Fixed;
 use crate::vfs::{Caller, File, FileOps, MapSource, MountFlags, Readdir, Whence, permission};
 use std::any::Any;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ impl TmpfsInode {
     /// EPERM against a seal; EFBIG; EISDIR, EINVAL for what has no size.
     pub(in crate::fs) fn set_size(&self, size: u64) -> Result<()> {
         let data = self.data()?;
+        self.resizes();
         let mut d = data.lock();
         if (size < d.size() && d.seals & F_SEAL_SHRINK != 0)
             || (size > d.size() && d.seals & F_SEAL_GROW != 0)
@@ -40,7 +42,9 @@ impl TmpfsInode {
     /// # Errors
     /// ENOSPC, also if only a part found room.
     pub(in crate::fs) fn write_raw(&self, pos: u64, bytes: &[u8]) -> Result<()> {
+        self.resizes();
         let n = self.data()?.lock().write(&self.fs, pos, bytes)?;
+        self.resizes();
         if n < bytes.len() {
             return Err(Errno::ENOSPC);
         }
@@ -78,6 +82,7 @@ impl TmpfsInode {
             return Err(Errno::EINVAL);
         };
         let _whole = writers.lock();
+        self.resizes();
         if append {
             *pos = data.lock().size();
         }
@@ -167,6 +172,9 @@ impl FileOps for RegularFile {
     fn seekable(&self) -> bool {
         true
     }
+    fn fixed(&self) -> Fixed {
+        Fixed::PLACES
+    }
     fn seek(&self, _: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
         let d = self.0.data()?.lock();
         match whence {
@@ -188,7 +196,10 @@ impl FileOps for RegularFile {
                 return Err(Errno::EPERM);
             }
             self.touched(file);
-            match d.host(fs, writable && !sealed)? {
+            let host = d.host(fs, writable && !sealed)?;
+            // From now on the guest may fill pages by itself.
+            self.0.resizes();
+            match host {
                 HostFd::Ready(fd) => return Ok(MapSource::Host(fd)),
                 HostFd::Writable(fd) => fd,
             }
@@ -206,6 +217,7 @@ impl FileOps for RegularFile {
     fn fallocate(&self, _: &File, cx: &dyn Caller, mode: u32, offset: u64, len: u64) -> Result<()> {
         let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
         let fs = &self.0.fs;
+        self.0.resizes();
         let mut d = self.0.data()?.lock();
         match mode {
             m if m == KEEP_SIZE | PUNCH_HOLE => {

@@ -7,11 +7,13 @@ use super::xattr::Xattrs;
 use super::{PAGE, Tmpfs, TmpfsOptions, is_special};
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
+use crate::vfs::loan::Copies;
 use crate::vfs::{
     Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, Permissions, RenameFlags,
     SetAttr, SetTime, Stat, StatFs, Timestamp, permission,
 };
 use std::any::Any;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// A file, directory, link or node of a [`Tmpfs`].
@@ -20,7 +22,8 @@ pub struct TmpfsInode {
     pub(super) fs: Arc<Tmpfs>,
     pub(super) ino: u64,
     kind: FileType,
-    pub(super) attr: Mutex<Attr>,
+    attr: Mutex<Attr>,
+    copies: Copies,
     pub(super) content: Content,
     /// What procfs shows for a file outside the tree (memfd).
     label: Option<Box<[u8]>>,
@@ -157,6 +160,7 @@ impl TmpfsInode {
                     flags: 0,
                 },
             ),
+            copies: Copies::default(),
             content,
             label: new.label.map(Into::into),
         })
@@ -179,27 +183,44 @@ impl TmpfsInode {
             _ => Err(Errno::ENOTDIR),
         }
     }
+    /// Its attributes, to be looked at.
+    pub(super) fn attr(&self) -> impl Deref<Target = Attr> {
+        self.attr.lock()
+    }
+    /// Changes its attributes.
+    pub(super) fn change<T>(&self, f: impl FnOnce(&mut Attr) -> T) -> T {
+        self.copies.changed();
+        let result = f(&mut self.attr.lock());
+        self.copies.changed();
+        result
+    }
+    /// Size or blocks are about to change, or may from now on.
+    pub(super) fn resizes(&self) {
+        self.copies.changed();
+    }
     /// The contents changed: mtime and ctime.
     pub(super) fn touch_mtime(&self) {
         let now = Timestamp::now();
-        let mut a = self.attr.lock();
-        a.mtime = now;
-        a.ctime = now;
+        self.change(|a| {
+            a.mtime = now;
+            a.ctime = now;
+        });
     }
     /// Attributes or links changed: ctime.
     pub(super) fn changed(&self) {
         let now = Timestamp::now();
-        self.attr.lock().ctime = now;
+        self.change(|a| a.ctime = now);
     }
     /// The contents were read: atime, by the rules of relatime.
     pub(super) fn touch_atime(&self, relatime: bool) {
-        let mut a = self.attr.lock();
-        if a.flags & FS_NOATIME_FL != 0 {
-            return;
-        }
-        let day_old = || a.atime.sec < Timestamp::coarse().sec.saturating_sub(86400);
-        if !relatime || a.atime <= a.mtime || a.atime <= a.ctime || day_old() {
-            a.atime = Timestamp::now();
+        let due = {
+            let a = self.attr();
+            let day_old = || a.atime.sec < Timestamp::coarse().sec.saturating_sub(86400);
+            a.flags & FS_NOATIME_FL == 0
+                && (!relatime || a.atime <= a.mtime || a.atime <= a.ctime || day_old())
+        };
+        if due {
+            self.change(|a| a.atime = Timestamp::now());
         }
     }
     /// Size and 512-byte blocks.
@@ -275,6 +296,13 @@ impl Inode for TmpfsInode {
             btime: a.btime,
         })
     }
+    fn copies(&self) -> Option<&Copies> {
+        // Of a memfd the guest may fill pages by itself.
+        match &self.content {
+            Content::Regular { data, .. } if data.lock().is_host() => None,
+            _ => Some(&self.copies),
+        }
+    }
     fn permissions(&self) -> Result<Permissions> {
         let a = self.attr.lock();
         Ok(Permissions {
@@ -298,16 +326,17 @@ impl Inode for TmpfsInode {
             SetTime::Now => now,
             SetTime::At(t) => t,
         };
-        let mut a = self.attr.lock();
-        a.perm = c.perm.unwrap_or(a.perm);
-        a.uid = c.uid.unwrap_or(a.uid);
-        a.gid = c.gid.unwrap_or(a.gid);
-        if c.size.is_some() {
-            a.mtime = now;
-        }
-        a.atime = c.atime.map_or(a.atime, time);
-        a.mtime = c.mtime.map_or(a.mtime, time);
-        a.ctime = now;
+        self.change(|a| {
+            a.perm = c.perm.unwrap_or(a.perm);
+            a.uid = c.uid.unwrap_or(a.uid);
+            a.gid = c.gid.unwrap_or(a.gid);
+            if c.size.is_some() {
+                a.mtime = now;
+            }
+            a.atime = c.atime.map_or(a.atime, time);
+            a.mtime = c.mtime.map_or(a.mtime, time);
+            a.ctime = now;
+        });
         Ok(())
     }
     fn statfs(&self) -> Result<StatFs> {
@@ -404,20 +433,22 @@ impl Inode for TmpfsInode {
     }
     fn setxattr(&self, _cx: &dyn Caller, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
         let now = Timestamp::now();
-        let mut a = self.attr.lock();
-        a.xattrs.set(&self.fs, name, value, flags)?;
-        a.ctime = now;
-        Ok(())
+        self.change(|a| {
+            a.xattrs.set(&self.fs, name, value, flags)?;
+            a.ctime = now;
+            Ok(())
+        })
     }
     fn listxattr(&self, _cx: &dyn Caller) -> Result<Vec<Vec<u8>>> {
         Ok(self.attr.lock().xattrs.names())
     }
     fn removexattr(&self, _cx: &dyn Caller, name: &[u8]) -> Result<()> {
         let now = Timestamp::now();
-        let mut a = self.attr.lock();
-        a.xattrs.remove(&self.fs, name)?;
-        a.ctime = now;
-        Ok(())
+        self.change(|a| {
+            a.xattrs.remove(&self.fs, name)?;
+            a.ctime = now;
+            Ok(())
+        })
     }
     fn accessed(&self, relatime: bool) {
         self.touch_atime(relatime);
@@ -433,9 +464,10 @@ impl Inode for TmpfsInode {
             return Err(Errno::EOPNOTSUPP);
         }
         let now = Timestamp::now();
-        let mut a = self.attr.lock();
-        a.flags = flags;
-        a.ctime = now;
+        self.change(|a| {
+            a.flags = flags;
+            a.ctime = now;
+        });
         Ok(())
     }
     fn describe(&self) -> Vec<u8> {

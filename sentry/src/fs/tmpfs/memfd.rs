@@ -136,7 +136,7 @@ pub fn add_seals(file: &File, seals: u32) -> Result<()> {
     if seals & !ALL_SEALS != 0 {
         return Err(Errno::EINVAL);
     }
-    let executable = inode.attr.lock().perm & 0o111 != 0;
+    let executable = inode.attr().perm & 0o111 != 0;
     let mut d = inode.data()?.lock();
     if d.seals & F_SEAL_SEAL != 0 {
         return Err(Errno::EPERM);

@@ -50,6 +50,7 @@ pub struct Task {
     shared: Mutex<Shared>,
     /// The host thread that runs it; `None` once it has exited.
     thread: Mutex<Option<Arc<dyn Thread>>>,
+    pub(super) loans: super::loan::Loans,
     /// Where it is: see [`super::worker`].
     pub(super) run_state: AtomicU8,
     /// Mask and thread-directed pending signals.
@@ -192,6 +193,8 @@ pub struct TaskLocal {
     own: Option<Own>,
     /// Of which generation the answers are that the platform gives for the task.
     published: u32,
+    /// Whether it gives any.
+    pub(super) is_answered: bool,
     /// Guest registers at the last trap, or to resume with.
     pub regs: GuestRegs,
     /// Progress of the system call in flight.
@@ -262,6 +265,7 @@ impl Task {
                 },
             ),
             thread: Mutex::new(Rank::LEAF, Some(parts.thread.into())),
+            loans: Default::default(),
             run_state: AtomicU8::new(super::worker::state::RUNNING),
             signals: parts.signals,
             namespaces: Mutex::new(Rank::LEAF, parts.namespaces),
@@ -294,6 +298,7 @@ impl Task {
         token: Token,
         new: Option<Arc<dyn Thread>>,
     ) -> Option<Arc<dyn Thread>> {
+        self.end_loans();
         let mut by_token = self.kernel.by_token.lock();
         by_token.remove(&self.token.load(Ordering::Relaxed));
         self.kernel.departures.fetch_add(1, Ordering::Release);
@@ -353,6 +358,7 @@ impl Task {
             return;
         }
         local.published = own.generation;
+        self.end_loans();
         let Some(thread) = &own.thread else { return };
         let tracer = self.kernel.tracer.as_ref();
         let seen = self.seccomp.active()
@@ -370,6 +376,7 @@ impl Task {
             ppid: number(self.group.parent_pid()).cast_unsigned(),
             futexes: thread.host_futexes() && !super::futex::host::are_home(&own.mm),
         });
+        local.is_answered = answers.is_some();
         thread.answer(answers.as_ref());
         fence(Ordering::SeqCst);
         if !self.is_current(own) {

@@ -3,7 +3,9 @@
 use crate::abi::{Errno, Result};
 use crate::fs::anon::{AnonInode, AnonKind};
 use crate::kernel::{FdEntry, FdTable};
+use crate::syscalls::path::asked;
 use crate::syscalls::{Args, Cx, Fd, SysResult};
+use crate::vfs::loan::Fixed;
 use crate::vfs::{OpenFlags, Whence};
 use std::sync::Arc;
 
@@ -108,5 +110,8 @@ pub(super) fn lseek(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         return Ok(0);
     }
     let at = file.seek(args.get(1), whence)?;
+    if file.ops().fixed().contains(Fixed::PLACES) {
+        asked(cx, args.get(0), &file);
+    }
     Ok(i64::try_from(at).map_err(|_| Errno::EOVERFLOW)?)
 }

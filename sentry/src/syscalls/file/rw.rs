@@ -4,8 +4,10 @@ use crate::abi::{Errno, Result};
 use crate::kernel::limits::INFINITY;
 use crate::kernel::signal::{Origin, SigInfo, Signal, send_task};
 use crate::sync::Events;
+use crate::syscalls::path::asked;
 use crate::syscalls::{Args, Cx, Fd, OnSignal, SysErr, SysResult, TURN, file_wait};
 use crate::usermem::{IoVecs, MAX_RW_COUNT, Sink, Source, access_ok};
+use crate::vfs::loan::Fixed;
 use crate::vfs::notify::{self, Mask};
 use crate::vfs::{File, FileType, OWN_POSITION, OpenFlags, Whence};
 use std::sync::Arc;
@@ -234,13 +236,25 @@ fn do_write(
 pub(super) fn read(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let file = readable(cx, args.get(0))?;
     let buffers = Buffers::One(args.get(1), args.get(2));
-    do_read(cx, &file, &buffers, Place::Current, RwFlags::empty())
+    let done = do_read(cx, &file, &buffers, Place::Current, RwFlags::empty())?;
+    if file
+        .ops()
+        .fixed()
+        .intersects(Fixed::READ_END | Fixed::READ_ZEROES)
+    {
+        asked(cx, args.get(0), &file);
+    }
+    Ok(done)
 }
 
 pub(super) fn write(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let file = writable(cx, args.get(0))?;
     let buffers = Buffers::One(args.get(1), args.get(2));
-    do_write(cx, &file, &buffers, Place::Current, RwFlags::empty())
+    let done = do_write(cx, &file, &buffers, Place::Current, RwFlags::empty())?;
+    if file.ops().fixed().contains(Fixed::WRITE_ALL) {
+        asked(cx, args.get(0), &file);
+    }
+    Ok(done)
 }
 
 pub(super) fn readv(cx: &mut Cx<'_>, args: &Args) -> SysResult {

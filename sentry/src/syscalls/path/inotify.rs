@@ -3,9 +3,10 @@
 use super::at::{FDCWD, NOFOLLOW, lookup};
 use crate::abi::Errno;
 use crate::fs::inotify::{Inotify, instance};
+use crate::kernel::loan;
 use crate::syscalls::{Args, Cx, SysResult};
 use crate::vfs::OpenFlags;
-use crate::vfs::notify::Mask;
+use crate::vfs::notify::{self, Mask};
 use crate::vfs::permission::{READ, check};
 
 fn init(cx: &Cx<'_>, flags: u32) -> SysResult {
@@ -47,7 +48,12 @@ pub(super) fn inotify_add_watch(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         return Err(Errno::ENOTDIR.into());
     }
     check(&cx.caller(), place.inode(), READ)?;
-    Ok(inotify.add(place.inode(), mask)?.into())
+    let first = !notify::is_watched();
+    let wd = inotify.add(place.inode(), mask)?;
+    if first {
+        loan::end_all(cx.kernel());
+    }
+    Ok(wd.into())
 }
 
 pub(super) fn inotify_rm_watch(cx: &mut Cx<'_>, args: &Args) -> SysResult {

@@ -14,6 +14,8 @@ mod place;
 mod stat;
 mod xattr;
 
+pub(super) use stat::asked;
+
 use super::{ArgKind, Handler, Syscall, strace};
 use ArgKind::{DirFd, Fd, Hex, Int, Mode, OpenFlags, OutBuf, Path, Ptr, Str, Uint};
 

@@ -2,11 +2,13 @@
 
 use super::at::{self, EMPTY_PATH, FDCWD, NO_AUTOMOUNT, NOFOLLOW, REMOVEDIR, lookup};
 use crate::abi::{Errno, Result};
-use crate::auth::{Caps, Credentials};
+use crate::auth::{Caps, Credentials, UserNamespace};
 use crate::fs::devices::{major, minor};
+use crate::kernel::loan;
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::usermem::{UserPtr, UserStr};
-use crate::vfs::{FileType, MountFlags, Path, Stat, StatFs, Timestamp, attr};
+use crate::vfs::{File, FileType, MountFlags, Path, Stat, StatFs, Timestamp, attr};
+use std::sync::Arc;
 use zerocopy::{Immutable, IntoBytes};
 
 /// `struct stat` of x86-64.
@@ -32,14 +34,14 @@ fn pair(t: Timestamp) -> [i64; 2] {
     [t.sec, t.nsec.into()]
 }
 
-fn put_stat(cx: &Cx<'_>, addr: u64, s: &Stat) -> SysResult {
-    let out = UserStat {
+fn user_stat(ns: &UserNamespace, s: &Stat) -> UserStat {
+    UserStat {
         dev: s.dev,
         ino: s.ino,
         nlink: s.nlink.into(),
         mode: s.mode(),
-        uid: cx.creds().user_ns.show_user(s.uid),
-        gid: cx.creds().user_ns.show_group(s.gid),
+        uid: ns.show_user(s.uid),
+        gid: ns.show_group(s.gid),
         pad0: 0,
         rdev: s.rdev,
         size: s.size,
@@ -47,7 +49,11 @@ fn put_stat(cx: &Cx<'_>, addr: u64, s: &Stat) -> SysResult {
         blocks: s.blocks,
         times: [pair(s.atime), pair(s.mtime), pair(s.ctime)],
         unused: [0; 3],
-    };
+    }
+}
+
+fn put_stat(cx: &Cx<'_>, addr: u64, s: &Stat) -> SysResult {
+    let out = user_stat(&cx.creds().user_ns, s);
     cx.mem().put(UserPtr::new(addr), &out)?;
     Ok(0)
 }
@@ -65,7 +71,20 @@ pub(super) fn lstat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 pub(super) fn fstat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let file = cx.file_any(args.get(0))?;
     let s = file.ops().stat(&file)?;
-    put_stat(cx, args.get(1), &s)
+    put_stat(cx, args.get(1), &s)?;
+    if file.inode().copies().is_some() {
+        asked(cx, args.get(0), &file);
+    }
+    Ok(0)
+}
+
+/// A call by `fd` was made that the stub could have answered.
+pub(in crate::syscalls) fn asked(cx: &mut Cx<'_>, fd: Fd, file: &Arc<File>) {
+    let ns = &cx.creds().user_ns;
+    loan::asked(cx, fd.0, file, || {
+        let s = file.ops().stat(file).ok()?;
+        Some(zerocopy::transmute!(user_stat(ns, &s)))
+    });
 }
 
 /// Attributes of what `fd`, `path` and `flags` name; open files answer for themselves.
@@ -84,8 +103,17 @@ fn stat_at(cx: &Cx<'_>, fd: Fd, path: UserStr, flags: u32) -> Result<(Stat, Opti
 pub(super) fn newfstatat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let flags: u32 = args.get(3);
     at::only(flags, NOFOLLOW | NO_AUTOMOUNT | EMPTY_PATH)?;
-    let (s, _) = stat_at(cx, args.get(0), args.get(1), flags)?;
-    put_stat(cx, args.get(2), &s)
+    let fd = args.get(0);
+    let (s, _) = stat_at(cx, fd, args.get(1), flags)?;
+    put_stat(cx, args.get(2), &s)?;
+    if flags == EMPTY_PATH
+        && let Ok(file) = cx.file_any(fd)
+        && file.inode().copies().is_some()
+    {
+        // What fstat of the C library is.
+        asked(cx, fd, &file);
+    }
+    Ok(0)
 }
 
 /// `struct statx_timestamp`.

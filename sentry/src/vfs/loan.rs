@@ -1,0 +1,80 @@
+//! What is lent to the code in a guest process that answers calls there: an open file's position, a copy of an inode's attributes.
+//!
+//! The lender keeps the [`Loan`] and asks it, or ends it, before it tells anybody of a change. What the borrower says of a position is the guest's
+//! word: any number below 2⁶³.
+
+use crate::sync::{Mutex, Rank};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+bitflags::bitflags! {
+    /// What of an open file's behaviour never changes, so that others may answer for it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Fixed: u8 {
+        /// read(2) finds the end.
+        const READ_END = 1;
+        /// read(2) gives as many zeroes as are asked for.
+        const READ_ZEROES = 2;
+        /// write(2) takes everything and looks at nothing.
+        const WRITE_ALL = 4;
+        /// lseek(2) goes to any place from 0 to 2⁶³ - 1 without asking.
+        const PLACES = 8;
+    }
+}
+
+/// What a guest thread was lent by one descriptor. All methods take a short lock and may be called while others are held.
+pub trait Loan: Send + Sync {
+    /// Where the guest has moved the position to; if the loan is over, where it was then.
+    fn position(&self) -> u64;
+    /// Moves the position, unless it is not `old` any more.
+    fn set_position(&self, old: u64, new: u64);
+    /// The copy of the attributes counts no more.
+    fn attributes_changed(&self);
+    /// Nothing counts any more.
+    fn end(&self);
+    /// Whether it has ended.
+    fn is_over(&self) -> bool;
+}
+
+/// Who has a copy of an inode's attributes: one at a time.
+pub struct Copies {
+    any: AtomicBool,
+    holder: Mutex<Option<Arc<dyn Loan>>>,
+}
+
+impl Default for Copies {
+    fn default() -> Copies {
+        Copies {
+            any: AtomicBool::new(false),
+            holder: Mutex::new(Rank::LEAF, None),
+        }
+    }
+}
+
+impl Copies {
+    /// `holder` is about to copy the attributes; who had a copy has none.
+    pub fn lend(&self, holder: Arc<dyn Loan>) {
+        let old = {
+            let mut h = self.holder.lock();
+            self.any.store(true, Ordering::SeqCst);
+            h.replace(holder)
+        };
+        if let Some(old) = old {
+            old.attributes_changed();
+        }
+    }
+    /// An attribute is about to change, or has changed: both must be said, since a copy may be made in between.
+    pub fn changed(&self) {
+        if !self.any.load(Ordering::SeqCst) {
+            return;
+        }
+        let old = {
+            let mut h = self.holder.lock();
+            self.any.store(false, Ordering::SeqCst);
+            h.take()
+        };
+        if let Some(old) = old {
+            old.attributes_changed();
+        }
+    }
+}
