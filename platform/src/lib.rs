@@ -305,8 +305,12 @@ pub trait Thread: Send + Sync {
     fn position(&self, _entry: usize) -> u64 {
         0
     }
-    /// Moves the position, unless the guest has moved it since it was `old`.
-    fn set_position(&self, _entry: usize, _old: u64, _new: u64) {}
+    /// Takes the position back for a while: until [`Thread::give_position`] the stub asks. What it was, as [`Thread::position`].
+    fn take_position(&self, _entry: usize) -> u64 {
+        0
+    }
+    /// Gives the stub the position again.
+    fn give_position(&self, _entry: usize, _position: u64) {}
     /// The attributes have changed, or are about to.
     fn forget_stat(&self, _entry: usize) {}
     /// The stub knows nothing of the entry any more; its position, as [`Thread::position`].

@@ -22,8 +22,10 @@ pub(super) struct Lent {
 struct State {
     /// The borrower's; `None` once the loan is over.
     thread: Option<Arc<dyn Thread>>,
-    /// Where the position was when it ended.
+    /// Where the position is, if the borrower does not have it.
     position: u64,
+    /// It was taken back for a while.
+    is_taken: bool,
     /// The attributes have changed since the loan was made.
     stat_is_old: bool,
 }
@@ -63,6 +65,7 @@ impl Lent {
         let state = State {
             thread: Some(thread.clone()),
             position: 0,
+            is_taken: false,
             stat_is_old: false,
         };
         Arc::new(Lent {
@@ -86,16 +89,25 @@ impl Lent {
 impl Loan for Lent {
     fn position(&self) -> u64 {
         let s = self.state.lock();
-        s.thread
-            .as_ref()
-            .map_or(s.position, |t| t.position(self.entry))
-    }
-    fn set_position(&self, old: u64, new: u64) {
-        let mut s = self.state.lock();
         match &s.thread {
-            Some(t) => t.set_position(self.entry, old, new),
-            None if s.position == old => s.position = new,
-            None => {}
+            Some(t) if !s.is_taken => t.position(self.entry),
+            _ => s.position,
+        }
+    }
+    fn take_position(&self) -> u64 {
+        let mut s = self.state.lock();
+        if let Some(t) = &s.thread {
+            s.position = t.take_position(self.entry);
+            s.is_taken = true;
+        }
+        s.position
+    }
+    fn give_position(&self, position: u64) {
+        let mut s = self.state.lock();
+        s.position = position;
+        s.is_taken = false;
+        if let Some(t) = &s.thread {
+            t.give_position(self.entry, position);
         }
     }
     fn attributes_changed(&self) {
@@ -110,7 +122,10 @@ impl Loan for Lent {
             let mut s = self.state.lock();
             let thread = s.thread.take();
             if let Some(t) = &thread {
-                s.position = t.forget(self.entry);
+                let position = t.forget(self.entry);
+                if !s.is_taken {
+                    s.position = position;
+                }
             }
             thread
         };

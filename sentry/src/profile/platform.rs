@@ -119,8 +119,11 @@ impl Thread for Timed<Box<dyn Thread>> {
     fn position(&self, entry: usize) -> u64 {
         self.inner.position(entry)
     }
-    fn set_position(&self, entry: usize, old: u64, new: u64) {
-        self.inner.set_position(entry, old, new);
+    fn take_position(&self, entry: usize) -> u64 {
+        self.inner.take_position(entry)
+    }
+    fn give_position(&self, entry: usize, position: u64) {
+        self.inner.give_position(entry, position);
     }
     fn forget_stat(&self, entry: usize) {
         self.inner.forget_stat(entry);

@@ -380,7 +380,7 @@ impl File {
         }
     }
     fn with_lent<R>(&self, pos: &mut u64, loan: &dyn Loan, f: impl FnOnce(&mut u64) -> R) -> R {
-        let old = loan.position();
+        let old = loan.take_position();
         let unmoved = if old == *pos {
             self.asked.fetch_add(1, Ordering::Relaxed)
         } else {
@@ -389,13 +389,11 @@ impl File {
         };
         let mut new = old;
         let result = f(&mut new);
-        if new != old {
-            loan.set_position(old, new);
-        }
+        *pos = new;
         if unmoved >= UNMOVED {
             loan.end();
         }
-        *pos = loan.position();
+        loan.give_position(new);
         if loan.is_over() {
             self.returned();
         }

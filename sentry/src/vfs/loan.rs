@@ -26,8 +26,10 @@ bitflags::bitflags! {
 pub trait Loan: Send + Sync {
     /// Where the guest has moved the position to; if the loan is over, where it was then.
     fn position(&self) -> u64;
-    /// Moves the position, unless it is not `old` any more.
-    fn set_position(&self, old: u64, new: u64);
+    /// Takes the position back for a while, as a call does that others are not to come between; where it is.
+    fn take_position(&self) -> u64;
+    /// Gives it again, if the loan is not over.
+    fn give_position(&self, position: u64);
     /// The copy of the attributes counts no more.
     fn attributes_changed(&self);
     /// Nothing counts any more.

@@ -267,10 +267,13 @@ impl Thread for FreeThread {
         word.map_or(0, |w| w.load(SeqCst) & !HELD)
     }
 
-    fn set_position(&self, entry: usize, old: u64, new: u64) {
-        if let Some(word) = self.word(entry, descriptor::POSITION) {
-            let _ = word.compare_exchange(old | HELD, new | HELD, SeqCst, SeqCst);
-        }
+    fn take_position(&self, entry: usize) -> u64 {
+        let word = self.word(entry, descriptor::POSITION);
+        word.map_or(0, |w| w.swap(0, SeqCst) & !HELD)
+    }
+
+    fn give_position(&self, entry: usize, position: u64) {
+        self.set_word(entry, descriptor::POSITION, position | HELD);
     }
 
     fn forget_stat(&self, entry: usize) {
@@ -280,8 +283,7 @@ impl Thread for FreeThread {
     fn forget(&self, entry: usize) -> u64 {
         self.set_word(entry, descriptor::KEY, 0);
         self.forget_stat(entry);
-        let word = self.word(entry, descriptor::POSITION);
-        word.map_or(0, |w| w.swap(0, SeqCst) & !HELD)
+        self.take_position(entry)
     }
 
     fn by_instruction(&self) -> bool {

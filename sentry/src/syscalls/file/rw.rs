@@ -45,9 +45,6 @@ impl Buffers {
     fn open<'a>(&self, mem: &'a dyn crate::usermem::GuestMemory) -> Result<IoVecs<'a>> {
         match *self {
             Buffers::One(addr, len) => {
-                if isize::try_from(len).is_err() {
-                    return Err(Errno::EINVAL);
-                }
                 access_ok(addr, len)?;
                 Ok(IoVecs::single(mem, addr, len.min(MAX_RW_COUNT)))
             }
