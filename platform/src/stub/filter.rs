@@ -142,6 +142,12 @@ pub(crate) const GATE_RULES: &[Rule] = &[
         Allow,
         "the host goes on with a futex call after it froze the process",
     ),
+    rule(
+        libc::SYS_sched_yield,
+        &[],
+        Allow,
+        "lets others of its threads run, and any other process",
+    ),
 ];
 
 /// The table of a stub that nobody traces; only its own text may make these calls, everything else is the guest's and RET_TRAP. That

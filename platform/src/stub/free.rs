@@ -49,6 +49,7 @@ global_asm!(
     woken = const slot::kind::WOKEN,
     woken_before = const slot::woken::BEFORE,
     futex = const libc::SYS_futex,
+    sched_yield = const libc::SYS_sched_yield,
     futex_private = const libc::FUTEX_PRIVATE_FLAG,
     futex_mask = const super::futex::mask(),
     futex_realtime = const super::futex::WAIT_REALTIME,

@@ -233,6 +233,8 @@ cofferdam_free_saving:
   mov eax, eax
   cmp eax, {futex}
   je 56f
+  cmp eax, {sched_yield}
+  je 129f
   cmp dword ptr [r15 + {answer_descriptors}], 0
   jne 120f
 // Eager copies; see `super::eager`.
@@ -472,6 +474,13 @@ cofferdam_free_committed:
   jmp 20b
 .global cofferdam_free_gate_end
 cofferdam_free_gate_end:
+// The guest's threads are the host's.
+129:
+  cmp dword ptr [r15 + {answer_pid}], 0
+  je 48b
+  syscall
+  xor edx, edx
+  jmp 96b
 // Something is known of descriptors: whether this call is one that can be answered. All arguments are still in their registers; what cannot goes on as
 // any call.
 120:

@@ -81,6 +81,11 @@ pub fn descriptors_are_answered(p: Box<dyn Platform>) {
     let (read, write, seek) = (libc::SYS_read, libc::SYS_write, libc::SYS_lseek);
     let (stat, stat_at) = (libc::SYS_fstat, libc::SYS_newfstatat);
     assert_eq!(ask(seek, [fd, 5, 0, 0]), None, "not described yet");
+    assert_eq!(
+        ask(libc::SYS_sched_yield, [0; 4]),
+        None,
+        "nothing is answered"
+    );
     assert!(g.thread.describe(&all()));
 
     assert_eq!(ask(seek, [fd, 5, 0, 0]), Some(5));
@@ -205,6 +210,7 @@ pub fn descriptors_are_answered(p: Box<dyn Platform>) {
     assert_eq!(ask(seek, [fd, 1, 1, 0]), Some(101));
     forget_everything(&g);
     assert_eq!(ask(seek, [fd, 1, 1, 0]), None);
+    assert_eq!(ask(libc::SYS_sched_yield, [0; 4]), Some(0));
     assert_eq!(
         g.thread.forget(Descriptor::entry(FD)),
         101,
@@ -299,7 +305,7 @@ pub fn descriptors_scribbled(p: Box<dyn Platform>) {
     // Words of rbx, rbp, r13 over an entry, again and again, and a call.
     for words in [
         [u64::MAX; 3],
-        [u64::from(FD) + 1 | 0xf << 32, u64::MAX, 1],
+        [(u64::from(FD) + 1) | (0xf << 32), u64::MAX, 1],
         [0, 1 << 63, 0],
     ] {
         let g = load(
