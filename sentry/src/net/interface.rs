@@ -166,12 +166,12 @@ impl Interface {
 pub enum Route {
     /// To this host; the source address is this unless the socket is bound.
     Local(IpAddr),
-    /// To every host of a directly connected network.
-    Broadcast(IpAddr),
+    /// To every host of a directly connected network; the source address, and the interface.
+    Broadcast(IpAddr, u32),
     /// To a multicast group.
     Multicast,
-    /// Out of an interface behind which nobody is; the source address.
-    Away(IpAddr),
+    /// Out of an interface behind which nobody is; the source address, and the interface.
+    Away(IpAddr, u32),
     /// Nowhere.
     Unreachable,
 }
@@ -582,8 +582,8 @@ impl Interfaces {
         };
         match r.kind {
             TYPE_LOCAL => Route::Local(ip),
-            TYPE_BROADCAST => source().map_or(Route::Unreachable, Route::Broadcast),
-            TYPE_UNICAST => source().map_or(Route::Unreachable, Route::Away),
+            TYPE_BROADCAST => source().map_or(Route::Unreachable, |s| Route::Broadcast(s, r.index)),
+            TYPE_UNICAST => source().map_or(Route::Unreachable, |s| Route::Away(s, r.index)),
             _ => Route::Unreachable,
         }
     }
@@ -612,7 +612,10 @@ mod tests {
         assert_eq!(i.route([127, 0, 0, 1].into()), Route::Local(lo));
         let other = IpAddr::from([127, 9, 8, 7]);
         assert_eq!(i.route(other), Route::Local(other));
-        assert_eq!(i.route([127, 255, 255, 255].into()), Route::Broadcast(lo));
+        assert_eq!(
+            i.route([127, 255, 255, 255].into()),
+            Route::Broadcast(lo, 1)
+        );
         assert_eq!(i.route([10, 0, 0, 1].into()), Route::Unreachable);
         assert_eq!(i.route([224, 0, 0, 1].into()), Route::Multicast);
         assert_eq!(
@@ -633,8 +636,8 @@ mod tests {
         assert_eq!(all.route(own), Route::Unreachable);
         all.set_up(&d, true);
         assert_eq!(all.route(own), Route::Local(own));
-        assert_eq!(all.route([10, 1, 0, 7].into()), Route::Away(own));
-        assert_eq!(all.route([10, 1, 0, 255].into()), Route::Broadcast(own));
+        assert_eq!(all.route([10, 1, 0, 7].into()), Route::Away(own, 2));
+        assert_eq!(all.route([10, 1, 0, 255].into()), Route::Broadcast(own, 2));
         assert_eq!(all.route([10, 2, 0, 7].into()), Route::Unreachable);
         let row = Row {
             dst: [0, 0, 0, 0].into(),
@@ -650,7 +653,7 @@ mod tests {
         };
         all.add_route(row).unwrap();
         assert_eq!(all.add_route(row), Err(Errno::EEXIST));
-        assert_eq!(all.route([8, 8, 8, 8].into()), Route::Away(own));
+        assert_eq!(all.route([8, 8, 8, 8].into()), Route::Away(own, 2));
         all.remove(&d).unwrap();
         assert_eq!(all.route([8, 8, 8, 8].into()), Route::Unreachable);
     }

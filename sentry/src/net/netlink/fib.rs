@@ -358,20 +358,12 @@ pub(super) fn route_to(ns: &NetNamespace, header: &Header, port: u32, body: &[u8
         .and_then(|a| attribute(a, libc::RTA_DST))
         .ok_or(Errno::EINVAL)?;
     let to = ip_of(dst)?;
-    let (source, kind) = match ns.interfaces.route(to) {
-        Route::Local(s) => (s, TYPE_LOCAL),
-        Route::Broadcast(s) => (s, TYPE_BROADCAST),
-        Route::Away(s) => (s, TYPE_UNICAST),
-        Route::Multicast | Route::Unreachable => return Err(Errno::ENETUNREACH.into()),
-    };
-    let all = ns.interfaces.all();
-    let index = if kind == TYPE_LOCAL {
+    let (source, kind, index) = match ns.interfaces.route(to) {
         // What is for this host goes over the loopback.
-        1
-    } else {
-        all.iter()
-            .find(|i| i.addresses().iter().any(|a| a.ip == source))
-            .map_or(1, |i| i.index())
+        Route::Local(s) => (s, TYPE_LOCAL, 1),
+        Route::Broadcast(s, index) => (s, TYPE_BROADCAST, index),
+        Route::Away(s, index) => (s, TYPE_UNICAST, index),
+        Route::Multicast | Route::Unreachable => return Err(Errno::ENETUNREACH.into()),
     };
     let row = Row {
         dst: to,
