@@ -3,6 +3,7 @@
 use super::message::{Builder, Header};
 use super::route::{Answer, done, word};
 use crate::abi::{Errno, Result};
+use crate::auth::UserNamespace;
 use crate::net::NetNamespace;
 use crate::net::inet::listing::{self, Entry};
 use std::net::{IpAddr, SocketAddr};
@@ -34,7 +35,13 @@ fn most(header: &Header) -> usize {
 }
 
 /// Answers one message.
-pub(super) fn one(ns: &NetNamespace, port: u32, header: &Header, body: &[u8]) -> Answer {
+pub(super) fn one(
+    ns: &NetNamespace,
+    users: &UserNamespace,
+    port: u32,
+    header: &Header,
+    body: &[u8],
+) -> Answer {
     if header.kind != BY_FAMILY {
         return Err(if header.kind == 21 {
             // SOCK_DESTROY.
@@ -46,7 +53,7 @@ pub(super) fn one(ns: &NetNamespace, port: u32, header: &Header, body: &[u8]) ->
     }
     let family = i32::from(*body.first().ok_or(Errno::EINVAL)?);
     let mut list = match family {
-        libc::AF_INET | libc::AF_INET6 => inet(ns, port, header, body, family)?,
+        libc::AF_INET | libc::AF_INET6 => inet(ns, users, port, header, body)?,
         libc::AF_UNIX => unix(ns, port, header, body)?,
         _ => return Err(Errno::ENOENT.into()),
     };
@@ -69,14 +76,15 @@ fn multi(header: &Header) -> u16 {
 /// `struct inet_diag_req_v2`.
 fn inet(
     ns: &NetNamespace,
+    users: &UserNamespace,
     port: u32,
     header: &Header,
     body: &[u8],
-    family: i32,
 ) -> Result<Vec<Vec<u8>>> {
     if body.len() < 56 {
         return Err(Errno::EINVAL);
     }
+    let family = i32::from(body.first().copied().unwrap_or(0));
     let protocol = i32::from(body.get(1).copied().unwrap_or(0));
     let states = word(body, 4)?;
     let all = match protocol {
@@ -104,7 +112,7 @@ fn inet(
             }
         })
         .take(most(header))
-        .map(|e| inet_message(e, port, header))
+        .map(|e| inet_message(e, users, port, header))
         .collect())
 }
 
@@ -124,7 +132,7 @@ fn address(a: SocketAddr, family: i32) -> [u8; 16] {
 }
 
 /// `struct inet_diag_msg`.
-fn inet_message(e: &Entry, port: u32, header: &Header) -> Vec<u8> {
+fn inet_message(e: &Entry, users: &UserNamespace, port: u32, header: &Header) -> Vec<u8> {
     let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let (timer, expires) = match e.left {
         Some(ns) => (3, u32::try_from(ns / 1_000_000).unwrap_or(u32::MAX)),
@@ -139,7 +147,7 @@ fn inet_message(e: &Entry, port: u32, header: &Header) -> Vec<u8> {
         .raw(&address(e.remote, e.family))
         .raw(0u32.as_bytes())
         .raw(e.cookie.as_bytes())
-        .raw([expires, size(e.rx), size(e.tx), e.uid].as_bytes())
+        .raw([expires, size(e.rx), size(e.tx), users.show_user(e.uid)].as_bytes())
         .raw(u32::try_from(e.ino).unwrap_or(0).as_bytes());
     // INET_DIAG_SHUTDOWN.
     b.attr(8, &[0]).finish()

@@ -15,10 +15,10 @@ pub use ioctl::ioctl;
 use super::namespace::NetNamespace;
 use super::options::{DEFAULT_BUF, from_int, int};
 use super::socket::{
-    Cmsg, Common, MEMORY, MsgFlags, Received, RecvMsg, SendMsg, SockCx, SockType, Socket, Ucred,
+    Cmsg, Common, MEMORY, MsgFlags, Received, RecvMsg, SendMsg, Sender, SockCx, SockType, Socket,
 };
 use crate::abi::{Errno, Result};
-use crate::auth::{Caps, Credentials};
+use crate::auth::{Caps, Credentials, UserNamespace};
 use crate::sync::{Charge, Events, Mutex, Rank};
 use crate::usermem::{Segment, UserPtr, put_all};
 use crate::vfs::{Caller, File};
@@ -98,6 +98,8 @@ pub struct NetlinkSocket {
     namespace: Arc<NetNamespace>,
     /// Who made it may change the namespace.
     admin: bool,
+    /// Of who made it: ids are shown as it calls them (sk_user_ns).
+    users: Arc<UserNamespace>,
     sock_type: SockType,
     protocol: i32,
     state: Mutex<State>,
@@ -171,9 +173,10 @@ impl NetlinkSocket {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let socket = Arc::new(NetlinkSocket {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            common: Common::new(DEFAULT_BUF, DEFAULT_BUF)?,
+            common: Common::new(namespace, DEFAULT_BUF, DEFAULT_BUF)?,
             namespace: namespace.clone(),
             admin: namespace.allows(creds, Caps::NET_ADMIN),
+            users: creds.user_ns.clone(),
             sock_type,
             protocol,
             state: Mutex::new(Rank::OBJECT, State::default()),
@@ -282,7 +285,7 @@ impl NetlinkSocket {
                 return Err(Errno::ENOBUFS);
             }
         }
-        let most = DUMP_ROOM.saturating_add(super::socket::in_use().saturating_mul(256));
+        let most = DUMP_ROOM.saturating_add(self.namespace.sockets().saturating_mul(256));
         MEMORY.charge(most).ok_or(Errno::ENOBUFS)
     }
 
@@ -444,7 +447,7 @@ impl Socket for NetlinkSocket {
             }
             libc::NETLINK_SOCK_DIAG => {
                 route::handle(self, port, manner, bytes, diag::is_dump, &|h, body| {
-                    diag::one(ns, port, h, body)
+                    diag::one(ns, &self.users, port, h, body)
                 })?;
             }
             _ => {}
@@ -482,11 +485,7 @@ impl Socket for NetlinkSocket {
             }
         }
         if self.common.options.with(|v| v.passcred) {
-            out.control.push(Cmsg::Credentials(Ucred {
-                pid: 0,
-                uid: 0,
-                gid: 0,
-            }));
+            out.control.push(Cmsg::Credentials(Sender::nobody(0)));
         }
         if self.state.lock().options.get(&libc::NETLINK_PKTINFO) == Some(&1) {
             out.control

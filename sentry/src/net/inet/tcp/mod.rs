@@ -175,7 +175,7 @@ impl TcpSocket {
     }
 
     fn with(core: Core) -> Result<Arc<Self>> {
-        let common = Common::new(SNDBUF, RCVBUF)?;
+        let common = Common::new(&core.namespace, SNDBUF, RCVBUF)?;
         Ok(Arc::new_cyclic(|me| TcpSocket {
             me: me.clone(),
             common,
