@@ -570,7 +570,8 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
                 Kept::Any | Kept::Positive | Kept::Upto(_) => n,
             };
             // Those who let the kernel poll longer take its time.
-            if name == libc::SO_BUSY_POLL && n != 0 && !real_admin() {
+            let old = options.with(|v| v.kept.get(&name).copied().unwrap_or(0));
+            if name == libc::SO_BUSY_POLL && n > old && !real_admin() {
                 return Err(Errno::EPERM);
             }
             options.with(|v| v.kept.insert(name, value));

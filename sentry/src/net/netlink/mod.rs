@@ -36,6 +36,8 @@ const MAX_REQUEST: usize = 65536;
 /// Most bytes of a datagram of answers (netlink_dump allocates as much).
 const MAX_ANSWER: usize = 16384;
 
+/// Bytes of the message that ends a dump.
+const DONE_LEN: usize = 20;
 /// What a dump may come to beside its sockets: connections that have ended, links, addresses and routes.
 const DUMP_ROOM: usize = 1 << 20;
 
@@ -115,7 +117,7 @@ struct State {
     queue: VecDeque<Queued>,
     /// What the charges of the queue come to.
     held: usize,
-    /// A dump of several datagrams is not read to its end.
+    /// A dump is not read to its end.
     dumping: bool,
     options: HashMap<i32, i32>,
 }
@@ -257,7 +259,9 @@ impl NetlinkSocket {
         {
             let mut s = self.state.lock();
             if s.held > 0 && s.held.saturating_add(cost(data.len())) > rcvbuf {
-                self.common.set_error(Errno::ENOBUFS);
+                if s.options.get(&libc::NETLINK_NO_ENOBUFS) != Some(&1) {
+                    self.common.set_error(Errno::ENOBUFS);
+                }
                 return Ok(());
             }
             let charge = MEMORY.charge(cost(data.len())).ok_or(Errno::ENOBUFS)?;
@@ -299,7 +303,9 @@ impl NetlinkSocket {
         {
             let mut s = self.state.lock();
             let last = charged.len().saturating_sub(1);
-            s.dumping |= last > 0;
+            // It runs until its end is read, unless there is nothing else.
+            let nothing = charged.first().is_none_or(|(d, _)| d.len() <= DONE_LEN);
+            s.dumping |= !nothing;
             for (at, (data, charge)) in charged.into_iter().enumerate() {
                 s.push(Queued {
                     data: data.into(),
@@ -446,8 +452,9 @@ impl Socket for NetlinkSocket {
                 })?;
             }
             libc::NETLINK_SOCK_DIAG => {
+                let lists = diag::Lists::new(ns, &self.users);
                 route::handle(self, port, manner, bytes, diag::is_dump, &|h, body| {
-                    diag::one(ns, &self.users, port, h, body)
+                    diag::one(&lists, port, h, body)
                 })?;
             }
             _ => {}

@@ -11,9 +11,10 @@ use crate::vfs::Caller;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
-/// NLM_F_EXCL, NLM_F_CREATE.
+/// NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE.
+pub(super) const REPLACE: u16 = 0x100;
 pub(super) const EXCL: u16 = 0x200;
-const CREATE: u16 = 0x400;
+pub(super) const CREATE: u16 = 0x400;
 /// NLM_F_CAPPED, NLM_F_ACK_TLVS.
 const CAPPED: u16 = 0x100;
 const ACK_TLVS: u16 = 0x200;
@@ -276,9 +277,11 @@ fn set_link(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answer {
     let attrs = link_attrs(body);
     // To move an interface to another namespace or under a bridge; no master is what each has.
     let moves = [IFLA_NET_NS_PID, IFLA_NET_NS_FD, IFLA_TARGET_NETNSID];
-    if attr_word(attrs, IFLA_MASTER)?.is_some_and(|m| m != 0)
-        || moves.iter().any(|m| attribute(attrs, *m).is_some())
-    {
+    let master = attr_word(attrs, IFLA_MASTER)?.filter(|m| *m != 0);
+    if master.is_some_and(|m| ns.interfaces.by_index(m).is_none()) {
+        return Err(Errno::EINVAL.into());
+    }
+    if master.is_some() || moves.iter().any(|m| attribute(attrs, *m).is_some()) {
         return Err(Errno::EOPNOTSUPP.into());
     }
     let found = match wanted_link(ns, body) {
