@@ -59,6 +59,20 @@ static void dump(int s, int type, int family)
     }
 }
 
+/* The same of another link, which is not the same kind everywhere. */
+static void later(int s, int index)
+{
+    for (long n; (n = recv(s, answer, sizeof answer, MSG_DONTWAIT)) > 0;)
+        for (struct nlmsghdr *h = (void *)answer; NLMSG_OK(h, n); h = NLMSG_NEXT(h, n))
+            if (h->nlmsg_type == RTM_NEWLINK || h->nlmsg_type == RTM_DELLINK) {
+                struct ifinfomsg *m = NLMSG_DATA(h);
+                say(" link %d: that %d, up %d", h->nlmsg_type, m->ifi_index == index, (m->ifi_flags & IFF_UP) != 0);
+            } else {
+                struct ifaddrmsg *m = NLMSG_DATA(h);
+                say(" address %d: that %d", h->nlmsg_type, (int)m->ifa_index == index);
+            }
+}
+
 int main(void)
 {
     own_network();
@@ -121,5 +135,18 @@ int main(void)
     SHOW(ioctl(u, SIOCSIFFLAGS, &q));
     dump(s, RTM_GETADDR, AF_UNSPEC);
     SHOW(sendto(u, "down", 4, 0, (void *)&own, sizeof own));
+
+    /* A link that goes is switched off before, and its addresses go. */
+    news(listener, "until now");
+    int dead = dead_link(s, "out0");
+    address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, dead, "10.1.0.1", 24);
+    acknowledged(s, "address of a link");
+    set_up(s, dead, 1);
+    say("announced");
+    later(listener, dead);
+    gone.ifi_index = dead;
+    begin(RTM_DELLINK, 0, &gone, sizeof gone);
+    acknowledged(s, "link gone");
+    later(listener, dead);
     return 0;
 }
