@@ -538,12 +538,18 @@ impl Interfaces {
         });
         self.plain.store(usual, Ordering::Relaxed);
     }
-    /// All routes: the main table, then that of this host's addresses.
-    pub fn rows(&self) -> Vec<Row> {
+    /// All routes, in no order.
+    fn unsorted(&self) -> Vec<Row> {
         let all = self.all();
         let own = all.iter().filter(|i| i.is_up()).flat_map(|i| rows(i));
-        let (mut main, local): (Vec<_>, Vec<_>) = own.partition(Row::is_main);
-        main.extend(self.routes.lock().iter().copied());
+        let mut out: Vec<_> = own.collect();
+        out.extend(self.routes.lock().iter().copied());
+        out
+    }
+    /// All routes: the main table, then that of this host's addresses.
+    pub fn rows(&self) -> Vec<Row> {
+        let (mut main, local): (Vec<_>, Vec<_>) =
+            self.unsorted().into_iter().partition(Row::is_main);
         // As Linux walks its trees: a network of IPv4 after those that begin where it does, one of IPv6 after all that are in it.
         main.sort_by_key(|r| {
             let at = if r.dst.is_ipv4() {
@@ -561,7 +567,7 @@ impl Interfaces {
     /// # Errors
     /// ENETUNREACH for a gateway that is on no network; EEXIST or ENOENT as `how` says; ENOBUFS.
     pub fn add_route(&self, row: Row, how: AddRoute) -> Result<()> {
-        let rows = self.rows();
+        let rows = self.unsorted();
         if let Some(g) = row.gateway {
             let near =
                 |r: &Row| r.is_main() && r.gateway.is_none() && same_network(r.dst, g, r.len);
@@ -626,7 +632,7 @@ impl Interfaces {
         if ip.is_multicast() {
             return Route::Multicast;
         }
-        let all = self.rows();
+        let all = self.unsorted();
         let best = |r: &&Row| (r.table == TABLE_LOCAL, r.len, std::cmp::Reverse(r.metric));
         let Some(r) = all
             .iter()

@@ -276,7 +276,8 @@ fn decode_route(ns: &NetNamespace, body: &[u8]) -> Result<Row> {
     {
         let rows = ns.interfaces.rows();
         let near = |r: &&Row| r.is_main() && r.gateway.is_none() && same_network(r.dst, g, r.len);
-        index = rows.iter().find(near).map_or(0, |r| r.index);
+        let nearest = rows.iter().filter(near).max_by_key(|r| r.len);
+        index = nearest.map_or(0, |r| r.index);
     }
     // Tables beyond are not there: as one that is not either.
     let table = attr_word(attrs, libc::RTA_TABLE)?;
