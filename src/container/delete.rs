@@ -18,13 +18,20 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
         Err(Error::NotExist) if force => return Ok(()),
         other => other?,
     };
-    let container = match (store.load(id), &claim) {
-        (Err(Error::NotExist), Some(claim)) if force => return store.remove_unfinished(id, claim),
-        (Err(Error::NotExist), None) => {
+    let loaded = store.load(id);
+    if !claim.is_current() {
+        // Deleted by another verb; what has the name now is another container.
+        return if force { Ok(()) } else { Err(Error::NotExist) };
+    }
+    let container = match loaded {
+        Err(Error::NotExist) if claim.is_held() && force => {
+            return store.remove_unfinished(id, &claim);
+        }
+        Err(Error::NotExist) if !claim.is_held() => {
             return Err(Error::Other(format!("container {id} is being created")));
         }
         // A `create` or `delete` that waits for a hook ends, at the latest, when it finds its container gone.
-        (loaded, _) => loaded?,
+        loaded => loaded?,
     };
     let status = container.status();
     if status != Status::Stopped {
@@ -48,7 +55,8 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
         .hooks()
         .as_ref()
         .and_then(|h| h.poststop().as_ref());
-    store.forget(id, claim)?;
+    claim.remove()?;
+    drop(claim);
     // The specification: a failing poststop hook is logged, and everything goes on.
     for e in hooks::run_all("poststop", poststop, &state, &saved.bundle) {
         log::warn!("{e}");

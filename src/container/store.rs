@@ -122,17 +122,17 @@ impl Store {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::Exists),
             other => {
                 other.map_err(self.refused(&dir))?;
-                let claim = Claim::take(&dir)?.ok_or(Error::Exists)?;
-                Ok((dir, claim))
+                let claim = Claim::take(&dir)?;
+                claim.is_held().then_some((dir, claim)).ok_or(Error::Exists)
             }
         }
     }
 
-    /// Holds a container's directory; `None` if another verb does so for long.
+    /// Holds a container's directory, unless another verb does so for long.
     ///
     /// # Errors
     /// [`Error::NotExist`], or what the host says.
-    pub fn claim(&self, id: &str) -> Result<Option<Claim>> {
+    pub fn claim(&self, id: &str) -> Result<Claim> {
         check_id(id)?;
         Claim::take(&self.0.join(id))
     }
@@ -142,9 +142,12 @@ impl Store {
     /// # Errors
     /// It does not exist, or another verb holds it for long.
     pub fn load_claimed(&self, id: &str) -> Result<(Container, Claim)> {
-        let claim = self.claim(id)?.ok_or(Error::Other(format!(
-            "container {id} is being created or deleted"
-        )))?;
+        let claim = self.claim(id)?;
+        if !claim.is_held() {
+            return Err(Error::Other(format!(
+                "container {id} is being created or deleted"
+            )));
+        }
         Ok((self.load(id)?, claim))
     }
 
@@ -191,23 +194,6 @@ impl Store {
             group.remove()?;
         }
         claim.remove()
-    }
-
-    /// Removes the directory, and lets it go.
-    ///
-    /// # Errors
-    /// What the host says.
-    pub fn forget(&self, id: &str, claim: Option<Claim>) -> Result<()> {
-        if let Some(claim) = claim {
-            return claim.remove();
-        }
-        let dir = self.0.join(id);
-        match fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(at(format!("cannot remove {}", dir.display()))(e))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// All of them, by name. Those whose state cannot be read are left out.

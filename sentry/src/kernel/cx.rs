@@ -86,6 +86,26 @@ impl<'a> Cx<'a> {
         self.fds()
             .install(file, cloexec, 0, self.group().limit(libc::RLIMIT_NOFILE))
     }
+    /// The same, once the guest was told its number by `tell`; if that fails there is none.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, and those of `tell`.
+    pub fn give_fd(
+        &self,
+        file: Arc<File>,
+        cloexec: bool,
+        tell: impl FnOnce(i32) -> Result<()>,
+    ) -> Result<i32> {
+        let fd = self.install_fd(file.clone(), cloexec)?;
+        if let Err(e) = tell(fd) {
+            let taken = self
+                .fds()
+                .remove_where(|n, entry| n == fd && Arc::ptr_eq(&entry.file, &file));
+            drop(taken);
+            return Err(e);
+        }
+        Ok(fd)
+    }
     /// What a task, process, group or session is called where the caller lives; 0 if it is not seen there.
     pub fn seen(&self, pid: i32) -> i32 {
         self.kernel().pid_seen(self.group().pid_ns(), pid)
@@ -189,6 +209,9 @@ impl Caller for TaskCaller<'_> {
     }
     fn tgid(&self) -> i32 {
         self.task.group().pid()
+    }
+    fn born(&self) -> u64 {
+        self.task.group().start_ns
     }
     fn pgid(&self) -> i32 {
         self.task.group().pgid()

@@ -5,12 +5,12 @@ use crate::abi::Errno;
 use crate::mm::VdsoFault;
 use crate::usermem::UserPtr;
 
-/// Takes a fault of a concealed vDSO as the call that its function stands for, made where it was called. `None`: it was another fault; false: the task is
+/// Takes a fault at `addr` of a concealed vDSO as the call that its function stands for, made where it was called. `None`: it was another fault; false: the task is
 /// parked or gone.
-pub(super) fn made(cx: &mut Cx<'_>) -> Option<bool> {
+pub(super) fn made(cx: &mut Cx<'_>, addr: u64) -> Option<bool> {
     let mm = cx.mm;
     let (rip, rsp) = (cx.regs().rip, cx.regs().rsp);
-    let VdsoFault::Call(number) = mm.vdso_fault(rip)? else {
+    let VdsoFault::Call(number) = mm.vdso_fault(rip, addr)? else {
         // A signal had come in the middle of it: better the host's time than none.
         return cx
             .thread()

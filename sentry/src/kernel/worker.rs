@@ -435,7 +435,7 @@ fn trapped(cx: &mut Cx<'_>, trap: Trap) -> bool {
         }
         Trap::Fault { signo, code, addr } => {
             if signo == libc::SIGSEGV
-                && let Some(goes_on) = vdso_call::made(cx)
+                && let Some(goes_on) = vdso_call::made(cx, addr)
             {
                 return goes_on;
             }

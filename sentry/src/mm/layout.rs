@@ -37,6 +37,8 @@ pub struct Layout {
     pub vdso: Option<(u64, u64)>,
     /// The vDSO faults, so that the sentry sees its calls.
     pub vdso_concealed: bool,
+    /// It did so before.
+    pub vdso_revealed: bool,
 }
 
 /// The calling process's resource limits as far as memory is concerned, in bytes (`u64::MAX` is unlimited).

@@ -60,25 +60,31 @@ impl MemoryManager {
     /// All mappings, ascending, with the vDSO.
     pub fn maps(&self) -> Vec<MapEntry> {
         let s = self.state.lock();
-        let mut out: Vec<MapEntry> = s
-            .map
+        s.map
             .iter()
-            .map(|v| MapEntry {
-                vma: v.clone(),
-                label: label(&s, v),
-            })
-            .collect();
-        let special = [
-            (s.layout.vvar, Prot::READ, Label::Vvar),
-            (s.layout.vdso, Prot::READ | Prot::EXEC, Label::Vdso),
-        ];
-        for (range, prot, label) in special {
-            if let Some((start, len)) = range.filter(|r| r.1 > 0) {
-                let vma = Vma::anonymous(start, start.saturating_add(len), prot);
-                out.push(MapEntry { vma, label });
-            }
+            .map(|v| entry(&s, v))
+            .chain(special(&s))
+            .collect()
+    }
+
+    /// The first mapping that ends above `addr` and `fits`, with the vDSO; only the first of all if not `or_later`.
+    pub fn first_map(
+        &self,
+        addr: u64,
+        or_later: bool,
+        fits: impl Fn(&Vma) -> bool,
+    ) -> Option<MapEntry> {
+        let s = self.state.lock();
+        let most = if or_later { usize::MAX } else { 1 };
+        let mut found = s.map.overlapping(addr, u64::MAX).take(most);
+        if let Some(v) = found.by_ref().find(|v| fits(v)) {
+            return Some(entry(&s, v));
         }
-        out
+        if !or_later && s.map.first_ending_above(addr).is_some() {
+            return None;
+        }
+        let mut rest = special(&s).filter(|e| e.vma.end > addr).take(most);
+        rest.find(|e| fits(&e.vma))
     }
 
     /// The mapping that contains `addr`.
@@ -126,6 +132,26 @@ impl MemoryManager {
         };
         out
     }
+}
+
+fn entry(s: &State, v: &Vma) -> MapEntry {
+    MapEntry {
+        vma: v.clone(),
+        label: label(s, v),
+    }
+}
+
+/// The vDSO and its data, above everything else.
+fn special(s: &State) -> impl Iterator<Item = MapEntry> {
+    let both = [
+        (s.layout.vvar, Prot::READ, Label::Vvar),
+        (s.layout.vdso, Prot::READ | Prot::EXEC, Label::Vdso),
+    ];
+    both.into_iter().filter_map(|(range, prot, label)| {
+        let (start, len) = range.filter(|r| r.1 > 0)?;
+        let vma = Vma::anonymous(start, start.saturating_add(len), prot);
+        Some(MapEntry { vma, label })
+    })
 }
 
 fn label(s: &State, v: &Vma) -> Label {

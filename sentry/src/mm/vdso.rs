@@ -135,16 +135,24 @@ impl MemoryManager {
             cofferdam_platform::Error::Op { errno, .. } => Errno::from_raw(errno),
             _ => Errno::ENOMEM,
         })?;
-        self.state.lock().layout.vdso_concealed = conceal;
+        let mut s = self.state.lock();
+        s.layout.vdso_concealed = conceal;
+        s.layout.vdso_revealed |= !conceal;
         Ok(())
     }
-    /// What a fault at this instruction is, if it is one of a concealed vDSO.
-    pub fn vdso_fault(&self, rip: u64) -> Option<VdsoFault> {
-        let (start, len) = {
+    /// What a fault of this instruction at `addr` is, if it is one of a concealed vDSO.
+    pub fn vdso_fault(&self, rip: u64, addr: u64) -> Option<VdsoFault> {
+        let ((start, len), concealed) = {
             let s = self.state.lock();
-            s.layout.vdso.filter(|_| s.layout.vdso_concealed)?
+            // Two threads may fault before either is answered, and one of them reveals it to both.
+            let again = s.layout.vdso_revealed && addr == rip;
+            let concealed = s.layout.vdso_concealed;
+            (s.layout.vdso.filter(|_| concealed || again)?, concealed)
         };
         let offset = rip.checked_sub(start).filter(|o| *o < len)?;
+        if !concealed {
+            return Some(VdsoFault::Within);
+        }
         let call = usize::try_from(offset).ok().and_then(call_at);
         Some(call.map_or(VdsoFault::Within, VdsoFault::Call))
     }

@@ -34,6 +34,8 @@ pub struct InterfaceAddr {
     pub scope: u8,
     /// The other end of a point-to-point link (IFA_ADDRESS).
     pub peer: Option<IpAddr>,
+    /// Its network has a route; somebody may have taken or replaced that.
+    pub routed: bool,
 }
 
 impl InterfaceAddr {
@@ -45,6 +47,7 @@ impl InterfaceAddr {
             broadcast: None,
             scope,
             peer: None,
+            routed: true,
         }
     }
 }
@@ -155,6 +158,16 @@ impl Interface {
     pub fn addresses(&self) -> Vec<InterfaceAddr> {
         self.get(|s| s.addresses.clone())
     }
+    /// The route of an address's network, `row`, is gone.
+    fn unroute(&self, row: &Row) {
+        let mut s = self.state.lock();
+        let of_it = |a: &&mut InterfaceAddr| {
+            a.routed && a.prefix == row.len && network(a.ip, a.prefix) == row.dst
+        };
+        if let Some(a) = s.addresses.iter_mut().find(of_it) {
+            a.routed = false;
+        }
+    }
     /// Whether it is in use.
     pub fn is_up(&self) -> bool {
         self.get(|s| s.up)
@@ -166,12 +179,12 @@ impl Interface {
 pub enum Route {
     /// To this host; the source address is this unless the socket is bound.
     Local(IpAddr),
-    /// To every host of a directly connected network.
-    Broadcast(IpAddr),
+    /// To every host of a directly connected network; the source address, and the interface.
+    Broadcast(IpAddr, u32),
     /// To a multicast group.
     Multicast,
-    /// Out of an interface behind which nobody is; the source address.
-    Away(IpAddr),
+    /// Out of an interface behind which nobody is; the source address, and the interface.
+    Away(IpAddr, u32),
     /// Nowhere.
     Unreachable,
 }
@@ -243,9 +256,17 @@ pub(super) fn network(ip: IpAddr, len: u8) -> IpAddr {
 }
 
 /// The last address of a network.
-fn last(ip: Ipv4Addr, len: u8) -> Ipv4Addr {
-    let host = u32::MAX.checked_shr(u32::from(len)).unwrap_or(0);
-    Ipv4Addr::from_bits(ip.to_bits() | host)
+fn last(ip: IpAddr, len: u8) -> IpAddr {
+    match ip {
+        IpAddr::V4(a) => {
+            let host = u32::MAX.checked_shr(u32::from(len)).unwrap_or(0);
+            Ipv4Addr::from_bits(a.to_bits() | host).into()
+        }
+        IpAddr::V6(a) => {
+            let host = u128::MAX.checked_shr(u32::from(len)).unwrap_or(0);
+            Ipv6Addr::from_bits(a.to_bits() | host).into()
+        }
+    }
 }
 
 /// The rows that an interface's addresses make (fib_add_ifaddr, addrconf_prefix_route).
@@ -266,21 +287,21 @@ fn rows(i: &Interface) -> Vec<Row> {
         };
         let net = network(a.ip, a.prefix);
         match a.ip {
-            IpAddr::V4(ip) => {
+            IpAddr::V4(_) => {
                 if i.kind() == Kind::Loopback && a.prefix < 32 {
                     // All of the loopback's networks are this host.
                     out.push(row(net, a.prefix, TABLE_LOCAL, SCOPE_HOST, TYPE_LOCAL));
-                } else if a.prefix < 32 {
+                } else if a.prefix < 32 && a.routed {
                     out.push(row(net, a.prefix, TABLE_MAIN, SCOPE_LINK, TYPE_UNICAST));
                 }
                 out.push(row(a.ip, 32, TABLE_LOCAL, SCOPE_HOST, TYPE_LOCAL));
                 if a.prefix < 31 {
-                    let end = last(ip, a.prefix).into();
+                    let end = last(a.ip, a.prefix);
                     out.push(row(end, 32, TABLE_LOCAL, SCOPE_LINK, TYPE_BROADCAST));
                 }
             }
             IpAddr::V6(_) => {
-                if a.prefix < 128 {
+                if a.prefix < 128 && a.routed {
                     let mut r = row(net, a.prefix, TABLE_MAIN, 0, TYPE_UNICAST);
                     r.metric = 256;
                     out.push(r);
@@ -290,6 +311,14 @@ fn rows(i: &Interface) -> Vec<Row> {
         }
     }
     out
+}
+
+/// What to do if there is such a route, or none (NLM_F_REPLACE, NLM_F_CREATE).
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct AddRoute {
+    pub replace: bool,
+    pub create: bool,
 }
 
 /// The interfaces of a network namespace.
@@ -389,6 +418,7 @@ impl Interfaces {
             if !up {
                 s.addresses.retain(|a| a.ip.is_ipv4());
             }
+            s.addresses.iter_mut().for_each(|a| a.routed = true);
             s.up = up;
         }
         if !up {
@@ -477,13 +507,21 @@ impl Interfaces {
         ip: IpAddr,
         prefix: Option<u8>,
     ) -> Result<InterfaceAddr> {
-        let gone = {
+        let (gone, last) = {
             let mut s = i.state.lock();
             let here = |o: &InterfaceAddr| o.ip == ip && prefix.is_none_or(|p| p == o.prefix);
             let at = s.addresses.iter().position(here);
-            s.addresses.remove(at.ok_or(Errno::EADDRNOTAVAIL)?)
+            let gone = s.addresses.remove(at.ok_or(Errno::EADDRNOTAVAIL)?);
+            (gone, !s.addresses.iter().any(|a| a.ip.is_ipv4()))
         };
         self.changed();
+        // Routes of the address go with it, and all with an interface's last one (fib_sync_down_addr, fib_disable_ip).
+        let local = self.is_local(ip);
+        self.routes.lock().retain(|r| {
+            let of_it = r.source == Some(ip) && !local;
+            let idle = last && r.dst.is_ipv4() && r.index == i.index;
+            !of_it && !idle
+        });
         Ok(gone)
     }
     fn changed(&self) {
@@ -500,48 +538,78 @@ impl Interfaces {
         });
         self.plain.store(usual, Ordering::Relaxed);
     }
-    /// All routes: the main table, then that of this host's addresses.
-    pub fn rows(&self) -> Vec<Row> {
+    /// All routes, in no order.
+    fn unsorted(&self) -> Vec<Row> {
         let all = self.all();
         let own = all.iter().filter(|i| i.is_up()).flat_map(|i| rows(i));
-        let (mut main, local): (Vec<_>, Vec<_>) = own.partition(Row::is_main);
-        main.extend(self.routes.lock().iter().copied());
-        main.sort_by_key(|r| r.len);
+        let mut out: Vec<_> = own.collect();
+        out.extend(self.routes.lock().iter().copied());
+        out
+    }
+    /// All routes: the main table, then that of this host's addresses.
+    pub fn rows(&self) -> Vec<Row> {
+        let (mut main, local): (Vec<_>, Vec<_>) =
+            self.unsorted().into_iter().partition(Row::is_main);
+        // As Linux walks its trees: a network of IPv4 after those that begin where it does, one of IPv6 after all that are in it.
+        main.sort_by_key(|r| {
+            let at = if r.dst.is_ipv4() {
+                r.dst
+            } else {
+                last(r.dst, r.len)
+            };
+            (at, std::cmp::Reverse(r.len), r.metric)
+        });
         main.extend(local);
         main
     }
-    /// Adds a route.
+    /// Adds a route, or puts it in the place of the one of the same network and metric.
     ///
     /// # Errors
-    /// EEXIST, ENOBUFS, ENETUNREACH for a gateway that is on no network.
-    pub fn add_route(&self, row: Row) -> Result<()> {
+    /// ENETUNREACH for a gateway that is on no network; EEXIST or ENOENT as `how` says; ENOBUFS.
+    pub fn add_route(&self, row: Row, how: AddRoute) -> Result<()> {
+        let rows = self.unsorted();
         if let Some(g) = row.gateway {
-            let near = self
-                .rows()
-                .into_iter()
-                .any(|r| r.is_main() && r.gateway.is_none() && same_network(r.dst, g, r.len));
-            if !near {
+            let near =
+                |r: &Row| r.is_main() && r.gateway.is_none() && same_network(r.dst, g, r.len);
+            if !rows.iter().any(near) {
                 return Err(Errno::ENETUNREACH);
             }
         }
         let same = |r: &Row| {
             (r.dst, r.len, r.metric, r.table) == (row.dst, row.len, row.metric, row.table)
         };
-        if self.rows().iter().any(same) {
-            return Err(Errno::EEXIST);
+        let there = rows.iter().any(same);
+        match (there, how.replace, how.create) {
+            (true, false, _) => return Err(Errno::EEXIST),
+            (false, _, false) => return Err(Errno::ENOENT),
+            _ => {}
         }
-        let mut all = self.routes.lock();
-        if all.len() >= MAX_ROUTES {
+        let full = {
+            let all = self.routes.lock();
+            // One that is replaced leaves its place, unless it is an address's.
+            all.len() >= MAX_ROUTES && !all.iter().any(same)
+        };
+        if full {
             return Err(Errno::ENOBUFS);
         }
-        all.push(row);
+        if there {
+            self.remove_route(same)?;
+        }
+        self.routes.lock().push(row);
         Ok(())
     }
-    /// Takes away the first added route that `which` means.
+    /// Takes away the first route that `which` means, of addresses or added.
     ///
     /// # Errors
     /// ESRCH.
     pub fn remove_route(&self, which: impl Fn(&Row) -> bool) -> Result<Row> {
+        for i in self.all().iter().filter(|i| i.is_up()) {
+            let row = rows(i).into_iter().find(|r| r.is_main() && which(r));
+            if let Some(row) = row {
+                i.unroute(&row);
+                return Ok(row);
+            }
+        }
         let mut all = self.routes.lock();
         let at = all.iter().position(which).ok_or(Errno::ESRCH)?;
         Ok(all.remove(at))
@@ -564,7 +632,7 @@ impl Interfaces {
         if ip.is_multicast() {
             return Route::Multicast;
         }
-        let all = self.rows();
+        let all = self.unsorted();
         let best = |r: &&Row| (r.table == TABLE_LOCAL, r.len, std::cmp::Reverse(r.metric));
         let Some(r) = all
             .iter()
@@ -582,8 +650,8 @@ impl Interfaces {
         };
         match r.kind {
             TYPE_LOCAL => Route::Local(ip),
-            TYPE_BROADCAST => source().map_or(Route::Unreachable, Route::Broadcast),
-            TYPE_UNICAST => source().map_or(Route::Unreachable, Route::Away),
+            TYPE_BROADCAST => source().map_or(Route::Unreachable, |s| Route::Broadcast(s, r.index)),
+            TYPE_UNICAST => source().map_or(Route::Unreachable, |s| Route::Away(s, r.index)),
             _ => Route::Unreachable,
         }
     }
@@ -612,7 +680,10 @@ mod tests {
         assert_eq!(i.route([127, 0, 0, 1].into()), Route::Local(lo));
         let other = IpAddr::from([127, 9, 8, 7]);
         assert_eq!(i.route(other), Route::Local(other));
-        assert_eq!(i.route([127, 255, 255, 255].into()), Route::Broadcast(lo));
+        assert_eq!(
+            i.route([127, 255, 255, 255].into()),
+            Route::Broadcast(lo, 1)
+        );
         assert_eq!(i.route([10, 0, 0, 1].into()), Route::Unreachable);
         assert_eq!(i.route([224, 0, 0, 1].into()), Route::Multicast);
         assert_eq!(
@@ -633,8 +704,8 @@ mod tests {
         assert_eq!(all.route(own), Route::Unreachable);
         all.set_up(&d, true);
         assert_eq!(all.route(own), Route::Local(own));
-        assert_eq!(all.route([10, 1, 0, 7].into()), Route::Away(own));
-        assert_eq!(all.route([10, 1, 0, 255].into()), Route::Broadcast(own));
+        assert_eq!(all.route([10, 1, 0, 7].into()), Route::Away(own, 2));
+        assert_eq!(all.route([10, 1, 0, 255].into()), Route::Broadcast(own, 2));
         assert_eq!(all.route([10, 2, 0, 7].into()), Route::Unreachable);
         let row = Row {
             dst: [0, 0, 0, 0].into(),
@@ -648,9 +719,13 @@ mod tests {
             index: d.index(),
             metric: 0,
         };
-        all.add_route(row).unwrap();
-        assert_eq!(all.add_route(row), Err(Errno::EEXIST));
-        assert_eq!(all.route([8, 8, 8, 8].into()), Route::Away(own));
+        let how = AddRoute {
+            replace: false,
+            create: true,
+        };
+        all.add_route(row, how).unwrap();
+        assert_eq!(all.add_route(row, how), Err(Errno::EEXIST));
+        assert_eq!(all.route([8, 8, 8, 8].into()), Route::Away(own, 2));
         all.remove(&d).unwrap();
         assert_eq!(all.route([8, 8, 8, 8].into()), Route::Unreachable);
     }

@@ -24,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 pub use namespace::{NetNamespace, QUOTA as NAMESPACE_QUOTA};
 pub use options::Options;
 pub use socket::{
-    Cmsg, MsgFlags, Received, RecvMsg, SendMsg, Shutdown, SockCx, SockType, Socket, Ucred,
+    Cmsg, MsgFlags, Received, RecvMsg, SendMsg, Sender, Shutdown, SockCx, SockType, Socket, Ucred,
 };
 
 /// The sandbox's timers, for sockets.

@@ -9,6 +9,7 @@ use crate::abi::Result;
 use crate::auth::{Caps, Credentials, NsCommon, UserNamespace};
 use crate::sync::Quota;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Most of them (`user.max_net_namespaces`).
 pub static QUOTA: Quota = Quota::new(1024);
@@ -20,6 +21,10 @@ const INITIAL: u64 = 4_026_531_840;
 pub struct NetNamespace {
     /// Number and owner.
     pub common: NsCommon,
+    /// SO_NETNS_COOKIE.
+    pub cookie: u64,
+    /// How many sockets it has.
+    pub(super) sockets: Arc<AtomicUsize>,
     /// Abstract AF_UNIX names.
     pub unix: UnixTable,
     /// TCP and UDP ports.
@@ -41,8 +46,11 @@ impl Default for NetNamespace {
 
 impl NetNamespace {
     fn with(common: NsCommon, up: bool) -> NetNamespace {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         NetNamespace {
             common,
+            cookie: NEXT.fetch_add(1, Ordering::Relaxed),
+            sockets: Arc::default(),
             unix: UnixTable::default(),
             inet: InetTables::default(),
             netlink: NetlinkTable::default(),
@@ -57,6 +65,10 @@ impl NetNamespace {
     pub fn create(owner: &Arc<UserNamespace>) -> Result<Arc<NetNamespace>> {
         let common = NsCommon::create(&QUOTA, owner)?;
         Ok(Arc::new(NetNamespace::with(common, false)))
+    }
+    /// How many sockets it has.
+    pub fn sockets(&self) -> usize {
+        self.sockets.load(Ordering::Relaxed)
     }
     /// Whether these credentials have all of `caps` here.
     pub fn allows(&self, creds: &Credentials, caps: Caps) -> bool {

@@ -298,7 +298,12 @@ pub fn get(socket: &dyn Socket, cx: &dyn Caller, name: i32) -> Result<Vec<u8>> {
         libc::SO_PASSCRED => from_bool(v.passcred),
         SO_PASSPIDFD => from_bool(v.passpidfd),
         SO_PASSRIGHTS => from_bool(v.passrights),
-        libc::SO_PEERCRED => socket.peer_credentials()?.seen_by(cx).as_bytes().to_vec(),
+        libc::SO_PEERCRED => socket
+            .peer_credentials()?
+            .cred
+            .seen_by(cx)
+            .as_bytes()
+            .to_vec(),
         libc::SO_PEERNAME => socket.peer_name()?,
         libc::SO_ACCEPTCONN => from_bool(socket.listening()),
         libc::SO_PASSSEC => from_bool(v.passsec),
@@ -340,7 +345,7 @@ pub fn get(socket: &dyn Socket, cx: &dyn Caller, name: i32) -> Result<Vec<u8>> {
         libc::SO_ZEROCOPY => from_bool(v.zerocopy),
         libc::SO_MAX_PACING_RATE => v.pacing.as_bytes().to_vec(),
         libc::SO_COOKIE => cookie(&socket.common().options).as_bytes().to_vec(),
-        SO_NETNS_COOKIE => 1u64.as_bytes().to_vec(),
+        SO_NETNS_COOKIE => socket.namespace().cookie.as_bytes().to_vec(),
         SO_PEERGROUPS => socket.peer_groups(cx)?,
         SO_PEERPIDFD if socket.domain() != libc::AF_UNIX => return Err(Errno::ENODATA),
         _ => return socket.option(cx, libc::SOL_SOCKET, name),
@@ -565,7 +570,8 @@ pub fn set(socket: &dyn Socket, cx: &dyn Caller, name: i32, value: &[u8]) -> Res
                 Kept::Any | Kept::Positive | Kept::Upto(_) => n,
             };
             // Those who let the kernel poll longer take its time.
-            if name == libc::SO_BUSY_POLL && n != 0 && !real_admin() {
+            let old = options.with(|v| v.kept.get(&name).copied().unwrap_or(0));
+            if name == libc::SO_BUSY_POLL && n > old && !real_admin() {
                 return Err(Errno::EPERM);
             }
             options.with(|v| v.kept.insert(name, value));

@@ -9,7 +9,7 @@ use crate::usermem::{Sink, Source};
 use crate::vfs::{Caller, File, FileOps, FsContext, OpenFlags};
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 bitflags::bitflags! {
@@ -109,6 +109,40 @@ pub struct Ucred {
     pub gid: u32,
 }
 
+/// Who sent something or connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The credentials.
+    pub cred: Ucred,
+    /// When the process began: another one that gets its number later is not meant.
+    pub born: u64,
+}
+
+impl Sender {
+    /// Nobody that is known, with this user and group.
+    pub fn nobody(id: u32) -> Sender {
+        Sender {
+            cred: Ucred {
+                pid: 0,
+                uid: id,
+                gid: id,
+            },
+            born: 0,
+        }
+    }
+    /// The caller, as this user and group.
+    pub fn of(cx: &dyn Caller, uid: u32, gid: u32) -> Sender {
+        Sender {
+            cred: Ucred {
+                pid: cx.tgid(),
+                uid,
+                gid,
+            },
+            born: cx.born(),
+        }
+    }
+}
+
 /// Who calls, for operations that may need more than memory and identity.
 pub struct SockCx<'a> {
     /// The caller.
@@ -122,9 +156,9 @@ pub enum Cmsg {
     /// SCM_RIGHTS: open files.
     Rights(Vec<Arc<File>>),
     /// SCM_CREDENTIALS; checked against the sender when sent.
-    Credentials(Ucred),
+    Credentials(Sender),
     /// SCM_PIDFD: a descriptor of this process.
-    Pidfd(i32),
+    Pidfd(Sender),
     /// Anything else: level, type, data.
     Other(i32, i32, Vec<u8>),
 }
@@ -166,10 +200,6 @@ pub struct Received {
 
 /// Most sockets in the sandbox.
 static SOCKETS: Quota = Quota::new(1 << 16);
-/// How many sockets there are.
-pub fn in_use() -> usize {
-    SOCKETS.used()
-}
 /// Bytes that all sockets together may hold in their queues.
 pub(super) static MEMORY: Quota = Quota::new(256 << 20);
 
@@ -184,21 +214,33 @@ pub struct Common {
     ino: AtomicU64,
     uid: AtomicU32,
     _charge: Charge,
+    /// How many there are in the namespace.
+    count: Arc<AtomicUsize>,
+}
+
+impl Drop for Common {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Common {
-    /// For a new socket with this buffer size.
+    /// For a new socket of a namespace, with these buffer sizes.
     ///
     /// # Errors
     /// ENFILE if the sandbox has too many sockets.
-    pub fn new(sndbuf: usize, rcvbuf: usize) -> Result<Common> {
+    pub fn new(namespace: &NetNamespace, sndbuf: usize, rcvbuf: usize) -> Result<Common> {
+        let charge = SOCKETS.charge(1).ok_or(Errno::ENFILE)?;
+        let count = namespace.sockets.clone();
+        count.fetch_add(1, Ordering::Relaxed);
         Ok(Common {
             options: Options::new(sndbuf, rcvbuf),
             queue: Arc::new(WaitQueue::new()),
             error: AtomicI32::new(0),
             ino: AtomicU64::new(0),
             uid: AtomicU32::new(0),
-            _charge: SOCKETS.charge(1).ok_or(Errno::ENFILE)?,
+            _charge: charge,
+            count,
         })
     }
     /// Inode number and owner.
@@ -294,12 +336,8 @@ pub trait Socket: Any + Send + Sync {
         false
     }
     /// Credentials of the peer (SO_PEERCRED).
-    fn peer_credentials(&self) -> Result<Ucred> {
-        Ok(Ucred {
-            pid: 0,
-            uid: u32::MAX,
-            gid: u32::MAX,
-        })
+    fn peer_credentials(&self) -> Result<Sender> {
+        Ok(Sender::nobody(u32::MAX))
     }
     /// Supplementary groups of the peer (SO_PEERGROUPS).
     fn peer_groups(&self, _cx: &dyn Caller) -> Result<Vec<u8>> {

@@ -15,6 +15,10 @@ pub trait Caller {
     fn memory(&self) -> &dyn GuestMemory;
     /// Thread-group id, as the initial PID namespace has it; so are all process ids here.
     fn tgid(&self) -> i32;
+    /// When the process began, which tells it from a later one of its number; of the sandbox's clock.
+    fn born(&self) -> u64 {
+        0
+    }
     /// Process-group id.
     fn pgid(&self) -> i32;
     /// Session id.

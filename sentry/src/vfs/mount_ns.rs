@@ -302,9 +302,13 @@ impl MountNamespace {
             return Err(Errno::ENOSPC);
         }
         let mut plans = Vec::new();
+        // What is moved stays as it was if it cannot be (`cleanup_group_ids`).
+        let mut shared = Vec::new();
+        let unshare = |shared: &[&Arc<Mount>]| shared.iter().for_each(|m| m.unshare());
         if at.mount.ties().group.is_some() {
-            for (m, _) in made {
+            for (m, _) in made.iter().filter(|(m, _)| m.ties().group.is_none()) {
                 m.make_shared();
+                shared.push(m);
             }
             let mut total = made.len();
             plans = propagation::plan(&at, made, |ns, n| {
@@ -312,7 +316,8 @@ impl MountNamespace {
                 *count = count.saturating_add(n);
                 total = total.saturating_add(n);
                 MOUNTS.has_room(total) && by_id(ns).is_some_and(|ns| ns.has_room(*count))
-            })?;
+            })
+            .inspect_err(|_| unshare(&shared))?;
         }
         let spaces: Vec<_> = more
             .iter()
@@ -324,6 +329,7 @@ impl MountNamespace {
             if !tree.charge.resize(count) {
                 drop(tree);
                 propagation::discard(plans);
+                unshare(&shared);
                 for (ns, _) in &spaces {
                     let mut tree = ns.tree.lock();
                     let count = tree.mounts.len();

@@ -135,6 +135,11 @@ impl Mount {
         }
     }
 
+    /// It has no peers any more, and hears what it heard.
+    pub(super) fn unshare(&self) {
+        self.leave_group();
+    }
+
     /// `change_mnt_propagation`.
     pub(super) fn set_propagation(self: &Arc<Self>, to: Propagation) {
         match to {

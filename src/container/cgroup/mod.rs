@@ -94,16 +94,13 @@ impl Cgroup {
         }
     }
 
-    /// Makes a new container's group around its monitor, with its limits, if systemd makes it.
+    /// Makes a new container's group around its monitor, with its limits, if systemd makes it; then it is the caller's to remove.
     ///
     /// # Errors
-    /// systemd or the host refuses; the sentence says what.
+    /// systemd refuses; the sentence says what.
     pub fn begin(&self, id: &str, monitor: u32, limits: Option<&LinuxResources>) -> Result<()> {
         if let Some(scope) = &self.scope {
             scope.start(monitor, id, self.version, limits)?;
-            // Version 1 has hierarchies that systemd does not use.
-            self.make_dirs()
-                .map_err(|e| Error::Other(format!("the control group of {}: {e}", scope.unit)))?;
         }
         Ok(())
     }
@@ -113,11 +110,16 @@ impl Cgroup {
         self.scope.is_some()
     }
 
-    /// Writes limits into the control files.
+    /// Writes a new container's limits into the control files.
     ///
     /// # Errors
     /// The host refuses; the sentence says what.
     pub fn limit(&self, limits: Option<&LinuxResources>) -> Result<()> {
+        if let Some(scope) = &self.scope {
+            // Version 1 has hierarchies that systemd does not use.
+            self.make_dirs()
+                .map_err(|e| Error::Other(format!("the control group of {}: {e}", scope.unit)))?;
+        }
         limits.map_or(Ok(()), |limits| self.write(limits))
     }
 

@@ -3,49 +3,8 @@
 //@ options=--user 0
 #include "check.h"
 #include "namespace.h"
-#include <arpa/inet.h>
+#include "rtnetlink.h"
 #include <linux/if_arp.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
-#include <netinet/in.h>
-
-static char request[1000], answer[20000];
-static int sequence;
-
-static struct nlmsghdr *begin(int type, int flags, const void *header, int size)
-{
-    struct nlmsghdr *h = (void *)request;
-    memset(request, 0, sizeof request);
-    h->nlmsg_type = type;
-    h->nlmsg_flags = NLM_F_REQUEST | flags;
-    h->nlmsg_seq = ++sequence;
-    h->nlmsg_len = NLMSG_LENGTH(size);
-    memcpy(NLMSG_DATA(h), header, size);
-    return h;
-}
-
-static void attribute(int type, const void *data, int size)
-{
-    struct nlmsghdr *h = (void *)request;
-    struct rtattr *a = (void *)(request + NLMSG_ALIGN(h->nlmsg_len));
-    a->rta_type = type;
-    a->rta_len = RTA_LENGTH(size);
-    memcpy(RTA_DATA(a), data, size);
-    h->nlmsg_len = NLMSG_ALIGN(h->nlmsg_len) + RTA_ALIGN(a->rta_len);
-}
-
-/* Sends the request; the error of its acknowledgement. */
-static void acknowledged(int s, const char *what)
-{
-    struct nlmsghdr *h = (void *)request;
-    h->nlmsg_flags |= NLM_F_ACK;
-    MUST(send(s, request, h->nlmsg_len, 0));
-    long n = MUST(recv(s, answer, sizeof answer, 0));
-    h = (void *)answer;
-    struct nlmsgerr *e = NLMSG_DATA(h);
-    say("%s: type %d, %s, whole request %d", what, h->nlmsg_type, e->error ? strerrorname_np(-e->error) : "done",
-        n > (long)NLMSG_LENGTH(sizeof *e));
-}
 
 static void show(struct nlmsghdr *h)
 {
@@ -100,14 +59,18 @@ static void dump(int s, int type, int family)
     }
 }
 
-static void address(int type, int flags, int index, const char *text, int prefix)
+/* The same of another link, which is not the same kind everywhere. */
+static void later(int s, int index)
 {
-    struct ifaddrmsg m = {.ifa_family = AF_INET, .ifa_prefixlen = prefix, .ifa_index = index};
-    struct in_addr ip;
-    inet_pton(AF_INET, text, &ip);
-    begin(type, flags, &m, sizeof m);
-    attribute(IFA_LOCAL, &ip, 4);
-    attribute(IFA_ADDRESS, &ip, 4);
+    for (long n; (n = recv(s, answer, sizeof answer, MSG_DONTWAIT)) > 0;)
+        for (struct nlmsghdr *h = (void *)answer; NLMSG_OK(h, n); h = NLMSG_NEXT(h, n))
+            if (h->nlmsg_type == RTM_NEWLINK || h->nlmsg_type == RTM_DELLINK) {
+                struct ifinfomsg *m = NLMSG_DATA(h);
+                say(" link %d: that %d, up %d", h->nlmsg_type, m->ifi_index == index, (m->ifi_flags & IFF_UP) != 0);
+            } else {
+                struct ifaddrmsg *m = NLMSG_DATA(h);
+                say(" address %d: that %d", h->nlmsg_type, (int)m->ifa_index == index);
+            }
 }
 
 int main(void)
@@ -172,5 +135,18 @@ int main(void)
     SHOW(ioctl(u, SIOCSIFFLAGS, &q));
     dump(s, RTM_GETADDR, AF_UNSPEC);
     SHOW(sendto(u, "down", 4, 0, (void *)&own, sizeof own));
+
+    /* A link that goes is switched off before, and its addresses go. */
+    news(listener, "until now");
+    int dead = dead_link(s, "out0");
+    address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, dead, "10.1.0.1", 24);
+    acknowledged(s, "address of a link");
+    set_up(s, dead, 1);
+    say("announced");
+    later(listener, dead);
+    gone.ifi_index = dead;
+    begin(RTM_DELLINK, 0, &gone, sizeof gone);
+    acknowledged(s, "link gone");
+    later(listener, dead);
     return 0;
 }

@@ -138,8 +138,8 @@ fn give_pidfd(cx: &Cx<'_>, child: &Arc<Task>, to: u64) -> Result<(), Errno> {
         None,
         OpenFlags::empty(),
     )?;
-    let fd = cx.install_fd(file, true)?;
-    cx.mem().put(UserPtr::<i32>::new(to), &fd)
+    cx.give_fd(file, true, |fd| cx.mem().put(UserPtr::<i32>::new(to), &fd))
+        .map(drop)
 }
 
 fn wait_for_vfork(cx: &mut Cx<'_>) -> SysResult {

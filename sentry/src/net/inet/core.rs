@@ -141,7 +141,7 @@ impl Core {
             // What is another host's is not ours to take (inet_addr_valid_or_nonlocal).
             || matches!(
                 self.namespace.interfaces.route(a.ip()),
-                Route::Local(_) | Route::Broadcast(_) | Route::Multicast
+                Route::Local(_) | Route::Broadcast(..) | Route::Multicast
             )
             || a.ip() == IpAddr::from([255, 255, 255, 255]);
         if !usable {
@@ -188,11 +188,11 @@ impl Core {
     pub fn route(&self, common: &Common, to: IpAddr) -> Result<(Route, IpAddr)> {
         let route = self.namespace.interfaces.route(to);
         let source = match route {
-            Route::Local(ip) | Route::Away(ip) => ip,
-            Route::Broadcast(_) if !common.options.with(|v| v.broadcast) => {
+            Route::Local(ip) | Route::Away(ip, _) => ip,
+            Route::Broadcast(..) if !common.options.with(|v| v.broadcast) => {
                 return Err(Errno::EACCES);
             }
-            Route::Broadcast(ip) => ip,
+            Route::Broadcast(ip, _) => ip,
             // No route leads to IPv6 groups over the loopback.
             Route::Multicast if to.is_ipv4() && self.with_options(|o| o.can_multicast()) => {
                 Ipv4Addr::LOCALHOST.into()

@@ -47,6 +47,17 @@ struct Queue {
     closed: bool,
 }
 
+impl Queue {
+    /// Whether there is room; counts what is lost. One datagram always fits.
+    fn admits(&mut self, len: usize, rcvbuf: usize) -> bool {
+        let full = self.cost > 0 && self.cost.saturating_add(len + OVERHEAD) > rcvbuf;
+        if full {
+            self.drops = self.drops.wrapping_add(1);
+        }
+        !full && !self.closed
+    }
+}
+
 /// The queue.
 pub(super) struct Inbox(Mutex<Queue>);
 
@@ -83,6 +94,12 @@ impl Inbox {
         };
         drop(old);
     }
+    /// Whether a datagram of so many bytes would be queued; counts it as lost if not. Before a copy is made: most of those who do
+    /// not read have no room.
+    pub fn has_room(&self, common: &Common, len: usize) -> bool {
+        let rcvbuf = common.options.with(|v| v.rcvbuf);
+        self.0.lock().admits(len, rcvbuf)
+    }
     /// Queues a datagram, or drops it if there is no room.
     pub fn push(&self, common: &Common, packet: Packet) {
         let cost = packet.data.len() + OVERHEAD;
@@ -92,12 +109,7 @@ impl Inbox {
         };
         {
             let mut q = self.0.lock();
-            // One datagram always fits.
-            if q.cost > 0 && q.cost + cost > rcvbuf {
-                q.drops = q.drops.wrapping_add(1);
-                return;
-            }
-            if q.closed {
+            if !q.admits(packet.data.len(), rcvbuf) {
                 return;
             }
             q.cost += cost;

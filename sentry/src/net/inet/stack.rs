@@ -1,5 +1,5 @@
-//! What happens to an IP packet on the loopback: sockets that look at packets get copies, echo requests are answered, and
-//! what programs made by hand reaches the sockets it is for.
+//! What happens to an IP packet: sockets that look at packets get copies where it goes, and what the loopback gives back reaches
+//! the sockets it is for; echo requests are answered.
 //!
 //! TCP and UDP sockets exchange data without packets; UDP makes one for each datagram while somebody looks ([`watched`]).
 
@@ -9,6 +9,7 @@ use super::udp::UdpSocket;
 use super::wire::{self, Header};
 use crate::abi::{Errno, Result};
 use crate::net::NetNamespace;
+use crate::net::interface::Route;
 use crate::sync::{Mutex, Rank};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
@@ -55,10 +56,25 @@ pub(super) fn watched(ns: &NetNamespace) -> bool {
     !ns.packets.is_empty() || !ns.inet.raw.is_empty()
 }
 
-/// Shows a packet to packet and raw sockets; whether a raw socket is for it.
-pub(super) fn show(ns: &NetNamespace, packet: &[u8]) -> bool {
-    ns.packets.loop_ip(packet);
-    wire::parse(packet).is_some_and(|h| to_raw(ns, &h, packet))
+/// Shows a packet that goes to `to` to packet and raw sockets.
+pub(super) fn show(ns: &NetNamespace, to: IpAddr, packet: &[u8]) {
+    if go_out(ns, to, packet)
+        && let Some(h) = wire::parse(packet)
+    {
+        to_raw(ns, &h, packet);
+    }
+}
+
+/// Shows a packet to the packet sockets of the interface that it leaves by; whether it comes back in.
+fn go_out(ns: &NetNamespace, to: IpAddr, packet: &[u8]) -> bool {
+    let (index, back) = match ns.interfaces.route(to) {
+        Route::Local(_) | Route::Multicast => (1, true),
+        Route::Broadcast(_, index) => (index, true),
+        Route::Away(_, index) => (index, false),
+        Route::Unreachable => return false,
+    };
+    ns.packets.pass_ip(&ns.interfaces, index, packet);
+    back
 }
 
 fn to_raw(ns: &NetNamespace, h: &Header, packet: &[u8]) -> bool {
@@ -69,10 +85,11 @@ fn to_raw(ns: &NetNamespace, h: &Header, packet: &[u8]) -> bool {
     any
 }
 
-/// Sends a packet over the loopback.
-pub(super) fn transmit(ns: &Arc<NetNamespace>, packet: &[u8]) {
-    ns.packets.loop_ip(packet);
-    input(ns, packet);
+/// Sends a packet towards `to`, whatever its header says.
+pub(super) fn transmit(ns: &Arc<NetNamespace>, to: IpAddr, packet: &[u8]) {
+    if go_out(ns, to, packet) {
+        input(ns, packet);
+    }
 }
 
 /// Takes a packet that came in.
@@ -99,18 +116,21 @@ pub(in crate::net) fn input(ns: &Arc<NetNamespace>, packet: &[u8]) {
         (6, _) => {}
         (_, true) if !raw => {
             let message = wire::unreachable(packet, &h, 2);
-            transmit(ns, &wire::packet(h.to, h.from, 1, 64, 0xc0, &message));
+            transmit(
+                ns,
+                h.from,
+                &wire::packet(h.to, h.from, 1, 64, 0xc0, &message),
+            );
         }
         _ => {}
     }
 }
 
 fn for_us(ns: &NetNamespace, to: IpAddr) -> bool {
-    use crate::net::interface::Route;
     match ns.interfaces.route(to) {
-        Route::Local(_) | Route::Broadcast(_) => true,
+        Route::Local(_) | Route::Broadcast(..) => true,
         Route::Multicast => ns.inet.groups.has(to),
-        Route::Away(_) | Route::Unreachable => false,
+        Route::Away(..) | Route::Unreachable => false,
     }
 }
 
@@ -125,7 +145,7 @@ pub(super) fn refuse(ns: &Arc<NetNamespace>, packet: &[u8], h: &Header) {
     let class = if v4 { 0xc0 } else { 0 };
     let protocol = if v4 { 1 } else { 58 };
     let answer = wire::packet(h.to, h.from, protocol, 64, class, &message);
-    show(ns, &answer);
+    show(ns, h.from, &answer);
 }
 
 fn icmp(ns: &Arc<NetNamespace>, h: &Header, body: &[u8]) {
@@ -156,7 +176,11 @@ fn icmp(ns: &Arc<NetNamespace>, h: &Header, body: &[u8]) {
             wire::seal_icmp(&mut answer, me, h.from);
             let protocol = if v4 { 1 } else { 58 };
             let class = if v4 { h.class } else { 0 };
-            transmit(ns, &wire::packet(me, h.from, protocol, 64, class, &answer));
+            transmit(
+                ns,
+                h.from,
+                &wire::packet(me, h.from, protocol, 64, class, &answer),
+            );
         }
         (true, wire::ECHO_REPLY) | (false, wire::ECHO_REPLY6) => {
             for s in ns.inet.raw.all() {

@@ -404,3 +404,18 @@ fn packet_information_and_multicast() {
     send_to(&*a, b"m", Some(&group), MsgFlags::empty()).unwrap();
     assert_eq!(recv(&*member, 1).unwrap(), b"m");
 }
+
+#[test]
+fn raw_and_ping_sockets_have_bounds_of_their_own() {
+    let ns: Arc<NetNamespace> = Arc::default();
+    let new = |ping| RawSocket::new(&KernelCaller, &ns, libc::AF_INET, libc::IPPROTO_ICMP, ping);
+    let raw: Vec<_> = (0..256).map(|_| new(false).unwrap()).collect();
+    assert_eq!(new(false).err(), Some(Errno::ENOBUFS));
+    let ping: Vec<_> = (0..256).map(|_| new(true).unwrap()).collect();
+    assert_eq!(new(true).err(), Some(Errno::ENOBUFS));
+    raw[0].close();
+    new(false).unwrap();
+    assert_eq!(new(true).err(), Some(Errno::ENOBUFS));
+    drop(ping);
+    new(true).unwrap();
+}

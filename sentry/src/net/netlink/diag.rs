@@ -3,8 +3,11 @@
 use super::message::{Builder, Header};
 use super::route::{Answer, done, word};
 use crate::abi::{Errno, Result};
+use crate::auth::UserNamespace;
 use crate::net::NetNamespace;
 use crate::net::inet::listing::{self, Entry};
+use crate::net::unix::Entry as UnixEntry;
+use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 use zerocopy::IntoBytes;
 
@@ -33,8 +36,41 @@ fn most(header: &Header) -> usize {
     if dump(header) { usize::MAX } else { 1 }
 }
 
+/// What one request looks at, made once however many sockets it asks for.
+pub(super) struct Lists<'a> {
+    ns: &'a NetNamespace,
+    /// How users are shown.
+    users: &'a UserNamespace,
+    inet: [OnceCell<Vec<Entry>>; 4],
+    unix: OnceCell<Vec<UnixEntry>>,
+}
+
+impl<'a> Lists<'a> {
+    pub fn new(ns: &'a NetNamespace, users: &'a UserNamespace) -> Lists<'a> {
+        Lists {
+            ns,
+            users,
+            inet: Default::default(),
+            unix: OnceCell::new(),
+        }
+    }
+    fn inet(&self, protocol: i32) -> Result<&[Entry]> {
+        let [tcp, udp, lite, raw] = &self.inet;
+        Ok(match protocol {
+            libc::IPPROTO_TCP => tcp.get_or_init(|| listing::tcp(self.ns)),
+            libc::IPPROTO_UDP => udp.get_or_init(|| listing::udp(self.ns, false)),
+            libc::IPPROTO_UDPLITE => lite.get_or_init(|| listing::udp(self.ns, true)),
+            libc::IPPROTO_RAW => raw.get_or_init(|| listing::raw(self.ns, false)),
+            _ => return Err(Errno::ENOENT),
+        })
+    }
+    fn unix(&self) -> &[UnixEntry] {
+        self.unix.get_or_init(|| self.ns.unix.list())
+    }
+}
+
 /// Answers one message.
-pub(super) fn one(ns: &NetNamespace, port: u32, header: &Header, body: &[u8]) -> Answer {
+pub(super) fn one(lists: &Lists<'_>, port: u32, header: &Header, body: &[u8]) -> Answer {
     if header.kind != BY_FAMILY {
         return Err(if header.kind == 21 {
             // SOCK_DESTROY.
@@ -46,8 +82,8 @@ pub(super) fn one(ns: &NetNamespace, port: u32, header: &Header, body: &[u8]) ->
     }
     let family = i32::from(*body.first().ok_or(Errno::EINVAL)?);
     let mut list = match family {
-        libc::AF_INET | libc::AF_INET6 => inet(ns, port, header, body, family)?,
-        libc::AF_UNIX => unix(ns, port, header, body)?,
+        libc::AF_INET | libc::AF_INET6 => inet(lists, port, header, body)?,
+        libc::AF_UNIX => unix(lists, port, header, body)?,
         _ => return Err(Errno::ENOENT.into()),
     };
     if dump(header) {
@@ -67,25 +103,14 @@ fn multi(header: &Header) -> u16 {
 }
 
 /// `struct inet_diag_req_v2`.
-fn inet(
-    ns: &NetNamespace,
-    port: u32,
-    header: &Header,
-    body: &[u8],
-    family: i32,
-) -> Result<Vec<Vec<u8>>> {
+fn inet(lists: &Lists<'_>, port: u32, header: &Header, body: &[u8]) -> Result<Vec<Vec<u8>>> {
     if body.len() < 56 {
         return Err(Errno::EINVAL);
     }
+    let family = i32::from(body.first().copied().unwrap_or(0));
     let protocol = i32::from(body.get(1).copied().unwrap_or(0));
     let states = word(body, 4)?;
-    let all = match protocol {
-        libc::IPPROTO_TCP => listing::tcp(ns),
-        libc::IPPROTO_UDP => listing::udp(ns, false),
-        libc::IPPROTO_UDPLITE => listing::udp(ns, true),
-        libc::IPPROTO_RAW => listing::raw(ns, false),
-        _ => return Err(Errno::ENOENT),
-    };
+    let all = lists.inet(protocol)?;
     let ports = |at| {
         let raw = body.get(at..at + 2).and_then(|b| b.try_into().ok());
         raw.map_or(0, u16::from_be_bytes)
@@ -104,7 +129,7 @@ fn inet(
             }
         })
         .take(most(header))
-        .map(|e| inet_message(e, port, header))
+        .map(|e| inet_message(e, lists.users, port, header))
         .collect())
 }
 
@@ -124,7 +149,7 @@ fn address(a: SocketAddr, family: i32) -> [u8; 16] {
 }
 
 /// `struct inet_diag_msg`.
-fn inet_message(e: &Entry, port: u32, header: &Header) -> Vec<u8> {
+fn inet_message(e: &Entry, users: &UserNamespace, port: u32, header: &Header) -> Vec<u8> {
     let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let (timer, expires) = match e.left {
         Some(ns) => (3, u32::try_from(ns / 1_000_000).unwrap_or(u32::MAX)),
@@ -139,18 +164,17 @@ fn inet_message(e: &Entry, port: u32, header: &Header) -> Vec<u8> {
         .raw(&address(e.remote, e.family))
         .raw(0u32.as_bytes())
         .raw(e.cookie.as_bytes())
-        .raw([expires, size(e.rx), size(e.tx), e.uid].as_bytes())
+        .raw([expires, size(e.rx), size(e.tx), users.show_user(e.uid)].as_bytes())
         .raw(u32::try_from(e.ino).unwrap_or(0).as_bytes());
     // INET_DIAG_SHUTDOWN.
     b.attr(8, &[0]).finish()
 }
 
 /// `struct unix_diag_req`.
-fn unix(ns: &NetNamespace, port: u32, header: &Header, body: &[u8]) -> Result<Vec<Vec<u8>>> {
+fn unix(lists: &Lists<'_>, port: u32, header: &Header, body: &[u8]) -> Result<Vec<Vec<u8>>> {
     let (states, ino, show) = (word(body, 4)?, word(body, 8)?, word(body, 12)?);
-    Ok(ns
-        .unix
-        .list()
+    Ok(lists
+        .unix()
         .iter()
         .filter(|e| {
             if dump(header) {

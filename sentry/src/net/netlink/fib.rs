@@ -1,11 +1,11 @@
 //! Addresses, routes and rules of NETLINK_ROUTE.
 
 use super::message::{Builder, Header, attribute};
-use super::route::{Answer, EXCL, NEWS, attr_word, c_string, flags, word};
+use super::route::{Answer, CREATE, EXCL, NEWS, REPLACE, attr_word, c_string, flags, word};
 use crate::abi::{Errno, Result};
 use crate::net::NetNamespace;
 use crate::net::interface::{
-    Interface, InterfaceAddr, Route, Row, TABLE_MAIN, network, same_network,
+    AddRoute, Interface, InterfaceAddr, Route, Row, TABLE_MAIN, network, same_network,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::IntoBytes;
@@ -13,6 +13,7 @@ use zerocopy::IntoBytes;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const TABLE_LOCAL: u8 = 255;
+const RT_TABLE_COMPAT: u8 = 252;
 const TYPE_UNICAST: u8 = 1;
 const TYPE_LOCAL: u8 = 2;
 const TYPE_BROADCAST: u8 = 3;
@@ -41,6 +42,12 @@ fn ip_of(raw: &[u8]) -> Result<IpAddr> {
     <[u8; 16]>::try_from(raw)
         .map(IpAddr::from)
         .map_err(|_| Errno::EINVAL)
+}
+
+/// The same of this family, by the first bytes, as routes are read.
+fn ip_as(family: u8, raw: &[u8]) -> Result<IpAddr> {
+    let len = if family == AF_INET { 4 } else { 16 };
+    ip_of(raw.get(..len).ok_or(Errno::EINVAL)?)
 }
 
 fn family_of(ip: IpAddr) -> u8 {
@@ -104,7 +111,7 @@ pub(super) fn new_address(ns: &NetNamespace, header: &Header, body: &[u8]) -> An
     }
     match ns.interfaces.add_address(&i, a.clone()) {
         // It may be replaced by itself.
-        Err(Errno::EEXIST) if header.flags & EXCL == 0 && header.flags & 0x100 != 0 => {}
+        Err(Errno::EEXIST) if header.flags & (EXCL | REPLACE) == REPLACE => {}
         other => other?,
     }
     announce_address(ns, &i, &a, true);
@@ -239,7 +246,7 @@ fn route(r: &Row, header: &Header, port: u32, kind: u16) -> Vec<u8> {
 
 /// `struct rtmsg` and its attributes.
 fn decode_route(ns: &NetNamespace, body: &[u8]) -> Result<Row> {
-    let &[family, len, _, _, table, protocol, scope, kind, ..] = body else {
+    let &[family, len, _, _, table_low, protocol, scope, kind, ..] = body else {
         return Err(Errno::EINVAL);
     };
     let attrs = body.get(12..).unwrap_or(&[]);
@@ -248,10 +255,18 @@ fn decode_route(ns: &NetNamespace, body: &[u8]) -> Result<Row> {
         AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
         _ => return Err(Errno::EOPNOTSUPP),
     };
-    let ip = |kind| attribute(attrs, kind).map(ip_of).transpose();
+    let ip = |kind| {
+        let raw = attribute(attrs, kind);
+        raw.map(|raw| ip_as(family, raw)).transpose()
+    };
     let dst = ip(libc::RTA_DST)?.unwrap_or(any);
     let most = if family == AF_INET { 32 } else { 128 };
-    if len > most || family_of(dst) != family {
+    if len > most {
+        return Err(Errno::EINVAL);
+    }
+    // IPv4 refuses bits beyond the prefix, IPv6 clears them.
+    let net = network(dst, len);
+    if dst.is_ipv4() && dst != net {
         return Err(Errno::EINVAL);
     }
     let gateway = ip(libc::RTA_GATEWAY)?;
@@ -261,11 +276,14 @@ fn decode_route(ns: &NetNamespace, body: &[u8]) -> Result<Row> {
     {
         let rows = ns.interfaces.rows();
         let near = |r: &&Row| r.is_main() && r.gateway.is_none() && same_network(r.dst, g, r.len);
-        index = rows.iter().find(near).map_or(0, |r| r.index);
+        let nearest = rows.iter().filter(near).max_by_key(|r| r.len);
+        index = nearest.map_or(0, |r| r.index);
     }
-    let table = attr_word(attrs, libc::RTA_TABLE)?.map_or(table, |t| (t & 0xff) as u8);
+    // Tables beyond are not there: as one that is not either.
+    let table = attr_word(attrs, libc::RTA_TABLE)?;
+    let table = table.map_or(table_low, |t| u8::try_from(t).unwrap_or(RT_TABLE_COMPAT));
     Ok(Row {
-        dst,
+        dst: net,
         len,
         table: if table == 0 { TABLE_MAIN } else { table },
         protocol,
@@ -284,17 +302,6 @@ pub(super) fn new_route(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answ
     if row.kind != TYPE_UNICAST || row.table != TABLE_MAIN {
         return Err(Errno::EOPNOTSUPP.into());
     }
-    // IPv4 refuses bits beyond the prefix, IPv6 clears them.
-    let dst = network(row.dst, row.len);
-    if row.dst.is_ipv4() && row.dst != dst {
-        return Err(Errno::EINVAL.into());
-    }
-    row.dst = dst;
-    let strange = |a: IpAddr| a.is_ipv4() != dst.is_ipv4();
-    let foreign = |a: IpAddr| strange(a) || !ns.interfaces.is_local(a);
-    if row.gateway.is_some_and(strange) || row.source.is_some_and(foreign) {
-        return Err(Errno::EINVAL.into());
-    }
     if row.index == 0 {
         let e = if row.gateway.is_some() {
             Errno::ENETUNREACH
@@ -307,22 +314,17 @@ pub(super) fn new_route(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answ
     if !i.is_up() {
         return Err(Errno::ENETDOWN.into());
     }
+    if row.source.is_some_and(|a| !ns.interfaces.is_local(a)) {
+        return Err(Errno::EINVAL.into());
+    }
     if row.dst.is_ipv6() && row.metric == 0 {
         row.metric = 1024;
     }
-    match ns.interfaces.add_route(row) {
-        // NLM_F_REPLACE.
-        Err(Errno::EEXIST) if header.flags & EXCL == 0 && header.flags & 0x100 != 0 => {
-            let same = |r: &Row| {
-                (r.dst, r.len, r.metric, r.table) == (row.dst, row.len, row.metric, row.table)
-            };
-            // One that is an address's stays.
-            if ns.interfaces.remove_route(same).is_ok() {
-                ns.interfaces.add_route(row)?;
-            }
-        }
-        other => other?,
-    }
+    let how = AddRoute {
+        replace: header.flags & (EXCL | REPLACE) == REPLACE,
+        create: header.flags & CREATE != 0,
+    };
+    ns.interfaces.add_route(row, how)?;
     announce_route(ns, &row, libc::RTM_NEWROUTE);
     Ok(Vec::new())
 }
@@ -358,20 +360,12 @@ pub(super) fn route_to(ns: &NetNamespace, header: &Header, port: u32, body: &[u8
         .and_then(|a| attribute(a, libc::RTA_DST))
         .ok_or(Errno::EINVAL)?;
     let to = ip_of(dst)?;
-    let (source, kind) = match ns.interfaces.route(to) {
-        Route::Local(s) => (s, TYPE_LOCAL),
-        Route::Broadcast(s) => (s, TYPE_BROADCAST),
-        Route::Away(s) => (s, TYPE_UNICAST),
-        Route::Multicast | Route::Unreachable => return Err(Errno::ENETUNREACH.into()),
-    };
-    let all = ns.interfaces.all();
-    let index = if kind == TYPE_LOCAL {
+    let (source, kind, index) = match ns.interfaces.route(to) {
         // What is for this host goes over the loopback.
-        1
-    } else {
-        all.iter()
-            .find(|i| i.addresses().iter().any(|a| a.ip == source))
-            .map_or(1, |i| i.index())
+        Route::Local(s) => (s, TYPE_LOCAL, 1),
+        Route::Broadcast(s, index) => (s, TYPE_BROADCAST, index),
+        Route::Away(s, index) => (s, TYPE_UNICAST, index),
+        Route::Multicast | Route::Unreachable => return Err(Errno::ENETUNREACH.into()),
     };
     let row = Row {
         dst: to,

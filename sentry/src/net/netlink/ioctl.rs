@@ -109,9 +109,10 @@ fn change(ns: &NetNamespace, cmd: u32, r: &IfReq) -> Result<()> {
             all.set_flags(&i, flags, 0xffff);
             let up = flags & 1 != 0;
             if up != i.is_up() {
-                all.set_up(&i, up);
+                route::switch(ns, &i, up);
+            } else {
+                route::announce_link(ns, &i);
             }
-            route::announce_link(ns, &i);
         }
         SIOCSIFMTU => {
             let i = named(ns, r)?;
@@ -205,8 +206,7 @@ fn set_ipv4(ns: &NetNamespace, i: &Interface, cmd: u32, ip: Ipv4Addr) -> Result<
     all.add_address(i, new.clone())?;
     // An address switches its interface on (devinet_ioctl).
     if cmd == SIOCSIFADDR && !i.is_up() {
-        all.set_up(i, true);
-        route::announce_link(ns, i);
+        route::switch(ns, i, true);
     }
     route::announce_address(ns, i, &new, true);
     Ok(())

@@ -15,10 +15,10 @@ pub use ioctl::ioctl;
 use super::namespace::NetNamespace;
 use super::options::{DEFAULT_BUF, from_int, int};
 use super::socket::{
-    Cmsg, Common, MEMORY, MsgFlags, Received, RecvMsg, SendMsg, SockCx, SockType, Socket, Ucred,
+    Cmsg, Common, MEMORY, MsgFlags, Received, RecvMsg, SendMsg, Sender, SockCx, SockType, Socket,
 };
 use crate::abi::{Errno, Result};
-use crate::auth::{Caps, Credentials};
+use crate::auth::{Caps, Credentials, UserNamespace};
 use crate::sync::{Charge, Events, Mutex, Rank};
 use crate::usermem::{Segment, UserPtr, put_all};
 use crate::vfs::{Caller, File};
@@ -36,6 +36,8 @@ const MAX_REQUEST: usize = 65536;
 /// Most bytes of a datagram of answers (netlink_dump allocates as much).
 const MAX_ANSWER: usize = 16384;
 
+/// Bytes of the message that ends a dump.
+const DONE_LEN: usize = 20;
 /// What a dump may come to beside its sockets: connections that have ended, links, addresses and routes.
 const DUMP_ROOM: usize = 1 << 20;
 
@@ -98,6 +100,8 @@ pub struct NetlinkSocket {
     namespace: Arc<NetNamespace>,
     /// Who made it may change the namespace.
     admin: bool,
+    /// Of who made it: ids are shown as it calls them (sk_user_ns).
+    users: Arc<UserNamespace>,
     sock_type: SockType,
     protocol: i32,
     state: Mutex<State>,
@@ -113,7 +117,7 @@ struct State {
     queue: VecDeque<Queued>,
     /// What the charges of the queue come to.
     held: usize,
-    /// A dump of several datagrams is not read to its end.
+    /// A dump is not read to its end.
     dumping: bool,
     options: HashMap<i32, i32>,
 }
@@ -171,9 +175,10 @@ impl NetlinkSocket {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let socket = Arc::new(NetlinkSocket {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            common: Common::new(DEFAULT_BUF, DEFAULT_BUF)?,
+            common: Common::new(namespace, DEFAULT_BUF, DEFAULT_BUF)?,
             namespace: namespace.clone(),
             admin: namespace.allows(creds, Caps::NET_ADMIN),
+            users: creds.user_ns.clone(),
             sock_type,
             protocol,
             state: Mutex::new(Rank::OBJECT, State::default()),
@@ -254,7 +259,9 @@ impl NetlinkSocket {
         {
             let mut s = self.state.lock();
             if s.held > 0 && s.held.saturating_add(cost(data.len())) > rcvbuf {
-                self.common.set_error(Errno::ENOBUFS);
+                if s.options.get(&libc::NETLINK_NO_ENOBUFS) != Some(&1) {
+                    self.common.set_error(Errno::ENOBUFS);
+                }
                 return Ok(());
             }
             let charge = MEMORY.charge(cost(data.len())).ok_or(Errno::ENOBUFS)?;
@@ -282,7 +289,7 @@ impl NetlinkSocket {
                 return Err(Errno::ENOBUFS);
             }
         }
-        let most = DUMP_ROOM.saturating_add(super::socket::in_use().saturating_mul(256));
+        let most = DUMP_ROOM.saturating_add(self.namespace.sockets().saturating_mul(256));
         MEMORY.charge(most).ok_or(Errno::ENOBUFS)
     }
 
@@ -296,7 +303,9 @@ impl NetlinkSocket {
         {
             let mut s = self.state.lock();
             let last = charged.len().saturating_sub(1);
-            s.dumping |= last > 0;
+            // It runs until its end is read, unless there is nothing else.
+            let nothing = charged.first().is_none_or(|(d, _)| d.len() <= DONE_LEN);
+            s.dumping |= !nothing;
             for (at, (data, charge)) in charged.into_iter().enumerate() {
                 s.push(Queued {
                     data: data.into(),
@@ -443,8 +452,9 @@ impl Socket for NetlinkSocket {
                 })?;
             }
             libc::NETLINK_SOCK_DIAG => {
+                let lists = diag::Lists::new(ns, &self.users);
                 route::handle(self, port, manner, bytes, diag::is_dump, &|h, body| {
-                    diag::one(ns, port, h, body)
+                    diag::one(&lists, port, h, body)
                 })?;
             }
             _ => {}
@@ -482,11 +492,7 @@ impl Socket for NetlinkSocket {
             }
         }
         if self.common.options.with(|v| v.passcred) {
-            out.control.push(Cmsg::Credentials(Ucred {
-                pid: 0,
-                uid: 0,
-                gid: 0,
-            }));
+            out.control.push(Cmsg::Credentials(Sender::nobody(0)));
         }
         if self.state.lock().options.get(&libc::NETLINK_PKTINFO) == Some(&1) {
             out.control

@@ -6,14 +6,15 @@ use super::{MAX_ANSWER, NetlinkSocket};
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::net::NetNamespace;
-use crate::net::interface::{Interface, Kind};
+use crate::net::interface::{Interface, InterfaceAddr, Kind};
 use crate::vfs::Caller;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
-/// NLM_F_EXCL, NLM_F_CREATE.
+/// NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE.
+pub(super) const REPLACE: u16 = 0x100;
 pub(super) const EXCL: u16 = 0x200;
-const CREATE: u16 = 0x400;
+pub(super) const CREATE: u16 = 0x400;
 /// NLM_F_CAPPED, NLM_F_ACK_TLVS.
 const CAPPED: u16 = 0x100;
 const ACK_TLVS: u16 = 0x200;
@@ -276,9 +277,11 @@ fn set_link(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answer {
     let attrs = link_attrs(body);
     // To move an interface to another namespace or under a bridge; no master is what each has.
     let moves = [IFLA_NET_NS_PID, IFLA_NET_NS_FD, IFLA_TARGET_NETNSID];
-    if attr_word(attrs, IFLA_MASTER)?.is_some_and(|m| m != 0)
-        || moves.iter().any(|m| attribute(attrs, *m).is_some())
-    {
+    let master = attr_word(attrs, IFLA_MASTER)?.filter(|m| *m != 0);
+    if master.is_some_and(|m| ns.interfaces.by_index(m).is_none()) {
+        return Err(Errno::EINVAL.into());
+    }
+    if master.is_some() || moves.iter().any(|m| attribute(attrs, *m).is_some()) {
         return Err(Errno::EOPNOTSUPP.into());
     }
     let found = match wanted_link(ns, body) {
@@ -332,25 +335,40 @@ fn set_link(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answer {
     if change != 0 || flags != 0 {
         all.set_flags(&i, flags, mask);
         if mask & UP != 0 && (flags & UP != 0) != i.is_up() {
-            let before = i.addresses();
-            all.set_up(&i, flags & UP != 0);
-            let after = i.addresses();
-            for a in before.iter().filter(|a| !after.contains(a)) {
-                announce_address(ns, &i, a, false);
-            }
-            for a in after.iter().filter(|a| !before.contains(a)) {
-                announce_address(ns, &i, a, true);
-            }
+            switch(ns, &i, flags & UP != 0);
+            return Ok(Vec::new());
         }
     }
     announce_link(ns, &i);
     Ok(Vec::new())
 }
 
+/// Switches an interface on or off, and tells of it and of the addresses that came or went.
+pub(super) fn switch(ns: &NetNamespace, i: &Interface, up: bool) {
+    let before = i.addresses();
+    ns.interfaces.set_up(i, up);
+    announce_link(ns, i);
+    let after = i.addresses();
+    let gone = |a: &&InterfaceAddr| !after.iter().any(|b| b.ip == a.ip);
+    let new = |a: &&InterfaceAddr| !before.iter().any(|b| b.ip == a.ip);
+    for a in before.iter().filter(gone) {
+        announce_address(ns, i, a, false);
+    }
+    for a in after.iter().filter(new) {
+        announce_address(ns, i, a, true);
+    }
+}
+
 /// RTM_DELLINK.
 fn delete_link(ns: &NetNamespace, body: &[u8]) -> Answer {
     let i = wanted_link(ns, body)?.ok_or(Errno::EINVAL)?;
     ns.interfaces.remove(&i)?;
+    if i.is_up() {
+        switch(ns, &i, false);
+    }
+    for a in i.addresses() {
+        announce_address(ns, &i, &a, false);
+    }
     let message = link_message(&i, &NEWS, 0, libc::RTM_DELLINK);
     ns.netlink
         .announce(libc::NETLINK_ROUTE, GROUP_LINK, &message);

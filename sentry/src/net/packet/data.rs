@@ -4,6 +4,7 @@ use super::{AUXDATA, Address, IGNORE_OUTGOING, PacketSocket, SOL_PACKET};
 use crate::abi::{Errno, Result};
 use crate::net::filter::Facts;
 use crate::net::inet::stamps;
+use crate::net::interface::Interfaces;
 use crate::net::socket::{Cmsg, Common, MEMORY, MsgFlags, Received, RecvMsg, SendMsg, SockType};
 use crate::sync::{Charge, Events, Mutex, Rank};
 use crate::usermem::{Segment, put_all};
@@ -97,22 +98,29 @@ impl PacketTable {
             })
             .collect()
     }
-    /// Shows an IP packet on its way over the loopback.
-    pub fn loop_ip(&self, packet: &[u8]) {
+    /// Shows an IP packet that leaves by an interface, and that the loopback gives back.
+    pub fn pass_ip(&self, interfaces: &Interfaces, index: u32, packet: &[u8]) {
         if self.is_empty() {
             return;
         }
         let mut frame = vec![0u8; HEADER];
+        // Nobody is asked for addresses there: they are the interface's own (arp_constructor).
+        if let (2.., Some(i)) = (index, interfaces.by_index(index)) {
+            let ends = [i.hardware_addr(); 2].concat();
+            for (to, byte) in frame.iter_mut().zip(ends) {
+                *to = byte;
+            }
+        }
         let six = packet.first().is_some_and(|b| b >> 4 == 6);
         let kind: u16 = if six { 0x86dd } else { 0x800 };
         if let Some(f) = frame.get_mut(12..) {
             f.copy_from_slice(&kind.to_be_bytes());
         }
         frame.extend_from_slice(packet);
-        self.loop_frame(&frame, None, 1);
+        self.pass_frame(&frame, None, index);
     }
     /// Shows a frame going out and coming in; its sender does not see it go.
-    fn loop_frame(&self, frame: &[u8], sender: Option<u64>, index: u32) {
+    fn pass_frame(&self, frame: &[u8], sender: Option<u64>, index: u32) {
         let all = self.all();
         for s in all.iter().filter(|s| Some(s.id) != sender) {
             s.see(frame, true, index);
@@ -381,7 +389,7 @@ impl PacketSocket {
         frame.extend_from_slice(body.bytes());
         self.namespace
             .packets
-            .loop_frame(&frame, Some(self.id), index);
+            .pass_frame(&frame, Some(self.id), index);
         let kind = frame.get(12..HEADER);
         let ours = frame.get(..6).is_some_and(|a| a.iter().all(|b| *b == 0));
         if index == 1 && ours && matches!(kind, Some([0x08, 0x00] | [0x86, 0xdd])) {

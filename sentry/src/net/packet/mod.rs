@@ -97,7 +97,7 @@ impl PacketSocket {
         if !matches!(sock_type, SockType::Raw | SockType::Dgram) {
             return Err(Errno::ESOCKTNOSUPPORT);
         }
-        let common = Common::new(DEFAULT_BUF, DEFAULT_BUF)?;
+        let common = Common::new(namespace, DEFAULT_BUF, DEFAULT_BUF)?;
         let socket = Arc::new(PacketSocket {
             common,
             namespace: namespace.clone(),

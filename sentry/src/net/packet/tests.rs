@@ -11,6 +11,21 @@ fn cx() -> SockCx<'static> {
 }
 
 #[test]
+fn a_namespace_has_so_many_at_most() {
+    let ns: Arc<NetNamespace> = Arc::default();
+    let new = || PacketSocket::new(&ns, SockType::Raw, 0);
+    let all: Vec<_> = (0..256).map(|_| new().unwrap()).collect();
+    assert_eq!(new().err(), Some(Errno::ENOBUFS));
+    assert_eq!(ns.sockets(), 256);
+    all[0].close();
+    new().unwrap();
+    // What was never closed does not count.
+    drop(all);
+    new().unwrap();
+    assert_eq!(ns.sockets(), 0);
+}
+
+#[test]
 fn frames_go_round() {
     let ns: Arc<NetNamespace> = Arc::default();
     let all = i32::from(3u16.to_be());

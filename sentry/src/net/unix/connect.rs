@@ -5,7 +5,7 @@ use super::{Peer, Phase, State, UnixSocket, wake_all};
 use crate::abi::{Errno, Result};
 use crate::auth::Groups;
 use crate::net::options::MAX_BACKLOG;
-use crate::net::socket::{Shutdown, SockCx, SockType, Socket, Ucred};
+use crate::net::socket::{Sender, Shutdown, SockCx, SockType, Socket};
 use crate::sync::Events;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,13 +22,9 @@ const ALL: Events = Events::READABLE
     .union(Events::ERR);
 
 /// Effective identity, as SO_PEERCRED shows it.
-fn own_cred(cx: &SockCx<'_>) -> Ucred {
+fn own_cred(cx: &SockCx<'_>) -> Sender {
     let c = cx.caller.credentials();
-    Ucred {
-        pid: cx.caller.tgid(),
-        uid: c.euid,
-        gid: c.egid,
-    }
+    Sender::of(cx.caller, c.euid, c.egid)
 }
 
 fn own_groups(cx: &SockCx<'_>) -> Option<Arc<Groups>> {

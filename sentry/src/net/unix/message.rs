@@ -3,7 +3,7 @@
 use super::addr::NameCell;
 use super::rights::Rights;
 use crate::abi::{Errno, Result};
-use crate::net::socket::{MEMORY, Ucred};
+use crate::net::socket::{MEMORY, Sender};
 use crate::sync::{Charge, Events, WaitQueue};
 use crate::usermem::Segment;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ pub(super) struct Message {
     /// Who sent it.
     pub from: Arc<NameCell>,
     /// The sender's credentials, if either side had asked for them (SO_PASSCRED).
-    pub creds: Option<Ucred>,
+    pub creds: Option<Sender>,
     pub rights: Option<Rights>,
     pub bill: Bill,
 }
@@ -116,7 +116,7 @@ impl Message {
     pub fn absorb(
         &mut self,
         piece: Segment,
-        creds: Option<Ucred>,
+        creds: Option<Sender>,
         account: &Arc<Account>,
     ) -> Option<Segment> {
         let fits = piece.len() <= self.data.spare(MERGE)

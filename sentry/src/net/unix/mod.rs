@@ -23,7 +23,7 @@ pub use table::{Entry, UnixTable};
 use super::namespace::NetNamespace;
 use super::options::DEFAULT_BUF;
 use super::socket::{
-    Cmsg, Common, MsgFlags, Received, RecvMsg, SendMsg, Shutdown, SockCx, SockType, Socket, Ucred,
+    Cmsg, Common, MsgFlags, Received, RecvMsg, SendMsg, Sender, Shutdown, SockCx, SockType, Socket,
 };
 use crate::abi::{Errno, Result};
 use crate::auth::Groups;
@@ -72,7 +72,7 @@ enum Phase {
 struct State {
     phase: Phase,
     peer: Option<Peer>,
-    peer_cred: Option<Ucred>,
+    peer_cred: Option<Sender>,
     /// Supplementary groups that came with it.
     peer_groups: Option<Arc<Groups>>,
     queue: VecDeque<Message>,
@@ -133,7 +133,7 @@ impl UnixSocket {
         sock_type: SockType,
         name: Arc<NameCell>,
     ) -> Result<Arc<UnixSocket>> {
-        let common = Common::new(DEFAULT_BUF, DEFAULT_BUF)?;
+        let common = Common::new(namespace, DEFAULT_BUF, DEFAULT_BUF)?;
         let account = Account::new(DEFAULT_BUF, common.queue.clone());
         let socket = Arc::new_cyclic(|me| UnixSocket {
             me: me.clone(),
@@ -258,19 +258,15 @@ impl UnixSocket {
         &self,
         cx: &SockCx<'_>,
         peer: &UnixSocket,
-        explicit: Option<Ucred>,
-    ) -> Option<Ucred> {
+        explicit: Option<Sender>,
+    ) -> Option<Sender> {
         if explicit.is_some() {
             return explicit;
         }
         let wanted = |s: &UnixSocket| s.common.options.with(|v| v.passcred || v.passpidfd);
         (wanted(self) || wanted(peer)).then(|| {
             let c = cx.caller.credentials();
-            Ucred {
-                pid: cx.caller.tgid(),
-                uid: c.uid,
-                gid: c.gid,
-            }
+            Sender::of(cx.caller, c.uid, c.gid)
         })
     }
 
@@ -292,20 +288,18 @@ impl UnixSocket {
     fn incoming_control(
         &self,
         msg: &RecvMsg<'_>,
-        creds: Option<Ucred>,
+        creds: Option<Sender>,
         files: Vec<Arc<File>>,
         out: &mut Received,
     ) {
         if self.common.options.with(|v| v.passcred) {
             // overflowuid: the sender did not attach any.
-            out.control.push(Cmsg::Credentials(creds.unwrap_or(Ucred {
-                pid: 0,
-                uid: 65534,
-                gid: 65534,
-            })));
+            let who = creds.unwrap_or(Sender::nobody(65534));
+            out.control.push(Cmsg::Credentials(who));
         }
         if self.common.options.with(|v| v.passpidfd) {
-            out.control.push(Cmsg::Pidfd(creds.map_or(0, |c| c.pid)));
+            let who = creds.unwrap_or(Sender::nobody(0));
+            out.control.push(Cmsg::Pidfd(who));
         }
         if files.is_empty() {
             return;
@@ -325,7 +319,7 @@ impl UnixSocket {
 fn outgoing_control(
     caller: &dyn Caller,
     control: Vec<Cmsg>,
-) -> Result<(Option<Ucred>, Option<Rights>)> {
+) -> Result<(Option<Sender>, Option<Rights>)> {
     let mut creds = None;
     let mut files = Vec::new();
     for c in control {
@@ -431,13 +425,9 @@ impl Socket for UnixSocket {
         let shown = groups.iter().map(|g| ns.show_group(*g).to_ne_bytes());
         Ok(shown.flatten().collect())
     }
-    fn peer_credentials(&self) -> Result<Ucred> {
+    fn peer_credentials(&self) -> Result<Sender> {
         let s = self.state.lock();
-        Ok(s.peer_cred.unwrap_or(Ucred {
-            pid: 0,
-            uid: u32::MAX,
-            gid: u32::MAX,
-        }))
+        Ok(s.peer_cred.unwrap_or(Sender::nobody(u32::MAX)))
     }
     fn poll(&self) -> Events {
         let mut e = Events::empty();

@@ -4,7 +4,7 @@ use super::message::Message;
 use super::rights::Rights;
 use super::{Phase, State, UnixSocket, outgoing_control};
 use crate::abi::{Errno, Result};
-use crate::net::socket::{MsgFlags, Received, RecvMsg, SendMsg, SockCx, Ucred};
+use crate::net::socket::{MsgFlags, Received, RecvMsg, SendMsg, Sender, SockCx};
 use crate::sync::Events;
 use crate::usermem::{Segment, put_all};
 use crate::vfs::File;
@@ -87,7 +87,7 @@ impl UnixSocket {
         &self,
         peer: &UnixSocket,
         seg: Segment,
-        creds: Option<Ucred>,
+        creds: Option<Sender>,
         rights: Option<Rights>,
     ) -> Result<()> {
         let n = seg.len();
@@ -138,7 +138,7 @@ impl UnixSocket {
             return self.peek_stream(msg);
         }
         let mut out = Received::default();
-        let mut glue: Option<Option<Ucred>> = None;
+        let mut glue: Option<Option<Sender>> = None;
         let mut files: Vec<Arc<File>> = Vec::new();
         let passcred = self.common.options.with(|v| v.passcred);
         let asked = msg.dst.remaining();
@@ -237,7 +237,7 @@ impl UnixSocket {
         let want = msg.dst.remaining();
         let mut data = Vec::new();
         let mut files = Vec::new();
-        let mut glue: Option<Option<Ucred>> = None;
+        let mut glue: Option<Option<Sender>> = None;
         {
             let s = self.state.lock();
             let mut skip = usize::try_from(offset).unwrap_or(0);
@@ -290,13 +290,13 @@ struct Taken {
     /// The message, if it was taken whole (its data is in `data`).
     message: Option<Message>,
     data: Segment,
-    creds: Option<Ucred>,
+    creds: Option<Sender>,
     rights: Option<Rights>,
 }
 
 impl State {
     /// Takes up to `max` bytes of the first message, unless its sender differs from `glue`.
-    fn take(&mut self, max: usize, glue: Option<Option<Ucred>>) -> Option<Taken> {
+    fn take(&mut self, max: usize, glue: Option<Option<Sender>>) -> Option<Taken> {
         let first = self.queue.front_mut()?;
         if glue.is_some_and(|g| g != first.creds) {
             return None;

@@ -220,12 +220,12 @@ fn files_and_credentials_travel_with_data() {
     b.common.options.with(|v| v.passcred = true);
     send(&a, b"c").unwrap();
     let (_, got) = recv_full(&b, 100, MsgFlags::empty()).unwrap();
-    let own = Ucred {
+    let own = crate::net::Ucred {
         pid: 0,
         uid: 0,
         gid: 0,
     };
-    assert!(matches!(got.control.as_slice(), [Cmsg::Credentials(u)] if *u == own));
+    assert!(matches!(got.control.as_slice(), [Cmsg::Credentials(s)] if s.cred == own));
 }
 
 #[test]

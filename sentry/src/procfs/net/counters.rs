@@ -133,7 +133,7 @@ pub(super) fn sockstat(ns: &NetNamespace) -> String {
     let four = libc::AF_INET;
     format!(
         "sockets: used {}\nTCP: inuse {} orphan 0 tw {waiting} alloc {} mem 0\nUDP: inuse {} mem 0\nUDPLITE: inuse {}\nRAW: inuse {}\nFRAG: inuse 0 memory 0\n",
-        crate::net::socket::in_use(),
+        ns.sockets(),
         listing::count(&tcp, four),
         tcp.len() - waiting,
         listing::count(&listing::udp(ns, false), four),

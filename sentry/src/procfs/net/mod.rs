@@ -5,6 +5,7 @@ mod sockets;
 
 use super::Proc;
 use crate::abi::Result;
+use crate::auth::UserNamespace;
 use crate::fs::pseudo::{Attr, PseudoFile, StaticDir};
 use crate::net::NetNamespace;
 use crate::vfs::{Caller, InodeRef};
@@ -15,6 +16,29 @@ use std::sync::Arc;
 /// Makes one table's text.
 type Table = fn(&NetNamespace) -> String;
 
+/// A namespace, and how whoever reads of it calls users (seq_user_ns).
+struct Reader<'a> {
+    ns: &'a NetNamespace,
+    users: &'a UserNamespace,
+}
+
+/// Makes the text of a table that shows users.
+type SocketTable = fn(&Reader<'_>) -> String;
+
+const SOCKETS: &[(&str, SocketTable)] = &[
+    ("icmp", sockets::icmp),
+    ("icmp6", sockets::icmp6),
+    ("packet", sockets::packet),
+    ("raw", sockets::raw),
+    ("raw6", sockets::raw6),
+    ("tcp", sockets::tcp),
+    ("tcp6", sockets::tcp6),
+    ("udp", sockets::udp),
+    ("udp6", sockets::udp6),
+    ("udplite", sockets::udplite),
+    ("udplite6", sockets::udplite6),
+];
+
 const TABLES: &[(&str, Table)] = &[
     ("anycast6", |_| String::new()),
     ("arp", |_| {
@@ -22,8 +46,6 @@ const TABLES: &[(&str, Table)] = &[
     }),
     ("dev", dev),
     ("dev_mcast", |_| String::new()),
-    ("icmp", sockets::icmp),
-    ("icmp6", sockets::icmp6),
     ("if_inet6", if_inet6),
     ("igmp", igmp),
     ("igmp6", igmp6),
@@ -37,23 +59,14 @@ const TABLES: &[(&str, Table)] = &[
     }),
     ("netlink", sockets::netlink),
     ("netstat", counters::netstat),
-    ("packet", sockets::packet),
     ("protocols", counters::protocols),
     ("psched", |_| "000003e8 00000040 000f4240 3b9aca00\n".into()),
     ("ptype", sockets::ptype),
-    ("raw", sockets::raw),
-    ("raw6", sockets::raw6),
     ("route", route),
     ("snmp", counters::snmp),
     ("snmp6", counters::snmp6),
     ("sockstat", counters::sockstat),
     ("sockstat6", counters::sockstat6),
-    ("tcp", sockets::tcp),
-    ("tcp6", sockets::tcp6),
-    ("udp", sockets::udp),
-    ("udp6", sockets::udp6),
-    ("udplite", sockets::udplite),
-    ("udplite6", sockets::udplite6),
     ("unix", sockets::unix),
 ];
 
@@ -227,6 +240,14 @@ pub(super) fn make(proc: &Proc, ns: &Arc<NetNamespace>) -> InodeRef {
     for (name, table) in TABLES {
         let ns = ns.clone();
         let content = move |_: &dyn Caller| -> Result<Vec<u8>> { Ok(table(&ns).into_bytes()) };
+        dir.add(name, PseudoFile::new(Attr::new(proc.fs, 0o444), content));
+    }
+    for (name, table) in SOCKETS {
+        let ns = ns.clone();
+        let content = move |cx: &dyn Caller| -> Result<Vec<u8>> {
+            let users = &cx.credentials().user_ns;
+            Ok(table(&Reader { ns: &ns, users }).into_bytes())
+        };
         dir.add(name, PseudoFile::new(Attr::new(proc.fs, 0o444), content));
     }
     dir.into_inode(Attr::new(proc.fs, 0o555))

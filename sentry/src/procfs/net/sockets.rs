@@ -1,5 +1,6 @@
 //! Tables of sockets (net/ipv4/tcp_ipv4.c, udp.c, raw.c, net/unix/af_unix.c, net/packet/af_packet.c).
 
+use super::Reader;
 use crate::net::NetNamespace;
 use crate::net::inet::listing::{self, Entry};
 use std::fmt::Write;
@@ -35,7 +36,7 @@ fn end(a: SocketAddr, family: i32) -> String {
 }
 
 /// What all inet tables begin a line with, up to the inode.
-fn line(e: &Entry) -> String {
+fn line(r: &Reader<'_>, e: &Entry) -> String {
     let (timer, when) = match e.left {
         Some(ns) => (3, ns / TICK),
         None => (0, 0),
@@ -49,47 +50,54 @@ fn line(e: &Entry) -> String {
         e.state,
         e.rx,
         0,
-        e.uid,
+        r.users.show_user(e.uid),
         0,
         e.ino
     )
 }
 
-fn tcp_lines(ns: &NetNamespace, family: i32, width: usize, mut out: String) -> String {
-    let all = listing::tcp(ns);
+fn tcp_lines(r: &Reader<'_>, family: i32, width: usize, mut out: String) -> String {
+    let all = listing::tcp(r.ns);
     for (i, e) in all.iter().filter(|e| e.family == family).enumerate() {
         let tail = match e.state {
             6 => format!("3 {POINTER}"),
             10 => format!("1 {POINTER} 100 0 0 10 0"),
             _ => format!("1 {POINTER} 20 4 30 10 -1"),
         };
-        let text = format!("{i:>4}: {} {tail}", line(e));
+        let text = format!("{i:>4}: {} {tail}", line(r, e));
         let _ = writeln!(out, "{text:<width$}");
     }
     out
 }
 
-pub(super) fn tcp(ns: &NetNamespace) -> String {
+pub(super) fn tcp(r: &Reader<'_>) -> String {
     let head = format!(
         "{:<149}\n",
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
     );
-    tcp_lines(ns, libc::AF_INET, 149, head)
+    tcp_lines(r, libc::AF_INET, 149, head)
 }
 
-pub(super) fn tcp6(ns: &NetNamespace) -> String {
+pub(super) fn tcp6(r: &Reader<'_>) -> String {
     let head = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
-    tcp_lines(ns, libc::AF_INET6, 0, head.into())
+    tcp_lines(r, libc::AF_INET6, 0, head.into())
 }
 
 /// Datagram sockets: `digits` of the number at the beginning, lines padded to `width`.
-fn dgram_lines(all: &[Entry], family: i32, digits: usize, width: usize, mut out: String) -> String {
+fn dgram_lines(
+    r: &Reader<'_>,
+    all: &[Entry],
+    family: i32,
+    digits: usize,
+    width: usize,
+    mut out: String,
+) -> String {
     for e in all.iter().filter(|e| e.family == family) {
         // The number is that of the hash bucket: the port.
         let text = format!(
             "{:>digits$}: {} 2 {POINTER} {}",
             e.local.port(),
-            line(e),
+            line(r, e),
             e.drops
         );
         let _ = writeln!(out, "{text:<width$}");
@@ -106,40 +114,40 @@ fn udp_head() -> String {
     )
 }
 
-pub(super) fn udp(ns: &NetNamespace) -> String {
-    let all = listing::udp(ns, false);
-    dgram_lines(&all, libc::AF_INET, 5, 127, udp_head())
+pub(super) fn udp(r: &Reader<'_>) -> String {
+    let all = listing::udp(r.ns, false);
+    dgram_lines(r, &all, libc::AF_INET, 5, 127, udp_head())
 }
-pub(super) fn udp6(ns: &NetNamespace) -> String {
-    let all = listing::udp(ns, false);
-    dgram_lines(&all, libc::AF_INET6, 5, 0, SIX.into())
+pub(super) fn udp6(r: &Reader<'_>) -> String {
+    let all = listing::udp(r.ns, false);
+    dgram_lines(r, &all, libc::AF_INET6, 5, 0, SIX.into())
 }
-pub(super) fn udplite(ns: &NetNamespace) -> String {
-    let all = listing::udp(ns, true);
-    dgram_lines(&all, libc::AF_INET, 5, 127, udp_head())
+pub(super) fn udplite(r: &Reader<'_>) -> String {
+    let all = listing::udp(r.ns, true);
+    dgram_lines(r, &all, libc::AF_INET, 5, 127, udp_head())
 }
-pub(super) fn udplite6(ns: &NetNamespace) -> String {
-    let all = listing::udp(ns, true);
-    dgram_lines(&all, libc::AF_INET6, 5, 0, SIX.into())
+pub(super) fn udplite6(r: &Reader<'_>) -> String {
+    let all = listing::udp(r.ns, true);
+    dgram_lines(r, &all, libc::AF_INET6, 5, 0, SIX.into())
 }
 
 const RAW: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops";
 
-pub(super) fn raw(ns: &NetNamespace) -> String {
-    let all = listing::raw(ns, false);
-    dgram_lines(&all, libc::AF_INET, 4, 0, format!("{RAW}\n"))
+pub(super) fn raw(r: &Reader<'_>) -> String {
+    let all = listing::raw(r.ns, false);
+    dgram_lines(r, &all, libc::AF_INET, 4, 0, format!("{RAW}\n"))
 }
-pub(super) fn raw6(ns: &NetNamespace) -> String {
-    let all = listing::raw(ns, false);
-    dgram_lines(&all, libc::AF_INET6, 5, 0, SIX.into())
+pub(super) fn raw6(r: &Reader<'_>) -> String {
+    let all = listing::raw(r.ns, false);
+    dgram_lines(r, &all, libc::AF_INET6, 5, 0, SIX.into())
 }
-pub(super) fn icmp(ns: &NetNamespace) -> String {
-    let all = listing::raw(ns, true);
-    dgram_lines(&all, libc::AF_INET, 5, 127, format!("{RAW:<127}\n"))
+pub(super) fn icmp(r: &Reader<'_>) -> String {
+    let all = listing::raw(r.ns, true);
+    dgram_lines(r, &all, libc::AF_INET, 5, 127, format!("{RAW:<127}\n"))
 }
-pub(super) fn icmp6(ns: &NetNamespace) -> String {
-    let all = listing::raw(ns, true);
-    dgram_lines(&all, libc::AF_INET6, 5, 0, SIX.into())
+pub(super) fn icmp6(r: &Reader<'_>) -> String {
+    let all = listing::raw(r.ns, true);
+    dgram_lines(r, &all, libc::AF_INET6, 5, 0, SIX.into())
 }
 
 pub(super) fn unix(ns: &NetNamespace) -> String {
@@ -168,13 +176,20 @@ pub(super) fn unix(ns: &NetNamespace) -> String {
     out
 }
 
-pub(super) fn packet(ns: &NetNamespace) -> String {
+pub(super) fn packet(r: &Reader<'_>) -> String {
     let mut out = String::from("sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n");
-    for e in ns.packets.list() {
+    for e in r.ns.packets.list() {
         let _ = writeln!(
             out,
             "{POINTER} {:<6} {:<4} {:04x}   {:<5} {} {:<6} {:<6} {:<6}",
-            3, e.kind, e.protocol, e.index, e.running as u8, e.queued, e.uid, e.ino
+            3,
+            e.kind,
+            e.protocol,
+            e.index,
+            e.running as u8,
+            e.queued,
+            r.users.show_user(e.uid),
+            e.ino
         );
     }
     out

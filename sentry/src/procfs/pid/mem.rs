@@ -16,22 +16,33 @@ use std::sync::Arc;
 /// Bytes moved at a time.
 const CHUNK: usize = 4096;
 
-/// The file.
-pub(super) struct MemInode {
+/// What is opened of a process's memory; nothing of one that has none.
+type Open = fn(Option<Arc<MemoryManager>>) -> Box<dyn FileOps>;
+
+/// A file about a process's memory as it is when the file is opened: what a later execve makes is out of reach.
+pub(super) struct MemoryInode {
     meta: InodeMeta,
     attr: Attr,
     subject: Subject,
+    open: Open,
 }
 
-pub(super) fn make(subject: &Subject, attr: Attr) -> Arc<MemInode> {
-    Arc::new(MemInode {
-        meta: InodeMeta::default(),
-        attr,
-        subject: subject.clone(),
-    })
+pub(super) fn make(subject: &Subject, attr: Attr) -> Arc<MemoryInode> {
+    MemoryInode::new(subject, attr, |mm| Box::new(Memory { mm }))
 }
 
-impl Inode for MemInode {
+impl MemoryInode {
+    pub fn new(subject: &Subject, attr: Attr, open: Open) -> Arc<MemoryInode> {
+        Arc::new(MemoryInode {
+            meta: InodeMeta::default(),
+            attr,
+            subject: subject.clone(),
+            open,
+        })
+    }
+}
+
+impl Inode for MemoryInode {
     fn meta(&self) -> &InodeMeta {
         &self.meta
     }
@@ -52,9 +63,8 @@ impl Inode for MemInode {
     }
     fn open(self: Arc<Self>, cx: &dyn Caller, _: OpenFlags) -> Result<Box<dyn FileOps>> {
         let live = self.subject.live()?;
-        // The address space as it is now: what a later execve makes is out of reach.
         let mm = live.inspect(cx, |task| Ok(task.map(|t| t.mm())))?;
-        Ok(Box::new(Memory { mm }))
+        Ok((self.open)(mm))
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -67,6 +77,15 @@ impl Inode for MemInode {
 /// An open mem file.
 struct Memory {
     mm: Option<Arc<MemoryManager>>,
+}
+
+/// Every offset is an address, also those that are negative as numbers (mem_lseek).
+pub(super) fn seek(pos: u64, offset: i64, whence: Whence) -> Result<u64> {
+    match whence {
+        Whence::Set => Ok(offset.cast_unsigned()),
+        Whence::Current => Ok(pos.wrapping_add_signed(offset)),
+        Whence::End | Whence::Data | Whence::Hole => Err(Errno::EINVAL),
+    }
 }
 
 /// With a thread that carries out what protections forbid: the caller's, of its own memory, or one that a tracer has stopped.
@@ -155,13 +174,8 @@ impl FileOps for Memory {
     fn seekable(&self) -> bool {
         true
     }
-    /// Every offset is an address, also those that are negative as numbers (mem_lseek).
     fn seek(&self, _: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
-        match whence {
-            Whence::Set => Ok(offset.cast_unsigned()),
-            Whence::Current => Ok(pos.wrapping_add_signed(offset)),
-            Whence::End | Whence::Data | Whence::Hole => Err(Errno::EINVAL),
-        }
+        seek(pos, offset, whence)
     }
     fn as_any(&self) -> &dyn Any {
         self

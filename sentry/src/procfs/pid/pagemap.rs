@@ -1,14 +1,13 @@
 //! pagemap: a word for each page of a process (proc_pid_pagemap(5)). Frames are nobody's business here, as for those without CAP_SYS_ADMIN.
 
 use super::Subject;
+use super::mem::{MemoryInode, seek};
 use crate::abi::{Errno, Result};
 use crate::fs::pseudo::Attr;
 use crate::kernel::{ptrace, task_of};
 use crate::mm::{Backing, MemoryManager, PAGE};
 use crate::usermem::Sink;
-use crate::vfs::{
-    Caller, File, FileOps, FileType, Inode, InodeMeta, OpenFlags, SetAttr, Stat, StatFs, Whence,
-};
+use crate::vfs::{Caller, File, FileOps, Whence};
 use cofferdam_platform::{GUEST_END, RESIDENT_MAX, Thread};
 use std::any::Any;
 use std::sync::Arc;
@@ -26,50 +25,8 @@ const FILE: u64 = 1 << 61;
 const EXCLUSIVE: u64 = 1 << 56;
 
 /// The file.
-pub(super) struct PagemapInode {
-    meta: InodeMeta,
-    attr: Attr,
-    subject: Subject,
-}
-
-pub(super) fn make(subject: &Subject, attr: Attr) -> Arc<PagemapInode> {
-    Arc::new(PagemapInode {
-        meta: InodeMeta::default(),
-        attr,
-        subject: subject.clone(),
-    })
-}
-
-impl Inode for PagemapInode {
-    fn meta(&self) -> &InodeMeta {
-        &self.meta
-    }
-    fn file_type(&self) -> FileType {
-        FileType::Regular
-    }
-    fn stat(&self) -> Result<Stat> {
-        Ok(self.attr.stat(FileType::Regular, 1, 0))
-    }
-    fn set_attr(&self, _: &dyn Caller, changes: &SetAttr) -> Result<()> {
-        match (changes.perm, changes.uid, changes.gid) {
-            (None, None, None) => Ok(()),
-            _ => Err(Errno::EPERM),
-        }
-    }
-    fn statfs(&self) -> Result<StatFs> {
-        Ok(self.attr.statfs())
-    }
-    fn open(self: Arc<Self>, cx: &dyn Caller, _: OpenFlags) -> Result<Box<dyn FileOps>> {
-        let live = self.subject.live()?;
-        let mm = live.inspect(cx, |task| Ok(task.map(|t| t.mm())))?;
-        Ok(Box::new(Pagemap { mm }))
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
+pub(super) fn make(subject: &Subject, attr: Attr) -> Arc<MemoryInode> {
+    MemoryInode::new(subject, attr, |mm| Box::new(Pagemap { mm }))
 }
 
 /// An open pagemap.
@@ -148,11 +105,7 @@ impl FileOps for Pagemap {
         true
     }
     fn seek(&self, _: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
-        match whence {
-            Whence::Set => Ok(offset.cast_unsigned()),
-            Whence::Current => Ok(pos.wrapping_add_signed(offset)),
-            Whence::End | Whence::Data | Whence::Hole => Err(Errno::EINVAL),
-        }
+        seek(pos, offset, whence)
     }
     fn as_any(&self) -> &dyn Any {
         self

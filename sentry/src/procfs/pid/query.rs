@@ -3,7 +3,7 @@
 use super::{Live, maps};
 use crate::abi::{Errno, Result};
 use crate::fs::devices;
-use crate::mm::{Label, MapEntry, PAGE};
+use crate::mm::{Backing, MapEntry, PAGE, Vma};
 use crate::usermem::UserPtr;
 use crate::vfs::Caller;
 use cofferdam_platform::Prot;
@@ -27,8 +27,7 @@ const PROTECTIONS: u64 = 15;
 const COVERING_OR_NEXT: u64 = 16;
 const FILE_BACKED: u64 = 32;
 
-fn flags(e: &MapEntry) -> u64 {
-    let v = &e.vma;
+fn flags(v: &Vma) -> u64 {
     let bits = [
         (v.prot.contains(Prot::READ), READABLE),
         (v.prot.contains(Prot::WRITE), WRITABLE),
@@ -39,17 +38,16 @@ fn flags(e: &MapEntry) -> u64 {
 }
 
 /// The mapping asked for.
-fn find(all: &[MapEntry], addr: u64, wanted: u64) -> Result<&MapEntry> {
-    let fits = |e: &&MapEntry| {
-        let file = e.vma.file().is_some() || matches!(e.label, Label::Object(..));
-        wanted & PROTECTIONS & !flags(e) == 0 && (wanted & FILE_BACKED == 0 || file)
+fn find(l: &Live, addr: u64, wanted: u64) -> Result<MapEntry> {
+    let later = wanted & COVERING_OR_NEXT != 0;
+    let fits = |v: &Vma| {
+        let file = !matches!(v.backing, Backing::Anonymous);
+        (later || v.start <= addr)
+            && wanted & PROTECTIONS & !flags(v) == 0
+            && (wanted & FILE_BACKED == 0 || file)
     };
-    let mut from = all.iter().filter(|e| e.vma.end > addr);
-    let found = if wanted & COVERING_OR_NEXT != 0 {
-        from.find(fits)
-    } else {
-        from.next().filter(|e| e.vma.start <= addr).filter(fits)
-    };
+    let task = l.task.as_ref().ok_or(Errno::ENOENT)?;
+    let found = task.mm().first_map(addr, later, fits);
     found.ok_or(Errno::ENOENT)
 }
 
@@ -87,12 +85,11 @@ pub(super) fn procmap(l: &Live, cx: &dyn Caller, arg: u64) -> Result<i64> {
     {
         return Err(Errno::EINVAL);
     }
-    let all = maps::entries(l);
-    let e = find(&all, addr, wanted)?;
-    let (dev, ino) = maps::object(e);
+    let e = find(l, addr, wanted)?;
+    let (dev, ino) = maps::object(&e);
     let mut name_len = 0;
     if name_room != 0 {
-        let mut name = maps::name(e, l);
+        let mut name = maps::name(&e, l);
         if !name.is_empty() {
             name.push(0);
         }
@@ -105,7 +102,7 @@ pub(super) fn procmap(l: &Live, cx: &dyn Caller, arg: u64) -> Result<i64> {
     let found = [
         e.vma.start,
         e.vma.end,
-        flags(e),
+        flags(&e.vma),
         PAGE,
         e.vma.offset(),
         ino,

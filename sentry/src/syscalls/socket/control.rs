@@ -4,8 +4,9 @@ use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::kernel::Cx;
 use crate::kernel::pidfd::PidFd;
-use crate::net::socket::{Cmsg, MsgFlags, Ucred};
+use crate::net::socket::{Cmsg, MsgFlags, Sender, Ucred};
 use crate::net::unix::MAX_FILES;
+use crate::usermem::UserPtr;
 use crate::vfs::{File, OpenFlags};
 use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
@@ -73,7 +74,7 @@ fn rights(cx: &Cx<'_>, data: &[u8]) -> Result<Vec<Arc<File>>> {
         .collect()
 }
 
-fn credentials(cx: &Cx<'_>, data: &[u8]) -> Result<Ucred> {
+fn credentials(cx: &Cx<'_>, data: &[u8]) -> Result<Sender> {
     let u = Ucred::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
     let c = cx.creds();
     let over_pids = cx.group().pid_ns().common.owner();
@@ -85,20 +86,21 @@ fn credentials(cx: &Cx<'_>, data: &[u8]) -> Result<Ucred> {
         return Err(Errno::EPERM);
     }
     let pid = cx.named(u.pid).ok_or(Errno::ESRCH)?;
-    Ok(Ucred { pid, uid, gid })
+    Ok(Sender {
+        cred: Ucred { pid, uid, gid },
+        born: cx.kernel().process(pid).map_or(0, |g| g.start_ns),
+    })
 }
 
 /// Writes received control messages to a buffer of `room` bytes: how many bytes were used, and MSG_CTRUNC if they did not fit.
-///
-/// # Errors
-/// EFAULT.
+/// Those that the buffer faults for are lost; nobody is told (put_cmsg).
 pub(super) fn write(
     cx: &Cx<'_>,
     control: Vec<Cmsg>,
     addr: u64,
     room: usize,
     cloexec: bool,
-) -> Result<(usize, MsgFlags)> {
+) -> (usize, MsgFlags) {
     let mut w = Writer {
         addr,
         room,
@@ -107,29 +109,29 @@ pub(super) fn write(
     };
     for c in control {
         match c {
-            Cmsg::Credentials(u) => {
-                let u = u.seen_by(&cx.caller());
-                w.put(cx, libc::SOL_SOCKET, libc::SCM_CREDENTIALS, u.as_bytes())?;
+            Cmsg::Credentials(s) => {
+                let u = s.cred.seen_by(&cx.caller());
+                let _ = w.put(cx, libc::SOL_SOCKET, libc::SCM_CREDENTIALS, u.as_bytes());
             }
-            Cmsg::Pidfd(pid) => {
-                let fd = pidfd(cx, pid).unwrap_or_else(|e| -e.raw());
-                w.put(cx, libc::SOL_SOCKET, SCM_PIDFD, fd.as_bytes())?;
+            Cmsg::Pidfd(who) => w.put_pidfd(cx, who),
+            Cmsg::Other(level, kind, data) => {
+                let _ = w.put(cx, level, kind, &data);
             }
-            Cmsg::Other(level, kind, data) => w.put(cx, level, kind, &data)?,
-            Cmsg::Rights(files) => w.put_rights(cx, files, cloexec)?,
+            Cmsg::Rights(files) => w.put_rights(cx, files, cloexec),
         }
     }
-    Ok((w.used, w.flags))
+    (w.used, w.flags)
 }
 
-/// A new descriptor of a process.
+/// A descriptor of the process that this was.
 ///
 /// # Errors
-/// ESRCH if it is gone; EMFILE, ENFILE.
-pub(super) fn pidfd(cx: &Cx<'_>, pid: i32) -> Result<i32> {
-    let group = cx.kernel().process(pid).ok_or(Errno::ESRCH)?;
-    let file = PidFd::create(&cx.caller(), group, None, OpenFlags::empty())?;
-    cx.install_fd(file, true)
+/// ESRCH if it is gone; ENFILE.
+pub(super) fn pidfd(cx: &Cx<'_>, who: Sender) -> Result<Arc<File>> {
+    let group = cx.kernel().process(who.cred.pid);
+    let group = group.filter(|g| g.start_ns == who.born);
+    let group = group.ok_or(Errno::ESRCH)?;
+    PidFd::create(&cx.caller(), group, None, OpenFlags::empty())
 }
 
 struct Writer {
@@ -145,6 +147,9 @@ impl Writer {
     }
 
     /// put_cmsg: what does not fit is cut.
+    ///
+    /// # Errors
+    /// EFAULT.
     fn put(&mut self, cx: &Cx<'_>, level: i32, kind: i32, data: &[u8]) -> Result<()> {
         if self.left() < HEADER {
             self.flags |= MsgFlags::CTRUNC;
@@ -169,12 +174,14 @@ impl Writer {
     }
 
     /// scm_detach_fds: as many files as there is room and there are descriptors for; the rest is closed.
-    fn put_rights(&mut self, cx: &Cx<'_>, files: Vec<Arc<File>>, cloexec: bool) -> Result<()> {
+    fn put_rights(&mut self, cx: &Cx<'_>, files: Vec<Arc<File>>, cloexec: bool) {
         let room = self.left().saturating_sub(HEADER) / 4;
         let whole = files.len();
         let mut fds: Vec<i32> = Vec::new();
         for file in files.into_iter().take(room) {
-            match cx.install_fd(file, cloexec) {
+            let at = (self.used + HEADER + fds.len() * 4) as u64;
+            let to = UserPtr::<i32>::new(self.addr.wrapping_add(at));
+            match cx.give_fd(file, cloexec, |fd| cx.mem().put(to, &fd)) {
                 Ok(fd) => fds.push(fd),
                 Err(_) => break,
             }
@@ -182,14 +189,29 @@ impl Writer {
         if fds.len() < whole {
             self.flags |= MsgFlags::CTRUNC;
         }
-        if fds.is_empty() {
-            return Ok(());
+        if !fds.is_empty() {
+            let raw = fds.as_slice().as_bytes();
+            let _ = self.put(cx, libc::SOL_SOCKET, libc::SCM_RIGHTS, raw);
         }
-        self.put(
-            cx,
-            libc::SOL_SOCKET,
-            libc::SCM_RIGHTS,
-            fds.as_slice().as_bytes(),
-        )
+    }
+
+    /// scm_pidfd_recv: whole or not at all; an error in its place if the process is gone.
+    fn put_pidfd(&mut self, cx: &Cx<'_>, who: Sender) {
+        if self.left() < HEADER + size_of::<i32>() {
+            self.flags |= MsgFlags::CTRUNC;
+            return;
+        }
+        // If its number cannot be told, nothing is.
+        let mut tell = |fd: i32| self.put(cx, libc::SOL_SOCKET, SCM_PIDFD, fd.as_bytes());
+        let mut told = false;
+        let given = pidfd(cx, who).and_then(|file| {
+            cx.give_fd(file, true, |fd| {
+                told = true;
+                tell(fd)
+            })
+        });
+        if let (false, Err(e)) = (told, given) {
+            let _ = tell(-e.raw());
+        }
     }
 }

@@ -21,15 +21,18 @@ pub(super) fn getsockopt(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let room = usize::try_from(cx.mem().get(len)?).map_err(|_| Errno::EINVAL)?;
     let caller = cx.caller();
     if (level, name) == (libc::SOL_SOCKET, SO_PEERPIDFD) && socket.domain() == libc::AF_UNIX {
-        let pid = socket.peer_credentials()?.pid;
-        if pid <= 0 {
+        let peer = socket.peer_credentials()?;
+        if peer.cred.pid <= 0 {
             return Err(Errno::ENODATA.into());
         }
-        let fd = super::control::pidfd(cx, pid)?.to_ne_bytes();
-        let part = fd.get(..room).unwrap_or(&fd);
-        cx.mem()
-            .write_bytes(args.get::<UserPtr<u8>>(3).addr(), part)?;
-        cx.mem().put(len, &i32::try_from(part.len()).unwrap_or(4))?;
+        let file = super::control::pidfd(cx, peer)?;
+        let to: UserPtr<u8> = args.get(3);
+        cx.give_fd(file, true, |fd| {
+            let fd = fd.to_ne_bytes();
+            let part = fd.get(..room).unwrap_or(&fd);
+            cx.mem().write_bytes(to.addr(), part)?;
+            cx.mem().put(len, &i32::try_from(part.len()).unwrap_or(4))
+        })?;
         return Ok(0);
     }
     let value = if level == libc::SOL_SOCKET {

@@ -44,7 +44,7 @@ fn recv_one(cx: &mut Cx<'_>, fd: Fd, ptr: UserPtr<MsgHdr>, flags: MsgFlags) -> S
     let got = take(cx, &file, &*socket, dst, flags, room > 0)?;
     hdr.put_source(cx, ptr, got.from.as_deref())?;
     let cloexec = flags & MsgFlags::CMSG_CLOEXEC;
-    let (used, cut) = control::write(cx, got.control, hdr.control, room, !cloexec.is_empty())?;
+    let (used, cut) = control::write(cx, got.control, hdr.control, room, !cloexec.is_empty());
     MsgHdr::put_result(cx, ptr, used, (got.flags | cut | cloexec).bits())?;
     Ok(value(got.len))
 }

@@ -92,6 +92,9 @@ impl RawSocket {
                 n => data = data.get(..n).unwrap_or(data),
             }
         }
+        if !self.inbox.has_room(&self.common, data.len()) {
+            return;
+        }
         let packet = Packet {
             data: data.to_vec(),
             from: SocketAddr::new(h.from, 0),
@@ -226,7 +229,7 @@ impl RawSocket {
             } else if len < wire::V6 {
                 return Err(Errno::EINVAL);
             }
-            stack::transmit(&self.core.namespace, &data);
+            stack::transmit(&self.core.namespace, to.ip(), &data);
             return Ok(len);
         }
         if let (Some(at), false) = (checksum, self.is_v4()) {
@@ -241,7 +244,7 @@ impl RawSocket {
         let (hops, class) = self.core.hops_and_class(&wishes, to.ip());
         let protocol = (self.protocol & 0xff) as u8;
         let packet = wire::packet(source, to.ip(), protocol, hops, class, &data);
-        stack::transmit(&self.core.namespace, &packet);
+        stack::transmit(&self.core.namespace, to.ip(), &packet);
         Ok(len)
     }
 
@@ -276,7 +279,7 @@ impl RawSocket {
         let (hops, class) = self.core.hops_and_class(&wishes, to.ip());
         let protocol = if self.is_v4() { 1 } else { 58 };
         let packet = wire::packet(source, to.ip(), protocol, hops, class, &data);
-        stack::transmit(&self.core.namespace, &packet);
+        stack::transmit(&self.core.namespace, to.ip(), &packet);
         Ok(len)
     }
 }

@@ -67,7 +67,7 @@ impl RawSocket {
         protocol: i32,
         ping: bool,
     ) -> Result<Arc<RawSocket>> {
-        let common = Common::new(DEFAULT_BUF, DEFAULT_BUF)?;
+        let common = Common::new(namespace, DEFAULT_BUF, DEFAULT_BUF)?;
         let kind = if ping { SockType::Dgram } else { SockType::Raw };
         let uid = cx.credentials().euid;
         let core = Core::new(namespace, family, kind, uid);

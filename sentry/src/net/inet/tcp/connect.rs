@@ -7,7 +7,8 @@ use crate::abi::{Errno, Result};
 use crate::net::interface::Route;
 use crate::net::options::MAX_BACKLOG;
 use crate::net::socket::{Shutdown, SockCx, Socket};
-use crate::sync::Events;
+use crate::sync::{Events, Notify};
+use crate::time::Instant;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
@@ -22,6 +23,17 @@ const ALL: Events = Events::READABLE
     .union(Events::RDHUP)
     .union(Events::HUP)
     .union(Events::ERR);
+
+/// Whose request is too old.
+struct GiveUp(Weak<TcpSocket>);
+
+impl Notify for GiveUp {
+    fn notify(&self, _: Events) {
+        if let Some(s) = self.0.upgrade() {
+            s.give_up();
+        }
+    }
+}
 
 /// What a listener made of a connection request.
 enum Answer {
@@ -114,7 +126,7 @@ impl TcpSocket {
                     return Ok(());
                 }
                 Phase::Established => return Err(Errno::EISCONN),
-                Phase::Connecting => return Err(Errno::EALREADY),
+                Phase::Connecting(_) => return Err(Errno::EALREADY),
                 Phase::Listening { .. } => return Err(Errno::EISCONN),
                 Phase::Closed if s.unreported => {
                     s.reported();
@@ -126,8 +138,7 @@ impl TcpSocket {
         let to = self.core.target(raw)?;
         let (default, away) = match self.core.namespace.interfaces.route(to.ip()) {
             Route::Local(a) => (a, false),
-            // Nobody answers there.
-            Route::Away(a) => (a, true),
+            Route::Away(a, _) => (a, true),
             _ => return Err(Errno::ENETUNREACH),
         };
         let bound = self.state.lock().local;
@@ -145,12 +156,14 @@ impl TcpSocket {
         let others = self.core.namespace.inet.tcp.on_port(from.port());
         let taken = others.into_iter().any(|(_, other)| {
             let s = other.state.lock();
-            let live = matches!(s.phase, Phase::Connecting | Phase::Established);
+            let live = matches!(s.phase, Phase::Connecting(_) | Phase::Established);
             live && s.local == Some(from) && s.remote == Some(to)
         });
         if taken {
             return Err(Errno::EADDRNOTAVAIL);
         }
+        let patience = self.options.lock().patience();
+        let until = Instant::now().after(patience);
         {
             let mut s = self.state.lock();
             if !s.is_closed() {
@@ -159,7 +172,7 @@ impl TcpSocket {
             let window = s.window;
             let (local, locked) = (from, s.port_locked);
             *s = State {
-                phase: Phase::Connecting,
+                phase: Phase::Connecting(until),
                 local: Some(local),
                 port_locked: locked,
                 remote: Some(to),
@@ -177,17 +190,49 @@ impl TcpSocket {
         }
         let counters = &self.core.namespace.inet.counters;
         counters.add(Count::ActiveOpens);
-        if away {
-            return Err(Errno::EINPROGRESS);
-        }
-        match self.request(from, to) {
-            Answer::Accepted | Answer::Later => {}
+        // Nobody answers out there.
+        let answer = if away {
+            Answer::Later
+        } else {
+            self.request(from, to)
+        };
+        match answer {
+            Answer::Accepted => {}
+            Answer::Later => self.arm_request(patience),
             Answer::Refused => {
                 counters.add(Count::AttemptFails);
                 self.fail(Errno::ECONNREFUSED);
             }
         }
         Err(Errno::EINPROGRESS)
+    }
+
+    /// Gives the request up after a while (tcp_write_timeout).
+    fn arm_request(&self, patience: u64) {
+        let timer = crate::net::timer(patience, Arc::new(GiveUp(self.me.clone())));
+        let old = std::mem::replace(&mut *self.timer.lock(), timer);
+        drop(old);
+        // It was answered before there was the timer.
+        if !matches!(self.state.lock().phase, Phase::Connecting(_)) {
+            self.disarm();
+        }
+    }
+
+    fn disarm(&self) {
+        let timer = self.timer.lock().take();
+        drop(timer);
+    }
+
+    fn give_up(&self) {
+        let late = match self.state.lock().phase {
+            Phase::Connecting(until) => until.remaining() == 0,
+            _ => false,
+        };
+        if late {
+            let counters = &self.core.namespace.inet.counters;
+            counters.add(Count::AttemptFails);
+            self.fail(Errno::ETIMEDOUT);
+        }
     }
 
     /// Asks the listener at `to` for a connection.
@@ -288,13 +333,14 @@ impl TcpSocket {
         let window = server.window_to(self);
         {
             let mut s = self.state.lock();
-            if !matches!(s.phase, Phase::Connecting) {
+            if !matches!(s.phase, Phase::Connecting(_)) {
                 return false;
             }
             s.phase = Phase::Established;
             s.peer = server.me.clone();
             s.window = window;
         }
+        self.disarm();
         self.common.queue.wake(Events::WRITABLE);
         true
     }
@@ -326,7 +372,7 @@ impl TcpSocket {
             let ends = {
                 let s = client.state.lock();
                 match s.phase {
-                    Phase::Connecting => s.local.zip(s.remote),
+                    Phase::Connecting(_) => s.local.zip(s.remote),
                     _ => None,
                 }
             };
@@ -342,7 +388,7 @@ impl TcpSocket {
     pub(super) fn connect_outcome(&self) -> Result<()> {
         let mut s = self.state.lock();
         match s.phase {
-            Phase::Connecting => Err(Errno::EAGAIN),
+            Phase::Connecting(_) => Err(Errno::EAGAIN),
             Phase::Established => {
                 s.unreported = false;
                 Ok(())
@@ -391,7 +437,7 @@ impl TcpSocket {
         let e = {
             let s = self.state.lock();
             match s.phase {
-                Phase::Connecting => Errno::ECONNREFUSED,
+                Phase::Connecting(_) => Errno::ECONNREFUSED,
                 // In CLOSE_WAIT.
                 Phase::Established if s.fin && !s.shut.write => Errno::EPIPE,
                 Phase::Established => Errno::ECONNRESET,
@@ -444,7 +490,7 @@ impl TcpSocket {
             let mut s = self.state.lock();
             match &s.phase {
                 Phase::Established => {}
-                Phase::Listening { .. } | Phase::Connecting => {
+                Phase::Listening { .. } | Phase::Connecting(_) => {
                     let listening = matches!(s.phase, Phase::Listening { .. });
                     drop(s);
                     if how.read || !listening {
@@ -489,7 +535,7 @@ impl TcpSocket {
             std::mem::replace(&mut *s, keep)
         };
         let (local, locked) = (old.local, old.port_locked);
-        let cut = matches!(old.phase, Phase::Established | Phase::Connecting);
+        let cut = matches!(old.phase, Phase::Established | Phase::Connecting(_));
         self.release(old, true);
         if let (Some(l), false) = (local, locked) {
             let mut any = self.core.any();
@@ -549,7 +595,7 @@ impl TcpSocket {
                     }
                 }
             }
-            Phase::Connecting | Phase::Closed => {}
+            Phase::Connecting(_) | Phase::Closed => {}
         }
     }
 
@@ -581,8 +627,7 @@ impl TcpSocket {
         self.unbind(local);
         self.core.close();
         self.errors.clear();
-        let timer = self.cork_timer.lock().take();
-        drop(timer);
+        self.disarm();
         self.common.queue.wake(ALL);
     }
 }

@@ -42,7 +42,7 @@ impl TcpSocket {
         }
         let s = self.state.lock();
         match s.phase {
-            Phase::Connecting => Err(Errno::EAGAIN),
+            Phase::Connecting(_) => Err(Errno::EAGAIN),
             Phase::Established if !s.shut.write => Ok(s.peer.upgrade()),
             _ => Err(Errno::EPIPE),
         }
@@ -166,7 +166,7 @@ impl TcpSocket {
     /// Lets data that is kept back go after 200 ms (tcp(7), TCP_CORK).
     fn arm_cork(&self) {
         let timer = crate::net::timer(CORK_TIME, Arc::new(Uncork(self.me.clone())));
-        let old = std::mem::replace(&mut *self.cork_timer.lock(), timer);
+        let old = std::mem::replace(&mut *self.timer.lock(), timer);
         drop(old);
     }
 
@@ -311,7 +311,7 @@ impl TcpSocket {
         }
         match s.phase {
             Phase::Closed | Phase::Listening { .. } => Err(Errno::ENOTCONN),
-            Phase::Connecting | Phase::Established => Err(Errno::EAGAIN),
+            Phase::Connecting(_) | Phase::Established => Err(Errno::EAGAIN),
         }
     }
 

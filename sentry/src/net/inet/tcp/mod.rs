@@ -15,7 +15,7 @@ use crate::net::socket::{
     Common, MEMORY, MsgFlags, Received, RecvMsg, SendMsg, Shutdown, SockCx, SockType, Socket,
 };
 use crate::sync::{Charge, Events, Mutex, Rank};
-use crate::time::TimerHandle;
+use crate::time::{Instant, TimerHandle};
 use crate::usermem::{ByteQueue, UserPtr};
 use crate::vfs::Caller;
 use option::TcpOptions;
@@ -40,8 +40,8 @@ pub struct TcpSocket {
     /// Notices of MSG_ZEROCOPY, and how many calls had it.
     errors: Errors,
     zerocopies: AtomicU32,
-    /// Lets corked data go after a while.
-    cork_timer: Mutex<Option<TimerHandle>>,
+    /// Gives up a connection request, and later lets corked data go.
+    timer: Mutex<Option<TimerHandle>>,
     state: Mutex<State>,
 }
 
@@ -55,7 +55,8 @@ enum Phase {
         /// Sockets that wait for room in `pending`.
         waiting: VecDeque<Weak<TcpSocket>>,
     },
-    Connecting,
+    /// Until when, if nobody answers.
+    Connecting(Instant),
     Established,
 }
 
@@ -128,7 +129,7 @@ impl State {
     fn number(&self) -> u8 {
         match (&self.phase, self.fin, self.shut.write) {
             (Phase::Listening { .. }, ..) => 10,
-            (Phase::Connecting, ..) => 2,
+            (Phase::Connecting(_), ..) => 2,
             (Phase::Established, true, false) => 8,
             // FIN_WAIT2: there is no way for a FIN to be underway.
             (Phase::Established, false, true) => 5,
@@ -174,7 +175,7 @@ impl TcpSocket {
     }
 
     fn with(core: Core) -> Result<Arc<Self>> {
-        let common = Common::new(SNDBUF, RCVBUF)?;
+        let common = Common::new(&core.namespace, SNDBUF, RCVBUF)?;
         Ok(Arc::new_cyclic(|me| TcpSocket {
             me: me.clone(),
             common,
@@ -182,7 +183,7 @@ impl TcpSocket {
             options: Mutex::new(Rank::LEAF, TcpOptions::default()),
             errors: Errors::default(),
             zerocopies: AtomicU32::new(0),
-            cork_timer: Mutex::new(Rank::LEAF, None),
+            timer: Mutex::new(Rank::LEAF, None),
             state: Mutex::new(Rank::OBJECT, State::new()),
         }))
     }
@@ -348,7 +349,7 @@ impl Socket for TcpSocket {
                 }
                 return e;
             }
-            Phase::Connecting => return e,
+            Phase::Connecting(_) => return e,
             Phase::Closed => e |= Events::HUP,
             Phase::Established => {}
         }

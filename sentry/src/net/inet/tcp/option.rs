@@ -58,6 +58,20 @@ pub(super) struct TcpOptions {
 }
 
 impl TcpOptions {
+    fn value(&self, name: i32) -> i64 {
+        let default = PLAIN.iter().find(|p| p.0 == name).map_or(0, |p| p.1);
+        i64::from(self.values.get(&name).copied().unwrap_or(default))
+    }
+    /// Nanoseconds until a connection request that nobody answers fails (tcp_write_timeout).
+    pub fn patience(&self) -> u64 {
+        let (retries, limit) = (
+            self.value(libc::TCP_SYNCNT),
+            self.value(libc::TCP_USER_TIMEOUT),
+        );
+        request_time(retries, limit)
+            .unsigned_abs()
+            .saturating_mul(1_000_000)
+    }
     /// Whether an integer option is on.
     pub fn on(&self, name: i32) -> bool {
         self.values.get(&name).copied().unwrap_or(0) != 0
@@ -227,4 +241,43 @@ fn defer_seconds(seconds: i32) -> i32 {
         period += interval;
     }
     period
+}
+
+/// Milliseconds: when a request that was sent again so often has failed, or after `limit` if that is not 0. The first intervals are
+/// of a second (`net.ipv4.tcp_syn_linear_timeouts`), then they double up to two minutes.
+fn request_time(retries: i64, limit: i64) -> i64 {
+    const LINEAR: i64 = 4;
+    const LONGEST: i64 = 120_000;
+    // As long as it would take if none were equal (tcp_model_timeout).
+    let model = (2000i64 << retries.clamp(0, 6)) - 1000 + (retries - 6).max(0) * LONGEST;
+    let end = if limit == 0 { model } else { limit };
+    let (mut time, mut interval, mut again) = (0, 1000, 0);
+    loop {
+        time += if limit == 0 || again == 0 {
+            interval
+        } else {
+            interval.min((limit - time).max(1))
+        };
+        if again >= retries + LINEAR || again > 0 && time >= end {
+            return time;
+        }
+        again += 1;
+        if again > LINEAR {
+            interval = (interval * 2).min(LONGEST);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_fail_after_a_while() {
+        let seconds = [1, 2, 3, 4, 5, 6, 7].map(|n| request_time(n, 0) / 1000);
+        assert_eq!(seconds, [3, 7, 19, 35, 67, 131, 251]);
+        let limited = [1, 1500, 10_000].map(|limit| request_time(6, limit));
+        assert_eq!(limited, [1001, 1500, 10_000]);
+        assert_eq!(request_time(1, 10_000), 7000);
+    }
 }

@@ -138,7 +138,7 @@ impl UdpSocket {
             .core
             .with_options(|o| o.on(libc::IPPROTO_IP, libc::IP_TRANSPARENT));
         if !here.is_local(from.ip()) && !from.ip().is_unspecified() && !transparent {
-            let foreign = matches!(here.route(from.ip()), Route::Away(_) | Route::Unreachable);
+            let foreign = matches!(here.route(from.ip()), Route::Away(..) | Route::Unreachable);
             if foreign {
                 return Err(Errno::ENETUNREACH);
             }
@@ -204,7 +204,7 @@ impl UdpSocket {
             let body = wire::udp(way.from, way.to, protocol, &data);
             let (from, to) = (way.from.ip(), way.to.ip());
             let packet = wire::packet(from, to, protocol, way.hops, way.class, &body);
-            stack::show(ns, &packet);
+            stack::show(ns, to, &packet);
             packet
         });
         match self.receivers(way) {
@@ -388,7 +388,8 @@ fn receivers(ns: &NetNamespace, protocol: i32, way: Way) -> Receivers {
     let (from, to) = (way.from, way.to);
     let many = !matches!(way.route, Route::Local(_));
     // Nobody is out there, or in the group.
-    if matches!(way.route, Route::Away(_)) || to.ip().is_multicast() && !ns.inet.groups.has(to.ip())
+    if matches!(way.route, Route::Away(..))
+        || to.ip().is_multicast() && !ns.inet.groups.has(to.ip())
     {
         return Receivers::Many(Vec::new());
     }

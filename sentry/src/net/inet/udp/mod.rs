@@ -81,7 +81,7 @@ impl UdpSocket {
         family: i32,
         protocol: i32,
     ) -> Result<Arc<Self>> {
-        let common = Common::new(DEFAULT_BUF, DEFAULT_BUF)?;
+        let common = Common::new(namespace, DEFAULT_BUF, DEFAULT_BUF)?;
         let uid = cx.credentials().euid;
         let core = Core::new(namespace, family, SockType::Dgram, uid);
         Ok(Arc::new_cyclic(|me| UdpSocket {
