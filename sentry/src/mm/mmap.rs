@@ -158,7 +158,7 @@ impl MemoryManager {
         if flags.contains(MapFlags::FIXED) {
             change.take_in_reserve(addr, addr + len);
         }
-        if change.texts().is_some() {
+        if change.texts().is_some() && !change.state().layout.own_loader {
             let steps = change.steps_for(vma.clone(), &[]);
             change.carry_out_or_plainly(thread, steps, vec![vma])?;
         } else {
