@@ -37,4 +37,4 @@ for tool in memcheck helgrind cachegrind; do
   valgrind --tool=$tool $out --log-file=log --error-exitcode=9 --child-silent-after-fork=yes ./v; echo "$tool $?"
   grep -o -e 'Invalid write of size 1' -e 'Conditional jump' -e 'Possible data race' -e 'ERROR SUMMARY: .* from [0-9]* contexts' -e 'definitely lost: .*' log | sort | uniq -c | tr -s ' '
 done
-valgrind -q --trace-children=yes --log-file=log sh -c 'ls / > /dev/null; echo "a shell: $?"'; grep -c . log
+valgrind -q --trace-children=yes --log-file=log sh -c 'ls / > /dev/null; echo "a shell: $?"'; echo "complaints: $(grep -c . log)"
