@@ -6,9 +6,13 @@
 use super::async_io::{self, Reason};
 use super::{Cx, Kernel, loan};
 use crate::abi::{Errno, Result};
+use crate::sync::Knob;
 use crate::vfs::notify::{self, Event, Mask, Watch, Watcher, Watches};
 use crate::vfs::{File, FileType, InodeRef};
 use std::sync::{Arc, Weak};
+
+/// `fs.dir-notify-enable`.
+pub static ENABLED: Knob = Knob::new(0, 1);
 
 const MULTISHOT: u32 = 0x8000_0000;
 
@@ -53,8 +57,11 @@ impl Drop for DirWatch {
 /// F_NOTIFY through descriptor `fd`; `what` has the DN_* bits. None of them ends the notification.
 ///
 /// # Errors
-/// ENOTDIR.
+/// ENOTDIR. EINVAL where the administrator has switched it off.
 pub fn set(cx: &Cx<'_>, fd: i32, file: &Arc<File>, what: u32) -> Result<()> {
+    if ENABLED.get() == 0 {
+        return Err(Errno::EINVAL);
+    }
     let table = cx.fds().id();
     if what & !MULTISHOT == 0 {
         file.set_dir_watch(table, None);

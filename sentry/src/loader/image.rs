@@ -54,6 +54,7 @@ impl Image {
             phnum: program.phnum.into(),
             layout: Layout {
                 mmap_base,
+                own_loader: interpreter.is_none(),
                 ..Layout::default()
             },
         };
@@ -237,6 +238,7 @@ impl Image {
             start_brk,
             brk,
             mmap_base,
+            own_loader,
             ..
         } = self.layout.clone();
         *l = Layout {
@@ -247,6 +249,7 @@ impl Image {
             start_brk,
             brk,
             mmap_base,
+            own_loader,
             ..l.clone()
         };
     }

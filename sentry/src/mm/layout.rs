@@ -27,6 +27,8 @@ pub struct Layout {
     pub mmap_base: u64,
     /// The executable.
     pub exe: Option<Arc<File>>,
+    /// The program has no interpreter: what it maps to be executed it may run some other way (see `rewrite`).
+    pub own_loader: bool,
     /// Keeps the executable from being written while it runs (ETXTBSY).
     pub exe_in_use: Option<Arc<DenyWrite>>,
     /// Auxiliary vector as on the initial stack.

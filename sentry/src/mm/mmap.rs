@@ -158,7 +158,7 @@ impl MemoryManager {
         if flags.contains(MapFlags::FIXED) {
             change.take_in_reserve(addr, addr + len);
         }
-        if change.texts().is_some() {
+        if change.texts().is_some() && !change.state().layout.own_loader {
             let steps = change.steps_for(vma.clone(), &[]);
             change.carry_out_or_plainly(thread, steps, vec![vma])?;
         } else {
@@ -311,6 +311,9 @@ fn attached_at(v: &Vma, addr: u64) -> Option<&Arc<SharedAnon>> {
     }
 }
 
+/// Where mappings with MAP_32BIT end (`find_start_end`: a hint below where the search starts is taken, too).
+const LOW_END: u64 = 0x8000_0000;
+
 /// Where a mapping goes (`get_unmapped_area`).
 pub(super) fn choose_address(
     s: &State,
@@ -343,19 +346,23 @@ pub(super) fn choose_address(
         0 => GUEST_END,
         b => b,
     };
-    if flags.contains(MapFlags::LOW_2GB) {
-        return s
-            .map
-            .gap_bottom_up(len, 0x4000_0000, 0x8000_0000, PAGE)
-            .ok_or(Errno::ENOMEM);
-    }
-    if addr != 0
-        && let Some(hint) = page_ceil(addr).map(|a| a.max(GUEST_START))
-        && hint <= GUEST_END - len
+    let low = flags.contains(MapFlags::LOW_2GB);
+    let end = if low { LOW_END } else { GUEST_END };
+    // `round_hint_to_min`.
+    let wish = addr - addr % PAGE;
+    let hint = wish.max(GUEST_START);
+    if wish != 0
+        && end.checked_sub(len).is_some_and(|last| hint <= last)
         && s.map.is_free_below_guard(hint, hint + len)
         && !s.is_island(hint, hint + len)
     {
         return Ok(hint);
+    }
+    if low {
+        return s
+            .map
+            .gap_bottom_up(len, 0x4000_0000, LOW_END, PAGE)
+            .ok_or(Errno::ENOMEM);
     }
     s.map
         .gap_top_down(len, GUEST_START, base, PAGE)
@@ -366,7 +373,7 @@ pub(super) fn choose_address(
 /// A place for a program or library: as [`choose_address`], with room for trampolines below.
 fn choose_with_gap(s: &State, addr: u64, len: u64, flags: MapFlags) -> Option<u64> {
     let at = choose_address(s, addr, len, flags).ok()?;
-    if addr != 0 && at == page_ceil(addr)? {
+    if addr != 0 && at == addr - addr % PAGE {
         // Where the program wanted it.
         return Some(at);
     }

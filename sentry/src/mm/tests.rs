@@ -257,7 +257,7 @@ fn places_top_down_and_honours_hints() {
     let hint = anon(BASE + 5 * PAGE + 1, 1, RW, MapFlags::PRIVATE);
     assert_eq!(
         mm.mmap(&t, &hint, &MmLimits::NONE).unwrap(),
-        BASE + 6 * PAGE
+        BASE + 5 * PAGE
     );
     // A taken hint is ignored; the highest gap that fits is used.
     assert_eq!(mm.mmap(&t, &hint, &MmLimits::NONE).unwrap(), top - 4 * PAGE);

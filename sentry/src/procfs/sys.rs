@@ -5,6 +5,7 @@ use crate::abi::{Errno, Result};
 use crate::auth::Caps;
 use crate::fs::pseudo::{Attr, Content, PseudoFile, Tree};
 use crate::fs::{inotify, pipe};
+use crate::kernel::dnotify;
 use crate::kernel::ipc::{msg, shm};
 use crate::kernel::keys;
 use crate::kernel::namespaces::{self, Ipc, UtsNamespace};
@@ -119,6 +120,7 @@ const FIXED: &[(&str, &str)] = &[
 
 /// What may be set within bounds, mostly lower.
 const KNOBS: &[(&str, &Knob)] = &[
+    ("fs/dir-notify-enable", &dnotify::ENABLED),
     ("fs/inotify/max_user_instances", &inotify::MAX_INSTANCES),
     ("fs/lease-break-time", &lease::BREAK_TIME),
     ("fs/leases-enable", &lease::ENABLED),

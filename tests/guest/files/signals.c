@@ -166,6 +166,11 @@ static void directories(void)
     close(d);
     put_file("file", "");
     int f = MUST(open("file", O_RDONLY));
+    char enabled = 0;
+    int sysctl = MUST(open("/proc/sys/fs/dir-notify-enable", O_RDONLY));
+    SHOW(read(sysctl, &enabled, 1));
+    SHOW(enabled == '1');
+    MUST(close(sysctl));
     SHOW(fcntl(f, F_NOTIFY, DN_CREATE));
     close(f);
     SHOW(fcntl(40, F_NOTIFY, DN_CREATE));

@@ -103,6 +103,19 @@ int main(void)
     SHOW(mincore(s + 1, PAGE, resident));
     SHOW(mlock(s, PAGE));
     SHOW(munlock(s, PAGE));
+    /* A wish counts with MAP_32BIT, too, also below where the kernel looks itself, but not above 2 GiB. */
+    char *low = (char *)0x50000000, *lower = (char *)0x30000000, *last = (char *)0x7ffff000;
+    int anywhere = MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT;
+    SHOW(mmap(low + 1, PAGE, PROT_READ, anywhere, -1, 0) == low);
+    SHOW(mmap(lower, PAGE, PROT_READ, anywhere, -1, 0) == lower);
+    SHOW(mmap(last, PAGE, PROT_READ, anywhere, -1, 0) == last);
+    char *taken = MUST(mmap(low, PAGE, PROT_READ, anywhere, -1, 0));
+    SHOW(taken != low && taken >= (char *)0x40000000 && taken < last);
+    char *beyond = MUST(mmap(last, 2 * PAGE, PROT_READ, anywhere, -1, 0));
+    SHOW(beyond >= (char *)0x40000000 && beyond < last);
+    SHOW(mmap(low, 1UL << 31, PROT_NONE, anywhere | MAP_NORESERVE, -1, 0) == MAP_FAILED ? errno == ENOMEM : 0);
+    SHOW(mmap(NULL, (1UL << 31) + PAGE, PROT_NONE, anywhere | MAP_NORESERVE, -1, 0) == MAP_FAILED ? errno == ENOMEM : 0);
+    SHOW(mmap((void *)1, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) > (void *)(1UL << 40));
     struct rlimit l = {64 << 20, 64 << 20};
     SHOW(setrlimit(RLIMIT_AS, &l));
     SHOW(mmap(NULL, 128 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? errno == ENOMEM : 0);
