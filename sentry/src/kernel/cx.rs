@@ -4,7 +4,7 @@ use super::task::Own;
 use super::{FdTable, Kernel, Task, TaskLocal, ThreadGroup};
 use crate::abi::Result;
 use crate::auth::Credentials;
-use crate::mm::MemoryManager;
+use crate::mm::{MemoryManager, Touching};
 use crate::time::Instant;
 use crate::usermem::GuestMemory;
 use crate::vfs::{Caller, File, FsContext};
@@ -150,6 +150,10 @@ impl<'a> Cx<'a> {
     pub fn regs(&mut self) -> &mut cofferdam_platform::Registers {
         let thread = self.own.thread.as_deref();
         self.local.regs.all(thread)
+    }
+    /// Its memory, for large buffers that are filled: see [`Touching`].
+    pub fn buffers(&self) -> Result<Touching<'a>> {
+        Ok(Touching::new(self.mm, self.thread()?))
     }
     /// The host thread, for memory operations.
     pub fn thread(&self) -> Result<&'a dyn cofferdam_platform::Thread> {

@@ -11,6 +11,7 @@ use crate::vfs::{MapSource, Path};
 use cofferdam_platform::{MemOp, Prot, Thread};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Why a memory operation did not happen.
@@ -270,6 +271,7 @@ impl MemoryManager {
             return Err(MmError::Busy(self.free.clone()));
         }
         s.busy = true;
+        self.changes.fetch_add(1, Ordering::SeqCst);
         Ok(Change {
             mm: self,
             gone: Vec::new(),
@@ -412,7 +414,11 @@ impl Change<'_> {
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
-        self.mm.state.lock().busy = false;
+        {
+            let mut s = self.mm.state.lock();
+            s.busy = false;
+            self.mm.changes.fetch_add(1, Ordering::SeqCst);
+        }
         self.gone.clear();
         self.mm.free.wake(Events::READABLE);
     }

@@ -1,0 +1,134 @@
+//! Large buffers that a call is about to fill: their pages are made by the guest's process itself, not by the sentry's write.
+//!
+//! Who makes a page when the control group is at its limit calls the host's OOM killer and waits in it. If that were the sentry, writing to the
+//! very process that is chosen, it would hold that process's memory meanwhile (`mm_access` of mm/process_vm_access.c): the victim ends without giving
+//! anything back, is no longer looked at once it has left its group (`css_task_iter_advance`), and the killer goes on with an innocent process. A process
+//! that makes its pages itself ends there and then, and its memory with it.
+
+use super::vma::{PAGE, page_ceil, page_floor};
+use super::{MemoryManager, Mutex, Rank};
+use crate::sync::before_exchange;
+use crate::usermem::GuestMemory;
+use cofferdam_platform::{GUEST_END, GUEST_START, MemOp, Thread};
+use std::sync::atomic::Ordering;
+
+/// Ranges that are remembered.
+const RANGES: usize = 8;
+
+/// Ranges whose pages the process has, for all that is known: what a call filled last is often filled again.
+pub(super) struct Touched(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// [`MemoryManager::changes`] when the first was entered.
+    changes: u64,
+    ranges: [(u64, u64); RANGES],
+    /// Which one goes next.
+    oldest: usize,
+}
+
+impl Default for Touched {
+    fn default() -> Touched {
+        Touched(Mutex::new(Rank::MM, Known::default()))
+    }
+}
+
+impl Known {
+    fn has(&self, changes: u64, start: u64, end: u64) -> bool {
+        self.changes == changes && self.ranges.iter().any(|(s, e)| *s <= start && end <= *e)
+    }
+
+    fn enter(&mut self, changes: u64, start: u64, end: u64) {
+        if self.changes != changes {
+            *self = Known {
+                changes,
+                ..Known::default()
+            };
+        }
+        let meets = self
+            .ranges
+            .iter_mut()
+            .find(|(s, e)| *s <= end && start <= *e && *s < *e);
+        if let Some(range) = meets {
+            *range = (range.0.min(start), range.1.max(end));
+        } else if let Some(range) = self.ranges.get_mut(self.oldest) {
+            *range = (start, end);
+            self.oldest = (self.oldest + 1) % RANGES;
+        }
+    }
+}
+
+impl MemoryManager {
+    /// Has the process make the pages of a range that is about to be written, unless it is known to have them. `thread` is a stopped one of it. What cannot
+    /// be written stays so: the write finds out.
+    pub fn touch(&self, thread: &dyn Thread, addr: u64, len: usize) {
+        let start = page_floor(addr).max(GUEST_START);
+        let end = addr.checked_add(len as u64).and_then(page_ceil);
+        let end = end.map_or(GUEST_END, |e| e.min(GUEST_END));
+        if end < start.saturating_add(PAGE) {
+            return;
+        }
+        let changes = self.changes.load(Ordering::SeqCst);
+        if self.touched.0.lock().has(changes, start, end) {
+            return;
+        }
+        before_exchange();
+        let made = thread.execute(&[MemOp::Advise {
+            addr: start,
+            len: end - start,
+            advice: libc::MADV_POPULATE_WRITE,
+        }]);
+        // Odd: mappings were being changed.
+        if made.is_ok() && changes.is_multiple_of(2) {
+            self.touched.0.lock().enter(changes, start, end);
+        }
+    }
+}
+
+/// The memory of a task whose thread makes the pages of large buffers itself before they are filled.
+pub struct Touching<'a> {
+    mm: &'a MemoryManager,
+    thread: &'a dyn Thread,
+}
+
+impl<'a> Touching<'a> {
+    /// `thread` is a stopped one of this address space.
+    pub fn new(mm: &'a MemoryManager, thread: &'a dyn Thread) -> Touching<'a> {
+        Touching { mm, thread }
+    }
+}
+
+impl GuestMemory for Touching<'_> {
+    fn read_partial(&self, addr: u64, buf: &mut [u8]) -> usize {
+        self.mm.read_partial(addr, buf)
+    }
+    fn write_partial(&self, addr: u64, buf: &[u8]) -> usize {
+        self.mm.write_partial(addr, buf)
+    }
+    fn prepare(&self, addr: u64, len: usize) {
+        self.mm.touch(self.thread, addr, len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_known_until_mappings_change() {
+        let mut k = Known::default();
+        assert!(!k.has(0, 0x1000, 0x2000));
+        k.enter(2, 0x1000, 0x3000);
+        assert!(k.has(2, 0x1000, 0x2000) && !k.has(2, 0x2000, 0x4000));
+        k.enter(2, 0x3000, 0x4000);
+        assert!(k.has(2, 0x1000, 0x4000), "adjacent ones are joined");
+        assert!(!k.has(4, 0x1000, 0x2000));
+        k.enter(4, 0x8000, 0x9000);
+        assert!(!k.has(4, 0x1000, 0x2000) && k.has(4, 0x8000, 0x9000));
+        for i in 1..=RANGES as u64 {
+            k.enter(4, i << 20, (i << 20) + 0x1000);
+        }
+        assert!(!k.has(4, 0x8000, 0x9000), "the oldest goes");
+        assert!(k.has(4, 1 << 20, (1 << 20) + 0x1000));
+    }
+}
