@@ -2,6 +2,7 @@
 
 use super::rewrite::{Island, Rewritten};
 use super::text::{Piece, Text, Texts};
+use super::touch::Touched;
 use super::vma::{Backing, VmFlags, Vma, host_prot};
 use super::{MAPPINGS, MAX_MAP_COUNT, MemoryManager, State};
 use crate::abi::Errno;
@@ -256,6 +257,28 @@ impl Op {
     }
 }
 
+impl Op {
+    /// The pages that it takes away or replaces are not known to be there any more.
+    fn forget(&self, touched: &Touched) {
+        match self {
+            Op::Map(v) => touched.forget(v.reserve, v.end),
+            Op::Text { addr, piece, .. } => touched.forget(*addr, addr.saturating_add(piece.len)),
+            Op::Unmap(start, end) | Op::Advise(start, end, _) => touched.forget(*start, *end),
+            Op::Remap {
+                addr,
+                old_len,
+                new_addr,
+                new_len,
+                ..
+            } => {
+                touched.forget(*addr, addr.saturating_add(*old_len));
+                touched.forget(*new_addr, new_addr.saturating_add(*new_len));
+            }
+            Op::Protect(..) | Op::Membarrier(_) => {}
+        }
+    }
+}
+
 /// The ticket: while it lives nobody else changes mappings of this address space.
 pub(super) struct Change<'a> {
     mm: &'a MemoryManager,
@@ -305,6 +328,7 @@ impl Change<'_> {
         thread: &dyn Thread,
         steps: Vec<(Op, Edit)>,
     ) -> std::result::Result<(), Errno> {
+        steps.iter().for_each(|(op, _)| op.forget(&self.mm.touched));
         before_exchange();
         let outcome = {
             let ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();

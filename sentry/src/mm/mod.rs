@@ -199,6 +199,8 @@ impl MemoryManager {
         if !charge.resize(count) {
             return Err(Errno::ENOMEM.into());
         }
+        // Written pages are copied from now on.
+        self.touched.forget(0, u64::MAX);
         let (space, thread) = make().map_err(|e| change::host_error(&e))?;
         let mut state = self.state.lock().copy(charge);
         drop(ticket);

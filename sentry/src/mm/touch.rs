@@ -13,15 +13,15 @@ use cofferdam_platform::{GUEST_END, GUEST_START, MemOp, Thread};
 use std::sync::atomic::Ordering;
 
 /// Ranges that are remembered.
-const RANGES: usize = 8;
+const RANGES: usize = 16;
+/// Most bytes whose pages are made ahead of those that are written, once as many have come.
+const AHEAD: usize = 1 << 20;
 
 /// Ranges whose pages the process has, for all that is known: what a call filled last is often filled again.
 pub(super) struct Touched(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
-    /// [`MemoryManager::changes`] when the first was entered.
-    changes: u64,
     ranges: [(u64, u64); RANGES],
     /// Which one goes next.
     oldest: usize,
@@ -33,18 +33,19 @@ impl Default for Touched {
     }
 }
 
+impl Touched {
+    /// The pages of a range may be gone, or be shared with another process.
+    pub(super) fn forget(&self, start: u64, end: u64) {
+        self.0.lock().forget(start, end);
+    }
+}
+
 impl Known {
-    fn has(&self, changes: u64, start: u64, end: u64) -> bool {
-        self.changes == changes && self.ranges.iter().any(|(s, e)| *s <= start && end <= *e)
+    fn has(&self, start: u64, end: u64) -> bool {
+        self.ranges.iter().any(|(s, e)| *s <= start && end <= *e)
     }
 
-    fn enter(&mut self, changes: u64, start: u64, end: u64) {
-        if self.changes != changes {
-            *self = Known {
-                changes,
-                ..Known::default()
-            };
-        }
+    fn enter(&mut self, start: u64, end: u64) {
         let meets = self
             .ranges
             .iter_mut()
@@ -54,6 +55,16 @@ impl Known {
         } else if let Some(range) = self.ranges.get_mut(self.oldest) {
             *range = (start, end);
             self.oldest = (self.oldest + 1) % RANGES;
+        }
+    }
+
+    fn forget(&mut self, start: u64, end: u64) {
+        for range in &mut self.ranges {
+            let (s, e) = *range;
+            if s < end && start < e {
+                // Of one that is cut the lower part is kept.
+                *range = (s, start.max(s));
+            }
         }
     }
 }
@@ -69,7 +80,7 @@ impl MemoryManager {
             return;
         }
         let changes = self.changes.load(Ordering::SeqCst);
-        if self.touched.0.lock().has(changes, start, end) {
+        if self.touched.0.lock().has(start, end) {
             return;
         }
         before_exchange();
@@ -80,21 +91,26 @@ impl MemoryManager {
         }]);
         // Odd: mappings were being changed.
         if made.is_ok() && changes.is_multiple_of(2) {
-            self.touched.0.lock().enter(changes, start, end);
+            let mut known = self.touched.0.lock();
+            if self.changes.load(Ordering::SeqCst) == changes {
+                known.enter(start, end);
+            }
         }
     }
 }
 
-/// The memory of a task whose thread makes the pages of large buffers itself before they are filled.
+/// The memory of a task whose thread makes the pages of buffers itself before a call fills them.
 pub struct Touching<'a> {
     mm: &'a MemoryManager,
     thread: &'a dyn Thread,
+    /// How many bytes of the call's buffer the platform has looked at.
+    seen: usize,
 }
 
 impl<'a> Touching<'a> {
-    /// `thread` is a stopped one of this address space.
-    pub fn new(mm: &'a MemoryManager, thread: &'a dyn Thread) -> Touching<'a> {
-        Touching { mm, thread }
+    /// `thread` is a stopped one of this address space. `seen`: the platform may have looked at the buffer, if it is one.
+    pub fn new(mm: &'a MemoryManager, thread: &'a dyn Thread, seen: usize) -> Touching<'a> {
+        Touching { mm, thread, seen }
     }
 }
 
@@ -105,8 +121,11 @@ impl GuestMemory for Touching<'_> {
     fn write_partial(&self, addr: u64, buf: &[u8]) -> usize {
         self.mm.write_partial(addr, buf)
     }
-    fn prepare(&self, addr: u64, len: usize) {
-        self.mm.touch(self.thread, addr, len);
+    fn prepare(&self, done: usize, addr: u64, len: usize, room: usize) {
+        if done.saturating_add(len) > self.seen {
+            let ahead = done.min(AHEAD).max(len).min(room.max(len));
+            self.mm.touch(self.thread, addr, ahead);
+        }
     }
 }
 
@@ -115,20 +134,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_known_until_mappings_change() {
+    fn ranges_are_known_until_they_change() {
         let mut k = Known::default();
-        assert!(!k.has(0, 0x1000, 0x2000));
-        k.enter(2, 0x1000, 0x3000);
-        assert!(k.has(2, 0x1000, 0x2000) && !k.has(2, 0x2000, 0x4000));
-        k.enter(2, 0x3000, 0x4000);
-        assert!(k.has(2, 0x1000, 0x4000), "adjacent ones are joined");
-        assert!(!k.has(4, 0x1000, 0x2000));
-        k.enter(4, 0x8000, 0x9000);
-        assert!(!k.has(4, 0x1000, 0x2000) && k.has(4, 0x8000, 0x9000));
-        for i in 1..=RANGES as u64 {
-            k.enter(4, i << 20, (i << 20) + 0x1000);
+        assert!(!k.has(0x1000, 0x2000));
+        k.enter(0x1000, 0x3000);
+        assert!(k.has(0x1000, 0x2000) && !k.has(0x2000, 0x4000));
+        k.enter(0x3000, 0x4000);
+        assert!(k.has(0x1000, 0x4000), "adjacent ones are joined");
+        k.enter(0x8000, 0x9000);
+        k.forget(0x2000, 0x3000);
+        assert!(k.has(0x1000, 0x2000) && !k.has(0x2000, 0x3000));
+        assert!(k.has(0x8000, 0x9000));
+        k.forget(0, u64::MAX);
+        assert!(!k.has(0x1000, 0x2000) && !k.has(0x8000, 0x9000));
+        for i in 1..=RANGES as u64 + 1 {
+            k.enter(i << 20, (i << 20) + 0x1000);
         }
-        assert!(!k.has(4, 0x8000, 0x9000), "the oldest goes");
-        assert!(k.has(4, 1 << 20, (1 << 20) + 0x1000));
+        assert!(!k.has(1 << 20, (1 << 20) + 0x1000), "the oldest goes");
+        assert!(k.has(2 << 20, (2 << 20) + 0x1000));
     }
 }

@@ -16,11 +16,6 @@ pub fn access_ok(addr: u64, len: usize) -> Result<()> {
     }
 }
 
-/// What of a call's buffers is written without preparation, in bytes: the platform has looked at that.
-const UNPREPARED: usize = 4096;
-/// Most bytes that are prepared ahead of those at hand, once as many have come.
-const AHEAD: usize = 1 << 20;
-
 /// Most iovecs in one call.
 pub const UIO_MAXIOV: usize = 1024;
 
@@ -137,10 +132,7 @@ impl Sink for IoVecs<'_> {
                 break;
             }
             let part = rest.get(..len.min(rest.len())).unwrap_or(rest);
-            if self.done.saturating_add(part.len()) > UNPREPARED {
-                let ahead = self.done.min(AHEAD).max(part.len());
-                self.mem.prepare(addr, ahead.min(len));
-            }
+            self.mem.prepare(self.done, addr, part.len(), len);
             let did = self.mem.write_partial(addr, part).min(part.len());
             n += did;
             self.done += did;

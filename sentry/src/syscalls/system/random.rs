@@ -6,9 +6,6 @@ use crate::syscalls::{Args, Cx, SysErr, SysResult};
 use crate::usermem::GuestMemory;
 use rand::TryRngCore;
 
-/// Longer buffers are prepared.
-const PAGE: usize = 4096;
-
 const GRND_NONBLOCK: u32 = 1;
 const GRND_RANDOM: u32 = 2;
 const GRND_INSECURE: u32 = 4;
@@ -42,9 +39,7 @@ pub(super) fn getrandom(cx: &mut Cx<'_>, args: &Args) -> SysResult {
             .try_fill_bytes(part)
             .map_err(|_| Errno::EIO)?;
         let at = addr.checked_add(done as u64).ok_or(Errno::EFAULT)?;
-        if len > PAGE {
-            mem.prepare(at, want);
-        }
+        mem.prepare(done, at, want, len - done);
         let put = mem.write_partial(at, part).min(want);
         done += put;
         if put < want {
