@@ -193,7 +193,7 @@ impl<'a> Cx<'a> {
             && let Some((addr, len)) = output(call)
         {
             self.mm
-                .touch(thread, addr, usize::try_from(len).unwrap_or(0));
+                .touch(thread, addr, usize::try_from(len).unwrap_or(0), 0);
         }
     }
     /// The host thread, for memory operations.

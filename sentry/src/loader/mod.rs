@@ -129,7 +129,7 @@ pub fn load(mut req: LoadRequest<'_>, mm: &MemoryManager, thread: &dyn Thread) -
     image.map(mm, thread, &req.limits)?;
     let filled = stack.fill(&req, &identity, &image);
     if filled.bytes.len() > LONG {
-        mm.touch(thread, filled.stack_pointer, filled.bytes.len());
+        mm.touch(thread, filled.stack_pointer, filled.bytes.len(), 0);
     }
     if mm.space().write(filled.stack_pointer, &filled.bytes) < filled.bytes.len() {
         return Err(Errno::ENOMEM);

@@ -5,7 +5,7 @@
 //! anything back, is no longer looked at once it has left its group (`css_task_iter_advance`), and the killer goes on with an innocent process. A process
 //! that makes its pages itself ends there and then, and its memory with it.
 
-use super::vma::{PAGE, page_ceil, page_floor};
+use super::vma::{page_ceil, page_floor};
 use super::{MemoryManager, Mutex, Rank};
 use crate::sync::before_exchange;
 use crate::usermem::GuestMemory;
@@ -69,20 +69,26 @@ impl Known {
     }
 }
 
+/// The pages of a range, as far as a guest can have any there.
+fn pages(addr: u64, len: usize) -> Option<(u64, u64)> {
+    let start = page_floor(addr).max(GUEST_START);
+    let end = addr.checked_add(len as u64).and_then(page_ceil);
+    let end = end.map_or(GUEST_END, |e| e.min(GUEST_END));
+    (start < end && len > 0).then_some((start, end))
+}
+
 impl MemoryManager {
-    /// Has the process make the pages of a range that is about to be written, unless it is known to have them. `thread` is a stopped one of it. What cannot
-    /// be written stays so: the write finds out.
-    pub fn touch(&self, thread: &dyn Thread, addr: u64, len: usize) {
-        let start = page_floor(addr).max(GUEST_START);
-        let end = addr.checked_add(len as u64).and_then(page_ceil);
-        let end = end.map_or(GUEST_END, |e| e.min(GUEST_END));
-        if end < start.saturating_add(PAGE) {
-            return;
-        }
+    /// Has the process make the pages of a range that is about to be written, unless it is known to have them; then those of the `ahead` bytes from there on, if
+    /// that is more. `thread` is a stopped one of it. What cannot be written stays so: the write finds out.
+    pub fn touch(&self, thread: &dyn Thread, addr: u64, len: usize, ahead: usize) {
         let changes = self.changes.load(Ordering::SeqCst);
+        let Some((start, end)) = pages(addr, len) else {
+            return;
+        };
         if self.touched.0.lock().has(start, end) {
             return;
         }
+        let (start, end) = pages(addr, ahead.max(len)).unwrap_or((start, end));
         before_exchange();
         let made = thread.execute(&[MemOp::Advise {
             addr: start,
@@ -123,8 +129,8 @@ impl GuestMemory for Touching<'_> {
     }
     fn prepare(&self, done: usize, addr: u64, len: usize, room: usize) {
         if done.saturating_add(len) > self.seen {
-            let ahead = done.min(AHEAD).max(len).min(room.max(len));
-            self.mm.touch(self.thread, addr, ahead);
+            self.mm
+                .touch(self.thread, addr, len, done.min(AHEAD).min(room));
         }
     }
 }

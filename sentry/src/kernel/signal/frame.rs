@@ -298,7 +298,7 @@ pub(super) fn push(
     }
     let end = at.fpstate.saturating_add(fp.len() as u64);
     let len = usize::try_from(end.saturating_sub(at.frame)).unwrap_or(0);
-    cx.mm.touch(thread, at.frame, len);
+    cx.mm.touch(thread, at.frame, len, 0);
     // The frame lies below: writing it first grows the stack once.
     write_stack(cx, at.frame, frame.as_bytes())?;
     write_stack(cx, at.fpstate, &fp)?;
