@@ -56,7 +56,7 @@ fn eaters(script: &str) -> Vec<(String, u64)> {
 }
 
 /// Over the limit in a call: it is the sentry that has something to write there.
-const READER: &str = "dd if=/dev/zero of=/dev/null bs=200M count=1 2>/dev/null";
+const READER: &str = "dd if=/dev/urandom of=/dev/null bs=200M count=1 2>/dev/null";
 
 #[test]
 fn a_call_over_the_memory_limit_costs_one_process() {
