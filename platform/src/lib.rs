@@ -219,6 +219,10 @@ pub trait AddressSpace: Send + Sync {
     fn kill(&self);
     /// Id of the host process in the namespace of the platform's owner; `None` once it is dead.
     fn host_pid(&self) -> Option<u32>;
+    /// Whether the host process has given up its memory for good, although it may not have been reported as gone yet.
+    fn has_ended(&self) -> bool {
+        self.host_pid().is_none()
+    }
     /// CPU time used by the host process so far in nanoseconds (user, system).
     fn cpu_time(&self) -> (u64, u64);
 }
@@ -284,6 +288,14 @@ pub struct Call {
     pub args: [u64; 6],
     /// Address behind the instruction.
     pub rip: u64,
+}
+
+impl Call {
+    /// Guest memory that the call writes to if it succeeds, as far as that can be told from the call: address and length in bytes (of long buffers the
+    /// first 4096). What the stub looks at when the call comes by way of [`Platform::gate`] and makes the pages of.
+    pub fn writes_to(&self) -> Option<(u64, u64)> {
+        stub::written_by(self)
+    }
 }
 
 /// A host thread that runs one guest thread. All methods but `interrupt` are called on a worker

@@ -35,6 +35,11 @@ pub(crate) fn write(pid: pid_t, addr: u64, buf: &[u8]) -> usize {
     })
 }
 
+/// Whether the process has no memory any more: it is dead, or about to be.
+pub(crate) fn is_gone(pid: pid_t) -> bool {
+    sys::has_no_memory(pid, GUEST_START)
+}
+
 /// The whole at once; where that falls short, page by page, since the man page promises partial
 /// transfers per iovec element only.
 fn transfer(addr: u64, len: usize, mut copy: impl FnMut(usize, usize) -> usize) -> usize {

@@ -500,6 +500,22 @@ pub(crate) fn read_memory(pid: pid_t, addr: u64, buf: &mut [u8]) -> usize {
     usize::try_from(n).unwrap_or(0)
 }
 
+/// Whether a read of a process's memory says that there is no such process, or none with memory (ESRCH).
+pub(crate) fn has_no_memory(pid: pid_t, addr: u64) -> bool {
+    let mut byte = 0u8;
+    let local = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    let remote = libc::iovec {
+        iov_base: addr as *mut c_void,
+        iov_len: 1,
+    };
+    // SAFETY: `local` is the byte; `remote` is only an address in another process.
+    let n = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    n == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
+}
+
 /// One process_vm_writev of a contiguous range; how many bytes were copied, 0 on error.
 pub(crate) fn write_memory(pid: pid_t, addr: u64, buf: &[u8]) -> usize {
     let local = libc::iovec {

@@ -33,6 +33,60 @@ fn over_the_memory_limit_one_process_dies() {
     assert_eq!(reap(pid), 128 + 9);
 }
 
+/// What `script` says on each platform under a limit of 64 MB, and how many processes the host killed.
+fn eaters(script: &str) -> Vec<(String, u64)> {
+    let mut said = Vec::new();
+    for platform in ["inline", "notify", "ptrace"] {
+        let Some(mut b) = bundle(&format!("{script}; echo end; sleep 1000")) else {
+            return said;
+        };
+        b.config["annotations"]["dev.cofferdam.platform"] = json!(platform);
+        b.config["linux"]["resources"] = json!({"memory": {"limit": 64 << 20}});
+        b.mount(json!({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}));
+        let pid = b.start();
+        // A shell that was killed says no more.
+        eventually("the end of the script", || {
+            b.output().ends_with("end\n") || b.status() == "stopped"
+        });
+        said.push((b.output(), oom_kills(&b)));
+        b.ok(&["delete", "--force"], &[]);
+        reap(pid);
+    }
+    said
+}
+
+/// Over the limit in a call: it is the sentry that has something to write there.
+const READER: &str = "dd if=/dev/urandom of=/dev/null bs=200M count=1 2>/dev/null";
+
+#[test]
+fn a_call_over_the_memory_limit_costs_one_process() {
+    let script = format!("for i in 1 2 3 4 5 6; do {READER}; echo $?; done");
+    for said in eaters(&script) {
+        assert_eq!(said, ("137\n".repeat(6) + "end\n", 6));
+    }
+}
+
+#[test]
+fn several_over_the_memory_limit_die_and_nobody_else() {
+    let script = format!(
+        "for i in 1 2 3; do for j in 1 2 3; do {READER} & done; {HOG} 2>/dev/null &
+         for j in 1 2 3 4 5; do echo a | cat; done; wait; done"
+    );
+    for said in eaters(&script) {
+        assert_eq!(said, ("a\n".repeat(15) + "end\n", 12));
+    }
+}
+
+#[test]
+fn files_in_memory_and_a_call_over_the_limit() {
+    let script = format!(
+        "for i in 1 2 3; do dd if=/dev/zero of=/tmp/big bs=1M count=100 2>/dev/null; echo $?; {READER}; echo $?; rm /tmp/big; done"
+    );
+    for said in eaters(&script) {
+        assert_eq!(said, ("1\n137\n".repeat(3) + "end\n", 3));
+    }
+}
+
 #[test]
 fn an_init_over_the_memory_limit_ends_its_container() {
     let Some(mut b) = bundle("") else { return };

@@ -185,3 +185,8 @@ impl Layout {
         self.base + SPAN
     }
 }
+
+/// Guest memory that a call writes to, as far as its arguments say: address and length in bytes, cut to what the stub looks at.
+pub(crate) fn written_by(call: &crate::Call) -> Option<(u64, u64)> {
+    eager::buffers(call, 0).output
+}

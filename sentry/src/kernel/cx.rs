@@ -4,12 +4,33 @@ use super::task::Own;
 use super::{FdTable, Kernel, Task, TaskLocal, ThreadGroup};
 use crate::abi::Result;
 use crate::auth::Credentials;
-use crate::mm::MemoryManager;
+use crate::mm::{MemoryManager, Touching};
 use crate::time::Instant;
 use crate::usermem::GuestMemory;
 use crate::vfs::{Caller, File, FsContext};
+use cofferdam_platform::Call;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// How much of a buffer the platform looks at, in bytes.
+const LOOKED_AT: usize = 4096;
+/// Calls that know better than their arguments how much they are going to write: see [`GuestMemory::prepare`].
+const PREPARE_THEMSELVES: [i64; 4] = [
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_recvfrom,
+    libc::SYS_getrandom,
+];
+
+/// What a call writes, as far as its arguments say.
+fn output((number, args): (u64, [u64; 6])) -> Option<(u64, u64)> {
+    Call {
+        number,
+        args,
+        rip: 0,
+    }
+    .writes_to()
+}
 
 /// What earlier runs of a call that had to wait achieved. Reset at the start of each call.
 #[derive(Debug, Default)]
@@ -170,6 +191,30 @@ impl<'a> Cx<'a> {
     pub fn regs(&mut self) -> &mut cofferdam_platform::Registers {
         let thread = self.own.thread.as_deref();
         self.local.regs.all(thread)
+    }
+    /// Its memory, for buffers that are filled: see [`Touching`].
+    pub fn buffers(&self) -> Result<Touching<'a>> {
+        let thread = self.thread()?;
+        let by_gate =
+            !thread.by_instruction() && self.local.call.is_some_and(|c| output(c).is_some());
+        Ok(Touching::new(
+            self.mm,
+            thread,
+            if by_gate { LOOKED_AT } else { 0 },
+        ))
+    }
+    /// Has the guest's process make the pages that the call in flight is going to write, where the platform has not seen to that.
+    pub(super) fn touch_output(&self) {
+        let Some((call, thread)) = self.local.call.zip(self.thread().ok()) else {
+            return;
+        };
+        if thread.by_instruction()
+            && !PREPARE_THEMSELVES.contains(&call.0.cast_signed())
+            && let Some((addr, len)) = output(call)
+        {
+            self.mm
+                .touch(thread, addr, usize::try_from(len).unwrap_or(0), 0);
+        }
     }
     /// The host thread, for memory operations.
     pub fn thread(&self) -> Result<&'a dyn cofferdam_platform::Thread> {

@@ -488,6 +488,7 @@ fn begin_call(cx: &mut Cx<'_>, first: bool) -> bool {
             }
         }
     }
+    cx.touch_output();
     run_call(cx)
 }
 

@@ -2,6 +2,7 @@
 
 use super::rewrite::{Island, Rewritten};
 use super::text::{Piece, Text, Texts};
+use super::touch::Touched;
 use super::vma::{Backing, VmFlags, Vma, host_prot};
 use super::{MAPPINGS, MAX_MAP_COUNT, MemoryManager, State};
 use crate::abi::Errno;
@@ -11,6 +12,7 @@ use crate::vfs::{MapSource, Path};
 use cofferdam_platform::{MemOp, Prot, Thread};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Why a memory operation did not happen.
@@ -255,6 +257,28 @@ impl Op {
     }
 }
 
+impl Op {
+    /// The pages that it takes away or replaces are not known to be there any more.
+    fn forget(&self, touched: &Touched) {
+        match self {
+            Op::Map(v) => touched.forget(v.reserve, v.end),
+            Op::Text { addr, piece, .. } => touched.forget(*addr, addr.saturating_add(piece.len)),
+            Op::Unmap(start, end) | Op::Advise(start, end, _) => touched.forget(*start, *end),
+            Op::Remap {
+                addr,
+                old_len,
+                new_addr,
+                new_len,
+                ..
+            } => {
+                touched.forget(*addr, addr.saturating_add(*old_len));
+                touched.forget(*new_addr, new_addr.saturating_add(*new_len));
+            }
+            Op::Protect(..) | Op::Membarrier(_) => {}
+        }
+    }
+}
+
 /// The ticket: while it lives nobody else changes mappings of this address space.
 pub(super) struct Change<'a> {
     mm: &'a MemoryManager,
@@ -270,6 +294,7 @@ impl MemoryManager {
             return Err(MmError::Busy(self.free.clone()));
         }
         s.busy = true;
+        self.changes.fetch_add(1, Ordering::SeqCst);
         Ok(Change {
             mm: self,
             gone: Vec::new(),
@@ -303,6 +328,7 @@ impl Change<'_> {
         thread: &dyn Thread,
         steps: Vec<(Op, Edit)>,
     ) -> std::result::Result<(), Errno> {
+        steps.iter().for_each(|(op, _)| op.forget(&self.mm.touched));
         before_exchange();
         let outcome = {
             let ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();
@@ -412,7 +438,11 @@ impl Change<'_> {
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
-        self.mm.state.lock().busy = false;
+        {
+            let mut s = self.mm.state.lock();
+            s.busy = false;
+            self.mm.changes.fetch_add(1, Ordering::SeqCst);
+        }
         self.gone.clear();
         self.mm.free.wake(Events::READABLE);
     }

@@ -37,6 +37,7 @@ mod stack;
 #[cfg(test)]
 mod tests;
 mod text;
+mod touch;
 mod vdso;
 mod vma;
 
@@ -54,6 +55,7 @@ pub use rewrite::{RewriteWanted, Rewritten};
 pub use settings::Settings;
 pub use shared::SharedAnon;
 pub use text::Texts;
+pub use touch::Touching;
 pub use vdso::{VdsoFault, set_vdso};
 pub use vma::{Backing, PAGE, VmFlags, Vma, page_ceil, page_floor};
 
@@ -80,6 +82,9 @@ pub struct MemoryManager {
     state: Mutex<State>,
     /// Woken when a change is done.
     free: Arc<WaitQueue>,
+    /// Counts each beginning and each end of a change: odd while one is in flight.
+    changes: AtomicU64,
+    touched: touch::Touched,
     /// What the host said of its size.
     observed: resident::Observed,
     /// Registrations for membarrier: 1 private expedited, 2 the same with sync-core, 4 global expedited.
@@ -136,6 +141,8 @@ impl MemoryManager {
             space,
             state: Mutex::new(Rank::MM, state),
             free: Arc::new(WaitQueue::new()),
+            changes: AtomicU64::new(0),
+            touched: touch::Touched::default(),
             observed: resident::Observed::default(),
             barriers: AtomicU8::new(0),
             settings: settings::Kept::default(),
@@ -192,6 +199,8 @@ impl MemoryManager {
         if !charge.resize(count) {
             return Err(Errno::ENOMEM.into());
         }
+        // Written pages are copied from now on.
+        self.touched.forget(0, u64::MAX);
         let (space, thread) = make().map_err(|e| change::host_error(&e))?;
         let mut state = self.state.lock().copy(charge);
         drop(ticket);

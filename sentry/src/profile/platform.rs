@@ -96,6 +96,9 @@ impl AddressSpace for Timed<Arc<dyn AddressSpace>> {
     fn host_pid(&self) -> Option<u32> {
         self.inner.host_pid()
     }
+    fn has_ended(&self) -> bool {
+        self.inner.has_ended()
+    }
     fn cpu_time(&self) -> (u64, u64) {
         self.inner.cpu_time()
     }

@@ -132,6 +132,7 @@ impl Sink for IoVecs<'_> {
                 break;
             }
             let part = rest.get(..len.min(rest.len())).unwrap_or(rest);
+            self.mem.prepare(self.done, addr, part.len(), len);
             let did = self.mem.write_partial(addr, part).min(part.len());
             n += did;
             self.done += did;

@@ -24,6 +24,9 @@ pub trait GuestMemory: Send + Sync {
     fn read_partial(&self, addr: u64, buf: &mut [u8]) -> usize;
     /// Copies to the guest; returns how many leading bytes could be written.
     fn write_partial(&self, addr: u64, buf: &[u8]) -> usize;
+    /// The caller, who holds no lock of an object, is about to write `len` bytes at `addr`, having written `done` of the same call's: their pages may be made
+    /// now, and those of what may follow, up to `room` bytes.
+    fn prepare(&self, _done: usize, _addr: u64, _len: usize, _room: usize) {}
 }
 
 impl dyn GuestMemory + '_ {

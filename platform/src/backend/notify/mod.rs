@@ -285,6 +285,11 @@ impl AddressSpace for Process {
         Process::kill(self);
     }
 
+    fn has_ended(&self) -> bool {
+        let dead = self.dead.read();
+        *dead || self.killed.load(SeqCst) || mem::is_gone(self.pid)
+    }
+
     fn host_pid(&self) -> Option<u32> {
         let dead = self.dead.read();
         u32::try_from(self.pid).ok().filter(|_| !*dead)

@@ -292,7 +292,7 @@ fn run_handler(cx: &mut Cx<'_>, info: &SigInfo, action: &SigAction) {
     let blocked = cx.task.signals.blocked();
     let mask = cx.local.saved_mask.take().map_or(blocked, SigSet);
     if frame::push(cx, signal, info, action, mask).is_err() {
-        return force_fatal_segv(cx.task, signal);
+        return force_fatal_segv(cx, signal);
     }
     let mut block = blocked | SigSet(action.mask);
     if !action.sa_flags().contains(SaFlags::NODEFER) {
@@ -305,7 +305,8 @@ fn run_handler(cx: &mut Cx<'_>, info: &SigInfo, action: &SigAction) {
 }
 
 /// The frame of `signal` could not be written (`force_sigsegv`): SIGSEGV, without a handler if that was its own frame.
-fn force_fatal_segv(task: &Arc<Task>, signal: Signal) {
+fn force_fatal_segv(cx: &Cx<'_>, signal: Signal) {
+    let task = cx.task;
     if signal == Signal::SEGV {
         let g = task.group().signals.lock();
         let action = g.handlers.get(Signal::SEGV);
@@ -317,7 +318,15 @@ fn force_fatal_segv(task: &Arc<Task>, signal: Signal) {
             },
         );
     }
-    force(task, SigInfo::kernel(Signal::SEGV));
+    force_segv(cx);
+}
+
+/// The task's memory could not be read or written where it must be: SIGSEGV; SIGKILL if the host has ended the process (out of memory), of which
+/// this may be the first that is heard.
+pub(super) fn force_segv(cx: &Cx<'_>) {
+    let ended = cx.mm.space().has_ended();
+    let signal = if ended { Signal::KILL } else { Signal::SEGV };
+    force(cx.task, SigInfo::kernel(signal));
 }
 
 /// Blocks `mask` for the duration of one call (sigsuspend, ppoll, pselect, epoll_pwait). Only the first run of the call

@@ -2,10 +2,11 @@
 
 use super::action::{SaFlags, SigAction};
 use super::altstack::AltStack;
+use super::deliver::force_segv;
 use super::fpstate::Layout;
 use super::info::SigInfo;
 use super::set::{SigSet, Signal};
-use super::{force, set_blocked};
+use super::set_blocked;
 use crate::abi::{Errno, Result};
 use crate::kernel::Cx;
 use crate::sync::before_exchange;
@@ -295,6 +296,9 @@ pub(super) fn push(
     if flags.contains(SaFlags::SIGINFO) {
         frame.info = *info;
     }
+    let end = at.fpstate.saturating_add(fp.len() as u64);
+    let len = usize::try_from(end.saturating_sub(at.frame)).unwrap_or(0);
+    cx.mm.touch(thread, at.frame, len, 0);
     // The frame lies below: writing it first grows the stack once.
     write_stack(cx, at.frame, frame.as_bytes())?;
     write_stack(cx, at.fpstate, &fp)?;
@@ -323,7 +327,7 @@ pub(super) fn push(
 /// frame gives SIGSEGV.
 pub fn sigreturn(cx: &mut Cx<'_>) {
     if pop(cx).is_err() {
-        force(cx.task, SigInfo::kernel(Signal::SEGV));
+        force_segv(cx);
     }
 }
 

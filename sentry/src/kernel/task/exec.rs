@@ -270,7 +270,11 @@ impl Loader<'_> {
             },
             open: &mut |p| vfs::open_exec(self.caller, self.fs, &At::Cwd, p, WalkFlags::FOLLOW),
         };
-        let loaded = loader::load(request, &mm, &*thread)?;
+        let loaded = loader::load(request, &mm, &*thread).map_err(|e| {
+            // The host took it for want of memory.
+            let ended = mm.space().has_ended();
+            if ended { Errno::ENOMEM } else { e }
+        })?;
         let secure = creds.euid != old.euid || creds.egid != old.egid;
         let own = creds.euid == creds.uid && creds.egid == creds.gid;
         Ok(Program {

@@ -95,8 +95,8 @@ fn do_read(
     place: Place,
     flags: RwFlags,
 ) -> SysResult {
-    let mm = cx.mm;
-    let mut dst = buffers.open(&**mm)?;
+    let mem = cx.buffers()?;
+    let mut dst = buffers.open(&mem)?;
     let caller = cx.caller();
     let before = cx.progress().done;
     dst.skip(before);

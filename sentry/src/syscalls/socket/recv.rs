@@ -15,8 +15,8 @@ pub(super) fn recvfrom(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (file, socket) = socket(cx, args.get(0))?;
     let flags = MsgFlags::from_bits_retain(args.get(3));
     let (buf, len): (u64, usize) = (args.get(1), args.get(2));
-    let mm = cx.mm;
-    let dst = IoVecs::single(&**mm, buf, len);
+    let mem = cx.buffers()?;
+    let dst = IoVecs::single(&mem, buf, len);
     let got = take(cx, &file, &*socket, dst, flags, false)?;
     let addr: UserPtr<u8> = args.get(4);
     if !addr.is_null() {
@@ -33,9 +33,9 @@ pub(super) fn recvmsg(cx: &mut Cx<'_>, args: &Args) -> SysResult {
 fn recv_one(cx: &mut Cx<'_>, fd: Fd, ptr: UserPtr<MsgHdr>, flags: MsgFlags) -> SysResult {
     let (file, socket) = socket(cx, fd)?;
     let hdr = MsgHdr::read(cx, ptr)?;
-    let mm = cx.mm;
+    let mem = cx.buffers()?;
     let n = usize::try_from(hdr.iov_count()).map_err(|_| Errno::EMSGSIZE)?;
-    let dst = IoVecs::read(&**mm, hdr.iov_addr(), n)?;
+    let dst = IoVecs::read(&mem, hdr.iov_addr(), n)?;
     let room = if hdr.control == 0 {
         0
     } else {

@@ -79,8 +79,8 @@ fn outcome(cx: &mut Cx<'_>, (total, complete): (usize, bool)) -> SysResult {
 }
 
 pub(super) fn readv(cx: &mut Cx<'_>, args: &Args) -> SysResult {
-    let (mm, before) = (cx.mm.clone(), cx.progress().done);
-    let mut local = IoVecs::read(&*mm, args.get(1), args.get(2))?;
+    let (mem, before) = (cx.buffers()?, cx.progress().done);
+    let mut local = IoVecs::read(&mem, args.get(1), args.get(2))?;
     local.skip(before);
     let (other, ranges) = remote(cx, args)?;
     let mut buf = vec![0u8; CHUNK];

@@ -3,6 +3,7 @@
 use crate::abi::Errno;
 use crate::kernel::signal;
 use crate::syscalls::{Args, Cx, SysErr, SysResult};
+use crate::usermem::GuestMemory;
 use rand::TryRngCore;
 
 const GRND_NONBLOCK: u32 = 1;
@@ -23,6 +24,7 @@ pub(super) fn getrandom(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let len = len.min(MAX);
+    let mem = cx.buffers()?;
     let mut buf = vec![0u8; len.min(CHUNK)];
     let mut done = cx.progress().done;
     let begin = done;
@@ -37,7 +39,8 @@ pub(super) fn getrandom(cx: &mut Cx<'_>, args: &Args) -> SysResult {
             .try_fill_bytes(part)
             .map_err(|_| Errno::EIO)?;
         let at = addr.checked_add(done as u64).ok_or(Errno::EFAULT)?;
-        let put = cx.mem().write_partial(at, part).min(want);
+        mem.prepare(done, at, want, len - done);
+        let put = mem.write_partial(at, part).min(want);
         done += put;
         if put < want {
             if done == 0 {
