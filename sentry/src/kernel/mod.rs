@@ -200,6 +200,7 @@ impl Kernel {
         *self.allowance.lock() = allowance;
         self.set_task_limit(allowance.tasks.unwrap_or(u64::MAX));
         crate::fs::tmpfs::set_room(allowance.memory);
+        crate::mm::set_limited(allowance.memory.is_some());
     }
     /// Most tasks at a time (the guest's `pids.max`).
     pub fn task_limit(&self) -> u64 {

@@ -55,7 +55,7 @@ pub use rewrite::{RewriteWanted, Rewritten};
 pub use settings::Settings;
 pub use shared::SharedAnon;
 pub use text::Texts;
-pub use touch::Touching;
+pub use touch::{Touching, set_limited};
 pub use vdso::{VdsoFault, set_vdso};
 pub use vma::{Backing, PAGE, VmFlags, Vma, page_ceil, page_floor};
 

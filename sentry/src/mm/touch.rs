@@ -10,7 +10,15 @@ use super::{MemoryManager, Mutex, Rank};
 use crate::sync::before_exchange;
 use crate::usermem::GuestMemory;
 use cofferdam_platform::{GUEST_END, GUEST_START, MemOp, Thread};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether the sandbox has a limit to its memory. Without one it costs more than it is worth: a third of a large read into fresh memory.
+static LIMITED: AtomicBool = AtomicBool::new(false);
+
+/// Says whether the sandbox's memory is limited.
+pub fn set_limited(on: bool) {
+    LIMITED.store(on, Ordering::Relaxed);
+}
 
 /// Ranges that are remembered.
 const RANGES: usize = 16;
@@ -79,8 +87,11 @@ fn pages(addr: u64, len: usize) -> Option<(u64, u64)> {
 
 impl MemoryManager {
     /// Has the process make the pages of a range that is about to be written, unless it is known to have them; then those of the `ahead` bytes from there on, if
-    /// that is more. `thread` is a stopped one of it. What cannot be written stays so: the write finds out.
+    /// that is more; nothing if the sandbox's memory has no limit. `thread` is a stopped one of it. What cannot be written stays so: the write finds out.
     pub fn touch(&self, thread: &dyn Thread, addr: u64, len: usize, ahead: usize) {
+        if !LIMITED.load(Ordering::Relaxed) {
+            return;
+        }
         let changes = self.changes.load(Ordering::SeqCst);
         let Some((start, end)) = pages(addr, len) else {
             return;
