@@ -63,7 +63,6 @@ impl Layout {
         self.size >= LEGACY + HEADER
     }
     /// Bytes that the state takes in a frame.
-    #[cfg(test)]
     pub fn frame_size(&self) -> usize {
         if self.extended() {
             self.size + 4

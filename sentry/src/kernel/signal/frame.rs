@@ -10,7 +10,7 @@ use super::set_blocked;
 use crate::abi::{Errno, Result};
 use crate::kernel::Cx;
 use crate::sync::before_exchange;
-use crate::usermem::UserPtr;
+use crate::usermem::{GuestMemory, UserPtr};
 use cofferdam_platform::Registers;
 use std::sync::OnceLock;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -296,12 +296,13 @@ pub(super) fn push(
     if flags.contains(SaFlags::SIGINFO) {
         frame.info = *info;
     }
-    let end = at.fpstate.saturating_add(fp.len() as u64);
-    let len = usize::try_from(end.saturating_sub(at.frame)).unwrap_or(0);
-    cx.mm.touch(thread, at.frame, len, 0);
-    // The frame lies below: writing it first grows the stack once.
-    write_stack(cx, at.frame, frame.as_bytes())?;
-    write_stack(cx, at.fpstate, &fp)?;
+    // All of it at once, with the few bytes between the two.
+    let mut whole = frame.as_bytes().to_vec();
+    let gap = at.fpstate.saturating_sub(at.frame);
+    whole.resize(usize::try_from(gap).map_err(|_| Errno::EFAULT)?, 0);
+    whole.extend_from_slice(&fp);
+    cx.mm.touch(thread, at.frame, whole.len(), 0);
+    write_stack(cx, at.frame, &whole)?;
     thread
         .set_fpstate(&layout.initial())
         .map_err(|_| Errno::EFAULT)?;
@@ -323,6 +324,46 @@ pub(super) fn push(
     Ok(())
 }
 
+/// Most bytes between frame and FPU state: see [`place`].
+const MOST_GAP: usize = 64 + 16;
+
+/// Guest memory of which a part has been read ahead.
+struct Ahead<'a> {
+    mem: &'a dyn GuestMemory,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Ahead<'a> {
+    /// Reads as many bytes from `start` on as there are, at most `len`.
+    fn read(mem: &'a dyn GuestMemory, start: u64, len: usize) -> Ahead<'a> {
+        let mut bytes = vec![0; len];
+        let there = mem.read_partial(start, &mut bytes);
+        bytes.truncate(there);
+        Ahead { mem, start, bytes }
+    }
+}
+
+impl GuestMemory for Ahead<'_> {
+    fn read_partial(&self, addr: u64, buf: &mut [u8]) -> usize {
+        let at = addr.checked_sub(self.start).map(usize::try_from);
+        let known = match at {
+            Some(Ok(at)) => self.bytes.get(at..).and_then(|b| b.get(..buf.len())),
+            _ => None,
+        };
+        match known {
+            Some(bytes) => {
+                buf.copy_from_slice(bytes);
+                buf.len()
+            }
+            None => self.mem.read_partial(addr, buf),
+        }
+    }
+    fn write_partial(&self, addr: u64, buf: &[u8]) -> usize {
+        self.mem.write_partial(addr, buf)
+    }
+}
+
 /// rt_sigreturn(2): takes registers, mask, alternate stack and FPU state from the frame at the stack pointer. A bad
 /// frame gives SIGSEGV.
 pub fn sigreturn(cx: &mut Cx<'_>) {
@@ -334,9 +375,17 @@ pub fn sigreturn(cx: &mut Cx<'_>) {
 fn pop(cx: &mut Cx<'_>) -> Result<()> {
     // The handler's `ret` has taken `pretcode`.
     let at = cx.regs().rsp;
-    let uc = cx.mem().get(UserPtr::<UContext>::new(at))?;
+    let layout = layout(cx)?;
+    // Mostly the two lie as they were written.
+    let frame = Ahead::read(
+        cx.mem(),
+        at,
+        size_of::<Frame>() + MOST_GAP + layout.frame_size(),
+    );
+    let mem: &dyn GuestMemory = &frame;
+    let uc = mem.get(UserPtr::<UContext>::new(at))?;
     set_blocked(cx.task, SigSet(uc.sigmask));
-    let fp = layout(cx)?.read_frame(cx.mem(), uc.mcontext.fpstate)?;
+    let fp = layout.read_frame(mem, uc.mcontext.fpstate)?;
     let mm = cx.mm;
     let regs = cx.regs();
     restore(&uc.mcontext, regs);
