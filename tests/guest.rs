@@ -89,12 +89,17 @@ fn build(source: &Path, linkage: Linkage, directives: &Directives) -> Result<Pat
         linkage.name()
     );
     let program = dir.join(&name);
-    let header = family.parent().unwrap().join("check.h");
     let time = |p: &Path| p.metadata().and_then(|m| m.modified());
-    if let Ok(built) = time(&program)
-        && built > time(source)?
-        && built > time(&header)?
-    {
+    let mut newest = time(source)?;
+    for dir in [family, family.parent().unwrap()] {
+        for file in std::fs::read_dir(dir)? {
+            let file = file?.path();
+            if file.extension().is_some_and(|e| e == "h") {
+                newest = newest.max(time(&file)?);
+            }
+        }
+    }
+    if time(&program).is_ok_and(|built| built > newest) {
         return Ok(program);
     }
     // Not in place: another test process may be building the same.

@@ -34,7 +34,7 @@ pub struct InterfaceAddr {
     pub scope: u8,
     /// The other end of a point-to-point link (IFA_ADDRESS).
     pub peer: Option<IpAddr>,
-    /// Its network has a route; somebody may have taken or replaced that.
+    /// Its network has a route that is its own: further addresses of the network have none, and somebody may have taken or replaced it.
     pub routed: bool,
 }
 
@@ -49,6 +49,9 @@ impl InterfaceAddr {
             peer: None,
             routed: true,
         }
+    }
+    fn network(&self) -> (IpAddr, u8) {
+        (network(self.ip, self.prefix), self.prefix)
     }
 }
 
@@ -161,9 +164,7 @@ impl Interface {
     /// The route of an address's network, `row`, is gone.
     fn unroute(&self, row: &Row) {
         let mut s = self.state.lock();
-        let of_it = |a: &&mut InterfaceAddr| {
-            a.routed && a.prefix == row.len && network(a.ip, a.prefix) == row.dst
-        };
+        let of_it = |a: &&mut InterfaceAddr| a.routed && a.network() == (row.dst, row.len);
         if let Some(a) = s.addresses.iter_mut().find(of_it) {
             a.routed = false;
         }
@@ -418,7 +419,11 @@ impl Interfaces {
             if !up {
                 s.addresses.retain(|a| a.ip.is_ipv4());
             }
-            s.addresses.iter_mut().for_each(|a| a.routed = true);
+            let mut networks = Vec::new();
+            for a in &mut s.addresses {
+                a.routed = !networks.contains(&a.network());
+                networks.push(a.network());
+            }
             s.up = up;
         }
         if !up {
@@ -492,7 +497,11 @@ impl Interfaces {
             if s.addresses.len() >= MAX_ADDRESSES {
                 return Err(Errno::ENOBUFS);
             }
-            s.addresses.push(a);
+            let further = s.addresses.iter().any(|o| o.network() == a.network());
+            s.addresses.push(InterfaceAddr {
+                routed: !further,
+                ..a
+            });
         }
         self.changed();
         Ok(())
@@ -512,7 +521,12 @@ impl Interfaces {
             let here = |o: &InterfaceAddr| o.ip == ip && prefix.is_none_or(|p| p == o.prefix);
             let at = s.addresses.iter().position(here);
             let gone = s.addresses.remove(at.ok_or(Errno::EADDRNOTAVAIL)?);
-            (gone, !s.addresses.iter().any(|a| a.ip.is_ipv4()))
+            let heir = |o: &&mut InterfaceAddr| gone.routed && o.network() == gone.network();
+            if let Some(heir) = s.addresses.iter_mut().find(heir) {
+                heir.routed = true;
+            }
+            let last = ip.is_ipv4() && !s.addresses.iter().any(|a| a.ip.is_ipv4());
+            (gone, last)
         };
         self.changed();
         // Routes of the address go with it, and all with an interface's last one (fib_sync_down_addr, fib_disable_ip).
@@ -726,6 +740,37 @@ mod tests {
         all.add_route(row, how).unwrap();
         assert_eq!(all.add_route(row, how), Err(Errno::EEXIST));
         assert_eq!(all.route([8, 8, 8, 8].into()), Route::Away(own, 2));
+        // An address of IPv6 that goes is not IPv4's last one.
+        let six = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]);
+        let bare = all.create(None).unwrap();
+        all.set_up(&bare, true);
+        all.add_address(&bare, InterfaceAddr::new(six, 64, 0))
+            .unwrap();
+        let index = bare.index();
+        let dst = [10, 3, 0, 0].into();
+        let more = Row {
+            dst,
+            len: 16,
+            index,
+            ..row
+        };
+        all.add_route(more, how).unwrap();
+        all.remove_address(&bare, six, None).unwrap();
+        assert!(all.rows().contains(&more));
+        // Two addresses of a network have one route.
+        let second = InterfaceAddr::new([10, 1, 0, 2].into(), 24, 0);
+        all.add_address(&d, second).unwrap();
+        let net = |r: &Row| r.is_main() && r.dst == IpAddr::from([10, 1, 0, 0]);
+        let source = || all.rows().into_iter().find(net).map(|r| r.source);
+        assert_eq!(all.rows().into_iter().filter(net).count(), 1);
+        all.remove_address(&d, own, None).unwrap();
+        assert_eq!(source(), Some(Some([10, 1, 0, 2].into())));
+        all.add_address(&d, InterfaceAddr::new(own, 24, 0)).unwrap();
+        all.set_up(&d, false);
+        all.set_up(&d, true);
+        assert_eq!(all.rows().into_iter().filter(net).count(), 1);
+        all.remove_route(net).unwrap();
+        assert_eq!(source(), None);
         all.remove(&d).unwrap();
         assert_eq!(all.route([8, 8, 8, 8].into()), Route::Unreachable);
     }

@@ -420,12 +420,16 @@ impl File {
         self.asked.store(0, Ordering::Relaxed);
         true
     }
-    /// Lends the position, taking it from whom it was lent to: `begin` gets it, and says whether the loan has begun.
+    /// Lends the position, taking it from whom it was lent to: `begin` gets it, and says whether the loan has begun. Not while a call moves it: who
+    /// asks for attributes alone does not wait for that.
     pub fn lend_position(&self, to: Arc<dyn Loan>, begin: impl FnOnce(u64) -> bool) -> bool {
-        let mut pos = self.pos.lock();
+        let Some(mut pos) = self.pos.try_lock() else {
+            return false;
+        };
         if let Some(old) = self.borrower() {
             old.end();
             *pos = old.position();
+            self.last_pos.store(*pos, Ordering::Relaxed);
             self.returned();
         }
         let begun = begin(*pos);

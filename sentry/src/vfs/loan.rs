@@ -65,7 +65,8 @@ impl Copies {
             old.attributes_changed();
         }
     }
-    /// An attribute is about to change, or has changed: both must be said, since a copy may be made in between.
+    /// An attribute is about to change, or has changed: both must be said, since a copy may be made in between; unless what it would be made of is
+    /// locked until the change is done.
     pub fn changed(&self) {
         if !self.any.load(Ordering::SeqCst) {
             return;

@@ -86,12 +86,12 @@ impl Default for Watches {
 
 /// Watches in the sandbox.
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
+static COOKIE: AtomicU32 = AtomicU32::new(1);
+
 /// Whether anything is watched in the sandbox.
 pub fn is_watched() -> bool {
     ACTIVE.load(Ordering::Relaxed) != 0
 }
-
-static COOKIE: AtomicU32 = AtomicU32::new(1);
 
 fn is(watch: &Watch, watcher: &Weak<dyn Watcher>, wd: i32) -> bool {
     watch.watcher.ptr_eq(watcher) && watch.wd == wd

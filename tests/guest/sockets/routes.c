@@ -150,6 +150,17 @@ int main(void)
     table(AF_INET6);
     DEL(.dst = "fd01::9", .len = 64);
     DEL(.dst = "fd01::", .len = 64);
+    ask(RTM_NEWROUTE, (struct route){.dst = "fd03::", .len = 64, .flags = NLM_F_REPLACE});
+    ask(RTM_NEWROUTE, (struct route){.dst = "fd03::", .len = 64});
     table(AF_INET6);
+
+    say("-- of two addresses");
+    for (int i = 0; i < 2; i++) {
+        address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, link_index, i ? "10.1.0.1" : "10.1.0.2", 24);
+        say("address %d", outcome(s));
+    }
+    table(AF_INET);
+    DEL(.dst = "10.1.0.0", .len = 24);
+    table(AF_INET);
     return 0;
 }

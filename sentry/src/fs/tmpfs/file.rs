@@ -27,8 +27,8 @@ impl TmpfsInode {
     /// EPERM against a seal; EFBIG; EISDIR, EINVAL for what has no size.
     pub(in crate::fs) fn set_size(&self, size: u64) -> Result<()> {
         let data = self.data()?;
-        self.resizes();
         let mut d = data.lock();
+        self.resizes();
         if (size < d.size() && d.seals & F_SEAL_SHRINK != 0)
             || (size > d.size() && d.seals & F_SEAL_GROW != 0)
         {
@@ -42,9 +42,11 @@ impl TmpfsInode {
     /// # Errors
     /// ENOSPC, also if only a part found room.
     pub(in crate::fs) fn write_raw(&self, pos: u64, bytes: &[u8]) -> Result<()> {
-        self.resizes();
-        let n = self.data()?.lock().write(&self.fs, pos, bytes)?;
-        self.resizes();
+        let n = {
+            let mut d = self.data()?.lock();
+            self.resizes();
+            d.write(&self.fs, pos, bytes)?
+        };
         if n < bytes.len() {
             return Err(Errno::ENOSPC);
         }
@@ -82,7 +84,6 @@ impl TmpfsInode {
             return Err(Errno::EINVAL);
         };
         let _whole = writers.lock();
-        self.resizes();
         if append {
             *pos = data.lock().size();
         }
@@ -96,6 +97,7 @@ impl TmpfsInode {
                 }
                 let wrote = {
                     let mut d = data.lock();
+                    self.resizes();
                     let end = pos.saturating_add(got as u64);
                     if d.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0
                         || (d.seals & F_SEAL_GROW != 0 && end > d.size())
@@ -217,8 +219,8 @@ impl FileOps for RegularFile {
     fn fallocate(&self, _: &File, cx: &dyn Caller, mode: u32, offset: u64, len: u64) -> Result<()> {
         let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
         let fs = &self.0.fs;
-        self.0.resizes();
         let mut d = self.0.data()?.lock();
+        self.0.resizes();
         match mode {
             m if m == KEEP_SIZE | PUNCH_HOLE => {
                 if d.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0 {

@@ -194,7 +194,8 @@ impl TmpfsInode {
         self.copies.changed();
         result
     }
-    /// Size or blocks are about to change, or may from now on.
+    /// Size or blocks are about to change, or may from now on. Said with the contents locked: a copy that begins after that has to wait for the lock, and
+    /// has what came of it.
     pub(super) fn resizes(&self) {
         self.copies.changed();
     }

@@ -322,7 +322,8 @@ pub(super) fn new_route(ns: &NetNamespace, header: &Header, body: &[u8]) -> Answ
     }
     let how = AddRoute {
         replace: header.flags & (EXCL | REPLACE) == REPLACE,
-        create: header.flags & CREATE != 0,
+        // IPv6 makes one that was not to be replaced in any case (fib6_add_1).
+        create: header.flags & CREATE != 0 || row.dst.is_ipv6() && header.flags & REPLACE == 0,
     };
     ns.interfaces.add_route(row, how)?;
     announce_route(ns, &row, libc::RTM_NEWROUTE);

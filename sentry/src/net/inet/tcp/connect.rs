@@ -224,14 +224,12 @@ impl TcpSocket {
     }
 
     fn give_up(&self) {
-        let late = match self.state.lock().phase {
-            Phase::Connecting(until) => until.remaining() == 0,
-            _ => false,
-        };
-        if late {
+        // It may be answered at the same time.
+        let late =
+            |s: &State| matches!(s.phase, Phase::Connecting(until) if until.remaining() == 0);
+        if self.fail_if(Errno::ETIMEDOUT, late) {
             let counters = &self.core.namespace.inet.counters;
             counters.add(Count::AttemptFails);
-            self.fail(Errno::ETIMEDOUT);
         }
     }
 
@@ -414,8 +412,16 @@ impl TcpSocket {
 
     /// An error ends the socket's connection (tcp_reset, tcp_done).
     pub(super) fn fail(&self, e: Errno) {
+        self.fail_if(e, |_| true);
+    }
+
+    /// The same, in a state that is `meant`; whether it is.
+    fn fail_if(&self, e: Errno, meant: impl FnOnce(&State) -> bool) -> bool {
         let free = {
             let mut s = self.state.lock();
+            if !meant(&s) {
+                return false;
+            }
             s.phase = Phase::Closed;
             s.shut = BOTH;
             s.peer = Weak::new();
@@ -430,6 +436,7 @@ impl TcpSocket {
         self.unbind(free);
         self.common.set_error(e);
         self.common.queue.wake(ALL);
+        true
     }
 
     /// The peer has reset the connection.
