@@ -175,11 +175,17 @@ fn programs_that_cannot_run_have_their_own_status() {
     is_one_sentence(&cofferdam(&["do", "/usr"]), 126, &["/usr"]);
     let scratch = Scratch::new();
     let text = scratch.path().join("text");
-    std::fs::write(&text, "\x7fELF is not enough").unwrap();
-    std::fs::set_permissions(&text, PermissionsExt::from_mode(0o755)).unwrap();
-    let mut c = command(COFFERDAM, &["do", "./text"]);
-    c.current_dir(scratch.path());
-    is_one_sentence(&run(c, b"", LIMIT), 126, &["./text"]);
+    for (content, reason) in [
+        ("\x7fELF is not enough", "neither an x86-64 program"),
+        ("echo no line with an interpreter", "nor a script"),
+        ("#!/no/such/interpreter", "the interpreter or loader"),
+    ] {
+        std::fs::write(&text, content).unwrap();
+        std::fs::set_permissions(&text, PermissionsExt::from_mode(0o755)).unwrap();
+        let mut c = command(COFFERDAM, &["do", "./text"]);
+        c.current_dir(scratch.path());
+        is_one_sentence(&run(c, b"", LIMIT), 126, &["./text", reason]);
+    }
 }
 
 #[test]

@@ -302,3 +302,18 @@ fn a_terminal_that_goes_away_ends_the_sandbox() {
         );
     }
 }
+
+/// script(1) without a keyboard types it at once.
+#[test]
+fn an_end_of_file_typed_before_the_start_does_not_hang_up() {
+    for platform in platforms() {
+        let mut c = command("setsid", &LEADER);
+        environment(&mut c);
+        c.args([COFFERDAM, "do", "--platform", platform, "--"])
+            .args(["sh", "-c", "sleep 0.2; tty; exit 5"]);
+        let mut s = Session::start(c);
+        s.press("\x04");
+        s.until("/dev/pts/0\n");
+        assert_eq!(s.end(), 5, "on {platform}");
+    }
+}

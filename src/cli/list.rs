@@ -25,7 +25,16 @@ impl List {
                 .store()
                 .all()
                 .iter()
-                .map(|c| start::state(c, c.status()))
+                .map(|c| {
+                    let mut state = start::state(c, c.status());
+                    // Root has no name in a state, but in lists: runc's ways.
+                    if let Some(Value::String(owner)) = state.get_mut("owner")
+                        && owner.is_empty()
+                    {
+                        "root".clone_into(owner);
+                    }
+                    state
+                })
                 .collect();
             let field = |v: &Value, key: &str| match v.get(key) {
                 Some(Value::String(s)) => s.clone(),

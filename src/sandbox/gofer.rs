@@ -77,7 +77,7 @@ fn confine(
     process::no_core().map_err(jail)?;
     server::prepare_process();
     // The tree is built with the rights over the new namespaces, which then go.
-    let proc_fds = tree::enter(&served.entries).map_err(|e| e.to_string())?;
+    let proc_fds = tree::enter(&served.entries).map_err(|e| host::explain_tree(&e))?;
     let mut exports = Vec::new();
     for e in &served.exports {
         let failed = |error: String| format!("cannot serve {}: {error}", e.source.display());

@@ -116,7 +116,9 @@ pub fn explain_clone(errno: Errno) -> Error {
             "the host kernel lacks user, pid or network namespaces; it must be built with CONFIG_USER_NS, CONFIG_PID_NS and CONFIG_NET_NS"
                 .into()
         }
-        Errno::ENOSYS => "the host does not know clone3(2); boot Linux 5.19 or newer, or loosen the seccomp profile that hides it".into(),
+        Errno::ENOSYS => "the host does not know clone3(2); boot Linux 5.19 or newer, or loosen the seccomp profile that hides it \
+             (Docker: --security-opt seccomp=unconfined)"
+                .into(),
         Errno::EAGAIN | Errno::ENOMEM => {
             format!("cannot start a process of the sandbox: {}; raise RLIMIT_NPROC (ulimit -u) or free memory", errno.desc())
         }
@@ -141,6 +143,21 @@ pub fn explain_map(file: &str, error: &std::io::Error) -> Error {
     Error::Host(format!(
         "cannot set {file} of the sandbox's user namespace: {error}; run as root or as a user whom the host lets do that"
     ))
+}
+
+/// Adds the likely cause to what was refused while the gofer's mount tree was built.
+pub fn explain_tree(error: &cofferdam_gofer::tree::TreeError) -> String {
+    use cofferdam_gofer::tree::TreeError;
+    let refused = matches!(error, TreeError::Step { source, .. } if matches!(source, Errno::EPERM | Errno::EACCES));
+    if refused && apparmor_restricts() {
+        return APPARMOR.into();
+    }
+    if refused {
+        return format!(
+            "{error}; does a container's seccomp profile forbid it (Docker: --security-opt seccomp=unconfined)?"
+        );
+    }
+    error.to_string()
 }
 
 /// Adds the likely cause to a step of the jail that was refused after the namespaces had been made.

@@ -104,6 +104,31 @@ fn mounts() {
     );
 }
 
+/// As `-v /dev/null:FILE` hides a file, and as a device is asked for outside of /dev.
+#[test]
+fn memory_devices_are_shown_at_any_place() {
+    let Some(mut b) = bundle(
+        "wc -c < /secret; wc -c < /vol/secret; wc -c < /new; head -c 3 /zero | wc -c; ls -l /secret /zero /dev/null | cut -c 1",
+    ) else {
+        return;
+    };
+    std::fs::create_dir(b.dir.join("vol")).unwrap();
+    for file in ["rootfs/secret", "vol/secret"] {
+        std::fs::write(b.dir.join(file), "secret").unwrap();
+    }
+    b.mount(
+        json!({"destination": "/vol", "type": "bind", "source": "vol", "options": ["bind", "ro"]}),
+    );
+    for place in ["/secret", "/vol/secret", "/new", "/dev/null"] {
+        b.mount(json!({"destination": place, "type": "bind", "source": "/dev/null", "options": ["rbind", "ro"]}));
+    }
+    b.config["linux"]["devices"] =
+        json!([{"path": "/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 438}]);
+    assert_eq!(out(&b), "0\n0\n0\n3\nc\nc\nc\n");
+    let hidden = std::fs::read_to_string(b.dir.join("rootfs/secret")).unwrap();
+    assert_eq!(hidden, "secret");
+}
+
 #[test]
 fn paths_are_hidden_and_write_protected() {
     let Some(mut b) = bundle(

@@ -73,6 +73,7 @@ fn a_running_container_is_listed_and_not_deleted() {
     let all: Value = serde_json::from_str(&b.call(&["list", "--format", "json"]).stdout).unwrap();
     assert_eq!(all[0]["id"], b.id.as_str());
     assert_eq!(all[0]["pid"], pid.as_raw());
+    assert_eq!(all[0]["owner"], "root");
     assert_eq!(b.call(&["list", "-q"]).stdout, format!("{}\n", b.id));
     let o = b.call(&["start", &b.id]);
     assert!(

@@ -1,13 +1,20 @@
 //! Device nodes of a container: those that every one has, and what else was asked for.
 
 use super::config::DeviceConfig;
+use super::files::mount_point;
 use super::{BootError, reason, show};
 use crate::abi::Errno;
+use crate::fs::devfs;
 use crate::fs::devices::makedev;
-use crate::vfs::{At, FileType, FsContext, KernelCaller, names};
+use crate::vfs::{self, At, FileType, FsContext, KernelCaller, MountNamespace, WalkFlags, names};
 
-/// Makes a node unless something is there already, with the directories above it (`/dev/cpu/0/msr`).
-pub(super) fn make(fs: &FsContext, device: &DeviceConfig) -> Result<(), BootError> {
+/// Makes a node unless something is there already, with the directories above it (`/dev/cpu/0/msr`). A device of ours is shown
+/// at its place also where no node can be made (what the gofer serves), and hides a file that is there.
+pub(super) fn make(
+    ns: &MountNamespace,
+    fs: &FsContext,
+    device: &DeviceConfig,
+) -> Result<(), BootError> {
     let kind = match device.kind {
         'b' => FileType::BlockDevice,
         'p' => FileType::Fifo,
@@ -43,13 +50,43 @@ pub(super) fn make(fs: &FsContext, device: &DeviceConfig) -> Result<(), BootErro
             }
             Ok(())
         }
-        Err(Errno::EEXIST) => Ok(()),
-        Err(e) => Err(BootError::Failed(format!(
-            "cannot make the device {}: {}",
-            show(&device.path),
-            reason(e)
-        ))),
+        Err(e) => {
+            let shown = match own(device, kind) {
+                Some(name) => show_own(ns, fs, device, &name),
+                None if e == Errno::EEXIST => Ok(()),
+                None => Err(e),
+            };
+            shown.map_err(|e| {
+                BootError::Failed(format!(
+                    "cannot make the device {}: {}",
+                    show(&device.path),
+                    reason(e)
+                ))
+            })
+        }
     }
+}
+
+/// Our own node of this device.
+fn own(device: &DeviceConfig, kind: FileType) -> Option<Vec<u8>> {
+    let name = devfs::node(device.major, device.minor)?;
+    (kind == FileType::CharDevice).then(|| [b"/dev/", name.as_bytes()].concat())
+}
+
+fn show_own(
+    ns: &MountNamespace,
+    fs: &FsContext,
+    device: &DeviceConfig,
+    node: &[u8],
+) -> Result<(), Errno> {
+    let at = mount_point(fs, &device.path, false)?;
+    let there = at.inode().stat()?;
+    if there.file_type == FileType::CharDevice && there.rdev == makedev(device.major, device.minor)
+    {
+        return Ok(());
+    }
+    let node = vfs::resolve(&KernelCaller, fs, &At::Cwd, node, WalkFlags::FOLLOW)?;
+    ns.bind(&node, &at, false).map(drop)
 }
 
 fn make_parents(fs: &FsContext, path: &[u8]) -> Result<(), Errno> {

@@ -50,7 +50,7 @@ impl Sources<'_> {
             devfs::populate(&fs).map_err(|e| failed("the devices of /dev", e))?;
         }
         for device in &guest.devices {
-            devices::make(&fs, device)?;
+            devices::make(&ns, &fs, device)?;
         }
         for path in &guest.read_only_paths {
             read_only(&ns, &fs, path).map_err(|e| failed(&show(path), e))?;
@@ -199,7 +199,7 @@ fn mask(ns: &Arc<MountNamespace>, fs: &FsContext, path: &[u8]) -> Result<(), Err
 }
 
 /// The place at `path`, made if it is missing.
-fn mount_point(fs: &FsContext, path: &[u8], dir: bool) -> Result<Path, Errno> {
+pub(super) fn mount_point(fs: &FsContext, path: &[u8], dir: bool) -> Result<Path, Errno> {
     match vfs::resolve(&KernelCaller, fs, &At::Cwd, path, WalkFlags::FOLLOW) {
         Err(Errno::ENOENT) => {}
         other => return other,

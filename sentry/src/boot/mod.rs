@@ -39,8 +39,17 @@ pub fn run(config: BootConfig) -> Result<ExitStatus, BootError> {
         let limit = getrlimit(Resource::RLIMIT_NOFILE);
         crate::mm::set_descriptors(limit.map_or(0, |(soft, _)| soft));
     }
-    let kernel = Kernel::new(config.platform, &guest.hostname, config.tracer)
-        .map_err(|e| failed("cannot start the sentry's helper threads", &e))?;
+    let kernel = Kernel::new(config.platform, &guest.hostname, config.tracer).map_err(|e| {
+        let hint = if e.kind() == std::io::ErrorKind::WouldBlock {
+            "; raise RLIMIT_NPROC (ulimit -u)"
+        } else {
+            ""
+        };
+        failed(
+            "cannot start the sentry's helper threads",
+            &format!("{e}{hint}"),
+        )
+    })?;
     // Whatever is locked: who wants that waits aside, too.
     kernel.platform.wait_by(Box::new(|wait| aside_locked(wait)));
     remember_vdso(&*kernel.platform);

@@ -126,7 +126,14 @@ impl Boot {
             },
         )
         .map_err(|e| {
-            BootError::NotExecutable(format!("cannot execute {}: {}", show(&path), reason(e)))
+            // The file itself is there.
+            let which = match e {
+                Errno::ENOENT => " (the interpreter or loader that it names)",
+                Errno::ENOEXEC => " (neither an x86-64 program nor a script that begins with #!)",
+                _ => "",
+            };
+            let reason = reason(e);
+            BootError::NotExecutable(format!("cannot execute {}: {reason}{which}", show(&path)))
         })?;
         if let Some(tracer) = &self.kernel.tracer {
             tracer.started(&task, &path, &p.argv, &envp);

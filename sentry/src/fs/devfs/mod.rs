@@ -32,6 +32,12 @@ const LINKS: &[(&str, &str)] = &[
     ("ptmx", "pts/ptmx"),
 ];
 
+/// The name of a node that [`populate`] makes.
+pub fn node(major: u32, minor: u32) -> Option<&'static str> {
+    let found = NODES.iter().find(|n| (n.1, n.2) == (major, minor));
+    found.map(|n| n.0)
+}
+
 /// What is there already is as good.
 fn there<T>(made: Result<T>) -> Result<()> {
     match made {

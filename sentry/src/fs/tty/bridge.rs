@@ -25,6 +25,9 @@ use zerocopy::FromBytes;
 /// Most bytes moved by one host call.
 const CHUNK: usize = 4096;
 
+/// Ctrl-D.
+const END_KEY: u8 = 4;
+
 /// A guest terminal connected to a host terminal.
 pub struct HostBridge {
     pty: Arc<Pty>,
@@ -43,6 +46,8 @@ struct Pending {
     to_guest: VecDeque<u8>,
     to_host: VecDeque<u8>,
     closed: bool,
+    /// The guest has been told of an end of file typed at the host terminal.
+    end_typed: bool,
 }
 
 struct Pump(Weak<HostBridge>);
@@ -230,6 +235,12 @@ impl HostBridge {
             }
             let mut buf = [0u8; CHUNK];
             match nix::unistd::read(&*self.fd, &mut buf) {
+                // An end of file that was typed before the terminal was made raw: the guest's line discipline is told. Once,
+                // for a terminal that does not wait for bytes (VMIN 0) reads so for ever.
+                Ok(0) if !p.end_typed && !self.host_hung_up() => {
+                    p.end_typed = true;
+                    p.to_guest.push_back(END_KEY);
+                }
                 Ok(0) => return true,
                 Ok(n) => p.to_guest.extend(buf.iter().take(n)),
                 Err(HostErrno::EINTR) => {}
@@ -240,12 +251,26 @@ impl HostBridge {
     }
 
     fn host_ready(&self, events: i16) -> bool {
+        self.poll_host(events) != 0
+    }
+
+    fn host_hung_up(&self) -> bool {
+        self.poll_host(0) & libc::POLLHUP != 0
+    }
+
+    fn poll_host(&self, events: i16) -> i16 {
         use nix::poll::{PollFd, PollFlags, PollTimeout};
         let mut fds = [PollFd::new(
             self.fd.as_fd(),
             PollFlags::from_bits_retain(events),
         )];
-        nix::poll::poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+        match nix::poll::poll(&mut fds, PollTimeout::ZERO) {
+            Ok(n) if n > 0 => {
+                let [fd] = fds;
+                fd.revents().map_or(0, |e| e.bits())
+            }
+            _ => 0,
+        }
     }
 }
 
