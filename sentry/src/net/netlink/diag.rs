@@ -72,11 +72,12 @@ impl<'a> Lists<'a> {
 /// Answers one message.
 pub(super) fn one(lists: &Lists<'_>, port: u32, header: &Header, body: &[u8]) -> Answer {
     if header.kind != BY_FAMILY {
-        return Err(if header.kind == 21 {
+        return Err(match header.kind {
+            // TCPDIAG_GETSOCK, DCCPDIAG_GETSOCK: the old requests, as if nothing answered them. `ss` asks so for DCCP.
+            18 | 19 => Errno::ENOENT,
             // SOCK_DESTROY.
-            Errno::EOPNOTSUPP
-        } else {
-            Errno::EINVAL
+            21 => Errno::EOPNOTSUPP,
+            _ => Errno::EINVAL,
         }
         .into());
     }
