@@ -3,7 +3,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -251,6 +254,49 @@ static void many_askers(void)
     }
 }
 
+/* Each datagram is for thousands of sockets, with as long filters as there may be; a call sends many. */
+static void many_listeners(void)
+{
+    struct sockaddr_in group = {.sin_family = AF_INET, .sin_port = htons(4321)};
+    group.sin_addr.s_addr = htonl(0xef010101);
+    struct ip_mreqn on_lo = {.imr_ifindex = 1};
+    int sender = socket(AF_INET, SOCK_DGRAM, 0);
+    setsockopt(sender, IPPROTO_IP, IP_MULTICAST_IF, &on_lo, sizeof on_lo);
+    on_lo.imr_multiaddr = group.sin_addr;
+    static struct sock_filter code[4096];
+    for (int i = 0; i < 4095; i++)
+        code[i] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_DIV | BPF_K, 3);
+    code[4095] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+    struct sock_fprog filter = {4096, code};
+    int one = 1, segment = 500;
+    for (int i = 0; i < 8000; i++) {
+        int fd = socket(AF_INET, SOCK_DGRAM, 0);
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (fd < 0 || bind(fd, (struct sockaddr *)&group, sizeof group) ||
+            setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &on_lo, sizeof on_lo))
+            break;
+        setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
+    }
+    if (connect(sender, (struct sockaddr *)&group, sizeof group))
+        perror("connect");
+    static char data[64000];
+    aio_context_t context = 0;
+    struct iocb request = {.aio_fildes = (unsigned)sender, .aio_lio_opcode = IOCB_CMD_PWRITE, .aio_nbytes = 100};
+    request.aio_buf = (unsigned long)data;
+    static struct iocb *requests[1000];
+    for (int i = 0; i < 1000; i++)
+        requests[i] = &request;
+    if (syscall(SYS_io_setup, 1000, &context) || syscall(SYS_io_submit, context, 1000, requests) < 0)
+        perror("io_submit");
+    setsockopt(sender, IPPROTO_UDP, 103 /* UDP_SEGMENT */, &segment, sizeof segment);
+    struct iovec part = {data, sizeof data};
+    static struct mmsghdr messages[64];
+    for (int i = 0; i < 64; i++)
+        messages[i].msg_hdr = (struct msghdr){.msg_iov = &part, .msg_iovlen = 1};
+    if (sendmmsg(sender, messages, 64, 0) < 0)
+        perror("sendmmsg");
+}
+
 static const struct attack {
     const char *name;
     void (*run)(void);
@@ -258,7 +304,7 @@ static const struct attack {
     {"dead watches", dead_watches}, {"stacked mounts", stacked_mounts}, {"many flocks", many_flocks},
     {"many waiters", many_waiters}, {"unread events", unread_events},   {"much random", much_random},
     {"fat messages", fat_messages},     {"many pages", many_pages},         {"many sleepers", many_sleepers},
-    {"many askers", many_askers},
+    {"many askers", many_askers},       {"many listeners", many_listeners},
 };
 
 int main(void)

@@ -2,8 +2,13 @@
 
 use super::socket::MEMORY;
 use crate::abi::{Errno, Result};
-use crate::sync::Charge;
+use crate::sync::{Charge, Quota};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Instructions that all filters have.
+pub(super) fn instructions() -> usize {
+    INSNS.used()
+}
 
 /// `struct sock_filter`.
 #[repr(C)]
@@ -18,6 +23,8 @@ pub struct Insn {
 
 /// BPF_MAXINSNS.
 const MAX_INSNS: usize = 4096;
+/// Instructions of all filters: a packet may have to pass each of them.
+static INSNS: Quota = Quota::new(1 << 18);
 /// BPF_MEMWORDS.
 const MEM_WORDS: usize = 16;
 /// SKF_AD_OFF, SKF_NET_OFF, SKF_LL_OFF: offsets of what is beside the packet, and from its headers on.
@@ -44,14 +51,14 @@ pub struct Facts {
 #[derive(Debug)]
 pub struct Filter {
     program: Vec<Insn>,
-    _charge: Charge,
+    _charges: [Charge; 2],
 }
 
 impl Filter {
     /// Checks a program (bpf_check_classic).
     ///
     /// # Errors
-    /// EINVAL.
+    /// EINVAL; ENOMEM if there are too many.
     pub fn new(program: Vec<Insn>) -> Result<Filter> {
         let len = program.len();
         if len == 0 || len > MAX_INSNS {
@@ -84,9 +91,11 @@ impl Filter {
         match program.last().map(|i| i.code) {
             Some(0x06 | 0x16) => {
                 let cost = size_of_val(program.as_slice()) + 64;
+                let bytes = MEMORY.charge(cost).ok_or(Errno::ENOMEM)?;
+                let insns = INSNS.charge(len).ok_or(Errno::ENOMEM)?;
                 Ok(Filter {
                     program,
-                    _charge: MEMORY.charge(cost).ok_or(Errno::ENOMEM)?,
+                    _charges: [bytes, insns],
                 })
             }
             _ => Err(Errno::EINVAL),

@@ -576,6 +576,17 @@ impl Interfaces {
         main.extend(local);
         main
     }
+    /// The interface on whose network a gateway is.
+    pub fn near(&self, gateway: IpAddr) -> Option<u32> {
+        let rows = self.unsorted();
+        let near =
+            |r: &&Row| r.is_main() && r.gateway.is_none() && same_network(r.dst, gateway, r.len);
+        let nearest = |r: &&Row| (r.len, std::cmp::Reverse(r.metric));
+        rows.iter()
+            .filter(near)
+            .max_by_key(nearest)
+            .map(|r| r.index)
+    }
     /// Adds a route, or puts it in the place of the one of the same network and metric.
     ///
     /// # Errors

@@ -3,12 +3,13 @@
 use super::ArgKind::{Hex, Int, Ptr, Timespec, Uint};
 use super::file::AioBuffers;
 use super::poll::{timespec as from_timespec, with_mask};
-use super::{Args, Block, Cx, Fd, OnSignal, SysErr, SysResult, Syscall};
+use super::{Args, Block, Cx, Fd, OnSignal, SysErr, SysResult, Syscall, TURN_NS};
 use crate::abi::{Errno, Result};
 use crate::fs::eventfd::EventFd;
 use crate::kernel::aio::{Context, Contexts, Done, MAX_REQUESTS};
 use crate::mm::{MapFlags, MapRequest, MapWhat, PAGE, patiently};
 use crate::sync::Events;
+use crate::time::Instant;
 use crate::usermem::UserPtr;
 use crate::vfs::File;
 use cofferdam_platform::Prot;
@@ -134,7 +135,11 @@ fn io_submit(cx: &mut Cx<'_>, a: &Args) -> SysResult {
     let n = n.min(context.capacity() as u64);
     // A request that had to wait (a pipe without data) is tried again; those before it are done.
     let mut i = cx.progress().value;
+    let begin = Instant::now();
     while i < n {
+        if begin.elapsed() >= TURN_NS {
+            return Err(SysErr::Again);
+        }
         let one = |cx: &mut Cx<'_>| -> std::result::Result<(), SysErr> {
             let entry = list.wrapping_add(i * 8);
             let at = cx.mem().get(UserPtr::<u64>::new(entry))?;

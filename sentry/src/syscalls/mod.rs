@@ -24,7 +24,7 @@ mod table;
 pub mod time;
 
 pub use args::{Args, Fd, FromArg};
-pub use result::{Block, OnSignal, SysErr, SysResult, TURN, file_op, file_wait};
+pub use result::{Block, OnSignal, SysErr, SysResult, TURN, TURN_NS, file_op, file_wait};
 pub use table::{ArgKind, Handler, Support, Syscall, all, lookup};
 
 pub use crate::kernel::Cx;

@@ -16,6 +16,8 @@ pub type SysResult = Result<i64, SysErr>;
 /// Bytes that a call copies in one turn. What moves more takes several ([`SysErr::Again`]): no guest may keep a worker
 /// for itself.
 pub const TURN: usize = 16 << 20;
+/// Nanoseconds after which a call that does many things, one after the other, has worked long enough for one turn.
+pub const TURN_NS: u64 = 5_000_000;
 
 /// Why a handler has no value.
 pub enum SysErr {

@@ -395,6 +395,8 @@ impl File {
         }
         loan.give_position(new);
         if loan.is_over() {
+            // The borrower may have moved it in between.
+            *pos = loan.position();
             self.returned();
         }
         result

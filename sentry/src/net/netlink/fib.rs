@@ -4,9 +4,7 @@ use super::message::{Builder, Header, attribute};
 use super::route::{Answer, CREATE, EXCL, NEWS, REPLACE, attr_word, c_string, flags, word};
 use crate::abi::{Errno, Result};
 use crate::net::NetNamespace;
-use crate::net::interface::{
-    AddRoute, Interface, InterfaceAddr, Route, Row, TABLE_MAIN, network, same_network,
-};
+use crate::net::interface::{AddRoute, Interface, InterfaceAddr, Route, Row, TABLE_MAIN, network};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::IntoBytes;
 
@@ -274,10 +272,7 @@ fn decode_route(ns: &NetNamespace, body: &[u8]) -> Result<Row> {
     if index == 0
         && let Some(g) = gateway
     {
-        let rows = ns.interfaces.rows();
-        let near = |r: &&Row| r.is_main() && r.gateway.is_none() && same_network(r.dst, g, r.len);
-        let nearest = rows.iter().filter(near).max_by_key(|r| r.len);
-        index = nearest.map_or(0, |r| r.index);
+        index = ns.interfaces.near(g).unwrap_or(0);
     }
     // Tables beyond are not there: as one that is not either.
     let table = attr_word(attrs, libc::RTA_TABLE)?;

@@ -7,7 +7,8 @@ use crate::kernel::Cx;
 use crate::net::socket::{Cmsg, MsgFlags, SendMsg, Socket};
 use crate::sync::Events;
 use crate::syscalls::result::raise_sigpipe;
-use crate::syscalls::{Args, Fd, OnSignal, SysErr, SysResult, TURN, file_wait};
+use crate::syscalls::{Args, Fd, OnSignal, SysErr, SysResult, TURN, TURN_NS, file_wait};
+use crate::time::Instant;
 use crate::usermem::{IoVecs, Source, UIO_MAXIOV, UserPtr};
 use crate::vfs::File;
 use std::sync::Arc;
@@ -119,6 +120,7 @@ pub(super) fn sendmmsg(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let fd: Fd = args.get(0);
     socket(cx, fd)?;
     let mut moved = 0usize;
+    let begin = Instant::now();
     loop {
         let i = usize::try_from(cx.progress().value).unwrap_or(usize::MAX);
         if i >= count {
@@ -134,7 +136,8 @@ pub(super) fn sendmmsg(cx: &mut Cx<'_>, args: &Args) -> SysResult {
                 p.value += 1;
                 p.done = 0;
                 moved = moved.saturating_add(usize::try_from(n).unwrap_or(0));
-                if moved >= TURN {
+                // Each may be for many sockets.
+                if moved >= TURN || begin.elapsed() >= TURN_NS {
                     return Err(SysErr::Again);
                 }
             }

@@ -194,7 +194,7 @@ impl TcpSocket {
         let answer = if away {
             Answer::Later
         } else {
-            self.request(from, to)
+            self.request(from, to, until)
         };
         match answer {
             Answer::Accepted => {}
@@ -233,8 +233,8 @@ impl TcpSocket {
         }
     }
 
-    /// Asks the listener at `to` for a connection.
-    fn request(&self, from: SocketAddr, to: SocketAddr) -> Answer {
+    /// Asks the listener at `to` for a connection, for as long as it is [`Phase::Connecting`] until then.
+    fn request(&self, from: SocketAddr, to: SocketAddr, until: Instant) -> Answer {
         let mut best: Vec<Arc<TcpSocket>> = Vec::new();
         let mut score = 0;
         for (addr, l) in self.core.namespace.inet.listeners.on_port(to.port()) {
@@ -250,13 +250,19 @@ impl TcpSocket {
         // Among SO_REUSEPORT listeners the client's port decides.
         let pick = usize::from(from.port()) % best.len().max(1);
         match best.into_iter().nth(pick) {
-            Some(l) => l.offer(self, from, to),
+            Some(l) => l.offer(self, from, to, until),
             None => Answer::Refused,
         }
     }
 
     /// A client asks this listener for a connection.
-    fn offer(&self, client: &TcpSocket, from: SocketAddr, to: SocketAddr) -> Answer {
+    fn offer(
+        &self,
+        client: &TcpSocket,
+        from: SocketAddr,
+        to: SocketAddr,
+        until: Instant,
+    ) -> Answer {
         {
             let mut s = self.state.lock();
             let Phase::Listening {
@@ -268,8 +274,8 @@ impl TcpSocket {
                 return Answer::Refused;
             };
             if pending.len() > *backlog {
-                waiting.retain(|w| w.strong_count() > 0);
-                waiting.push_back(client.me.clone());
+                waiting.retain(|(w, _)| w.strong_count() > 0 && !w.ptr_eq(&client.me));
+                waiting.push_back((client.me.clone(), until));
                 return Answer::Later;
             }
         }
@@ -343,6 +349,11 @@ impl TcpSocket {
         true
     }
 
+    /// Whether it still asks for the connection that it asked for until then: another one is another listener's.
+    fn requests_until(&self, until: Instant) -> bool {
+        matches!(self.state.lock().phase, Phase::Connecting(u) if u == until)
+    }
+
     /// Lets waiting clients in while there is room.
     fn admit(&self) {
         loop {
@@ -360,22 +371,22 @@ impl TcpSocket {
                     return;
                 }
                 match waiting.pop_front() {
-                    Some(w) => w.upgrade(),
+                    Some((w, until)) => w.upgrade().map(|client| (client, until)),
                     None => return,
                 }
             };
-            let Some(client) = next else {
+            let Some((client, until)) = next else {
                 continue;
             };
+            if !client.requests_until(until) {
+                continue;
+            }
             let ends = {
                 let s = client.state.lock();
-                match s.phase {
-                    Phase::Connecting(_) => s.local.zip(s.remote),
-                    _ => None,
-                }
+                s.local.zip(s.remote)
             };
             if let Some((from, to)) = ends
-                && matches!(self.offer(&client, from, to), Answer::Refused)
+                && matches!(self.offer(&client, from, to, until), Answer::Refused)
             {
                 client.fail(Errno::ECONNREFUSED);
             }
@@ -583,8 +594,10 @@ impl TcpSocket {
                 for p in pending {
                     p.end(true);
                 }
-                for w in waiting.iter().filter_map(Weak::upgrade) {
-                    w.fail(Errno::ECONNREFUSED);
+                for (w, until) in &waiting {
+                    if let Some(w) = w.upgrade().filter(|w| w.requests_until(*until)) {
+                        w.fail(Errno::ECONNREFUSED);
+                    }
                 }
             }
             Phase::Established => {

@@ -52,8 +52,8 @@ enum Phase {
         backlog: usize,
         /// Connections that accept has not taken.
         pending: VecDeque<Arc<TcpSocket>>,
-        /// Sockets that wait for room in `pending`.
-        waiting: VecDeque<Weak<TcpSocket>>,
+        /// Sockets that wait for room in `pending`, each with the [`Phase::Connecting`] that it waits in.
+        waiting: VecDeque<(Weak<TcpSocket>, Instant)>,
     },
     /// Until when, if nobody answers.
     Connecting(Instant),

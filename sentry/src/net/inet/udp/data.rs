@@ -8,7 +8,7 @@ use super::super::{Count, stack, wire};
 use super::{Cork, UdpSocket};
 use crate::abi::{Errno, Result};
 use crate::net::NetNamespace;
-use crate::net::filter::Facts;
+use crate::net::filter::{self, Facts};
 use crate::net::interface::Route;
 use crate::net::socket::{MEMORY, MsgFlags, Received, RecvMsg, SendMsg};
 use crate::sync::Events;
@@ -20,6 +20,10 @@ const MAX_V4: usize = 65507;
 const MAX_V6: usize = 65527;
 /// Most datagrams of one call with UDP_SEGMENT (UDP_MAX_SEGMENTS).
 const MAX_SEGMENTS: usize = 128;
+/// Copies that one call makes of its datagrams for the many who are in a group, but all of the first: the rest is lost. Filters cost as much, for each so many
+/// instructions.
+const MAX_COPIES: usize = 1 << 16;
+const FILTERED: usize = 64;
 
 /// Who is to get a datagram.
 enum Receivers {
@@ -190,13 +194,18 @@ impl UdpSocket {
             r.deliver(way.packet(data, segment));
             return Ok(());
         }
+        let (mut copies, filters) = (0, filter::instructions() / FILTERED);
         for part in data.chunks(way.segment) {
-            self.emit_one(way, part.to_vec(), 0);
+            copies += self.emit_one(way, part.to_vec(), 0) + filters;
+            if copies >= MAX_COPIES {
+                break;
+            }
         }
         Ok(())
     }
 
-    fn emit_one(&self, way: Way, data: Vec<u8>, segment: u16) {
+    /// Sends a datagram; how many sockets it was for.
+    fn emit_one(&self, way: Way, data: Vec<u8>, segment: u16) -> usize {
         let ns = &self.core.namespace;
         ns.inet.counters.add(Count::UdpOut);
         let watched = stack::watched(ns).then(|| {
@@ -208,11 +217,15 @@ impl UdpSocket {
             packet
         });
         match self.receivers(way) {
-            Receivers::One(r) => r.deliver(way.packet(data, segment)),
+            Receivers::One(r) => {
+                r.deliver(way.packet(data, segment));
+                1
+            }
             Receivers::Many(all) => {
-                for r in all {
+                for r in &all {
                     r.deliver(way.packet(data.clone(), segment));
                 }
+                all.len()
             }
             // "Port unreachable" comes back.
             Receivers::None => {
@@ -235,6 +248,7 @@ impl UdpSocket {
                     way.to,
                     &data,
                 );
+                0
             }
         }
     }
