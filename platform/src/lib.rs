@@ -44,7 +44,7 @@ pub use arch::Registers;
 pub use backend::notify::NotifyPlatform;
 pub use backend::ptrace::{PtracePlatform, SENTRY_SYSCALLS};
 pub use kind::{KINDS, Kind, launch};
-pub use sys::barrier_for_all;
+pub use sys::{barrier_for_all, trim_heap};
 
 /// Lowest address that a guest may map, in bytes (Linux's usual `vm.mmap_min_addr`).
 pub const GUEST_START: u64 = 0x1_0000;

@@ -583,6 +583,16 @@ pub(crate) fn is_safe_to_keep(fd: BorrowedFd<'_>) -> bool {
     read_only && (seals == -1 || seals & sealed == sealed)
 }
 
+/// Gives free memory of this process's heap back to the host, if it is more than `worth` bytes (malloc_trim(3)).
+pub fn trim_heap(worth: usize) {
+    // SAFETY: both take the allocator's own locks, and give nothing to read.
+    unsafe {
+        if libc::mallinfo2().fordblks > worth {
+            libc::malloc_trim(0);
+        }
+    }
+}
+
 /// Returns when every thread of the host that runs, guests' too, has passed a memory barrier: MEMBARRIER_CMD_GLOBAL of membarrier(2).
 pub fn barrier_for_all() -> io::Result<()> {
     // SAFETY: no memory is given.

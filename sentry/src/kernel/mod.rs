@@ -11,6 +11,7 @@ pub mod cx;
 pub mod dnotify;
 mod fd_table;
 pub mod futex;
+mod heap;
 pub mod identity;
 pub mod ipc;
 pub mod jobs;

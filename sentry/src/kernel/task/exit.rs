@@ -52,12 +52,15 @@ pub fn exit_task(cx: &mut Cx<'_>, status: ExitStatus) {
         done.finish();
     }
     let rss = final_peak(cx);
-    release_fds(task);
+    let last = release_fds(task);
     let thread = task.replace_thread(task.token(), None);
     if let Some(t) = thread {
         t.terminate();
     }
     leave(&kernel, task, status, rss);
+    if last {
+        kernel.look_at_heap();
+    }
 }
 
 /// The process's greatest resident size, if this is its leader or its last thread.
@@ -71,8 +74,8 @@ fn final_peak(cx: &Cx<'_>) -> u64 {
         .map_or(0, |thread| cx.mm.final_peak(thread, cpu))
 }
 
-/// Drops the task's descriptors, as its last user closing them.
-fn release_fds(task: &Arc<Task>) {
+/// Drops the task's descriptors, as its last user closing them; whether it was that.
+fn release_fds(task: &Arc<Task>) -> bool {
     let (old, last) = task.set_fds(Arc::default());
     if last {
         let tgid = task.group().pid();
@@ -80,6 +83,7 @@ fn release_fds(task: &Arc<Task>) {
             e.file.closed(old.id(), tgid);
         }
     }
+    last
 }
 
 /// Takes the task out of the tree; the last thread makes its process a zombie.
