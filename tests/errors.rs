@@ -101,6 +101,18 @@ fn bad_options_are_named() {
 }
 
 #[test]
+fn bad_command_lines_of_verbs_end_as_with_runc() {
+    for (args, words) in [
+        (&["state"] as &[&str], &["<ID>", "cofferdam state --help"]),
+        (&["--root", "/x", "kill", "a", "b", "c"], &["'c'", "kill"]),
+        (&["exec"], &["<ID>", "exec"]),
+        (&["delete", "--frce", "a"], &["--frce", "--force"]),
+    ] {
+        is_one_sentence(&cofferdam(args), 1, words);
+    }
+}
+
+#[test]
 fn missing_sources_are_named() {
     let scratch = Scratch::new();
     let file = scratch.path().join("file");

@@ -212,7 +212,18 @@ fn usage(error: &clap::Error) -> ExitCode {
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
     complain(sentence(&error.to_string(), &args));
-    ExitCode::from(FAILED)
+    ExitCode::from(match command_in(&args) {
+        "" | "do" | "platforms" | "syscalls" | "bench" | "workload" => FAILED,
+        // As with runc, for all verbs alike.
+        _ => runtime::FAILED,
+    })
+}
+
+/// The command that a command line is about; empty if there is none.
+fn command_in(args: &[String]) -> &str {
+    let commands = <Cli as clap::CommandFactory>::command();
+    let known = |arg: &&String| commands.find_subcommand(arg.as_str()).is_some();
+    args.iter().find(known).map_or("", String::as_str)
 }
 
 /// One sentence of what clap says in several lines, with its advice. `args`: the command line, for the command that it is about.
@@ -235,9 +246,7 @@ fn sentence(text: &str, args: &[String]) -> String {
         .iter()
         .filter_map(|tip| tip.strip_prefix("tip: "))
         .find(|tip| !tip.starts_with("to pass '-"));
-    let commands = <Cli as clap::CommandFactory>::command();
-    let known = |arg: &&String| commands.find_subcommand(arg.as_str()).is_some();
-    let command = args.iter().find(known).map_or("", String::as_str);
+    let command = command_in(args);
     let quoted = said.split('\'').nth(1).unwrap_or_default();
     let advice = match advice {
         Some(advice) => Some((*advice).to_owned()),
