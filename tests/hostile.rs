@@ -222,6 +222,29 @@ fn hoarders_meet_limits() {
     assert_eq!(most.last().map(|l| l.starts_with("done")), Some(true));
 }
 
+/// What a process had made the sentry hold goes back to the host when it has ended.
+#[test]
+fn memory_of_the_ended_goes_back() {
+    let _alone = alone();
+    let program = build("heap");
+    let platform = platforms().last().unwrap();
+    let (mut full, mut ended) = (Vec::new(), Vec::new());
+    let outcome = watch(platform, &program, &[], |line, sentry| {
+        let memory = sentry.and_then(own_memory).unwrap_or(0);
+        match line {
+            "full" => full.push(memory),
+            "ended" => ended.push(memory),
+            other => assert_eq!(other, "tick"),
+        }
+    });
+    outcome.unwrap();
+    eprintln!("KiB when full {full:?}, after the end {ended:?}");
+    assert_eq!((full.len(), ended.len()), (2, 2));
+    for (full, ended) in full.iter().zip(&ended) {
+        assert!(*full > 50 << 10 && *ended < full / 2);
+    }
+}
+
 /// While a call works on what a guest has made much of, others are answered, and the sentry stays small.
 #[test]
 fn nobody_keeps_the_others_waiting() {

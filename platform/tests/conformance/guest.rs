@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use cofferdam_platform::{
-    AddressSpace, Event, MemOp, Platform, Prot, Registers, Thread, Token, Trap,
+    AddressSpace, Answers, Event, MemOp, Platform, Prot, Registers, Thread, Token, Trap,
 };
 
 pub const CODE: u64 = 0x10_0000;
@@ -32,6 +32,20 @@ pub struct Guest {
     pub space: Arc<dyn AddressSpace>,
     pub thread: Box<dyn Thread>,
     pub token: Token,
+}
+
+/// Answers that are not looked at.
+pub fn answers(futexes: bool) -> Answers {
+    Answers {
+        pid: 1,
+        tid: 1,
+        uid: 1,
+        gid: 1,
+        euid: 1,
+        egid: 1,
+        ppid: 1,
+        futexes,
+    }
 }
 
 /// A new process with `code` at [`CODE`] and two writable pages at [`DATA`].

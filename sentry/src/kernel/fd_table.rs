@@ -69,9 +69,6 @@ impl Inner {
         self.slots.resize(len, None);
         Ok(())
     }
-}
-
-impl Inner {
     /// The descriptor names another file now, or none: what was lent by it is over before anybody learns of that.
     fn changed(&mut self, at: usize) {
         if !self.loans.is_empty() {

@@ -255,9 +255,7 @@ impl Op {
             Op::Membarrier(command) => MemOp::Membarrier { command: *command },
         }
     }
-}
 
-impl Op {
     /// The pages that it takes away or replaces are not known to be there any more.
     fn forget(&self, touched: &Touched) {
         match self {

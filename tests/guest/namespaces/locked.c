@@ -1,6 +1,7 @@
 //@ root=only
 /* What mounts hide and restrict stays so for root of a user namespace that got them (mount_namespaces(7)). */
 #include "check.h"
+#include "step.h"
 #include <sys/mount.h>
 
 #define BENEATH 0x204 /* MOVE_MOUNT_BENEATH | MOVE_MOUNT_F_EMPTY_PATH */
@@ -164,20 +165,6 @@ static void read_only_proc(void)
     int status;
     waitpid(pid, &status, 0);
     show_status("inside", status);
-}
-
-static void step(const char *name, void (*run)(void))
-{
-    say("-- %s", name);
-    pid_t pid = fork();
-    if (pid == 0) {
-        run();
-        fflush(stdout);
-        _exit(0);
-    }
-    int status;
-    waitpid(pid, &status, 0);
-    show_status(name, status);
 }
 
 int main(void)

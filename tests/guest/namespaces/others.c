@@ -1,6 +1,7 @@
 //@ root=only
 /* IPC, network, mount and cgroup namespaces: what is in one is not in the other. */
 #include "check.h"
+#include "step.h"
 #include <arpa/inet.h>
 #include <mqueue.h>
 #include <net/if.h>
@@ -190,20 +191,6 @@ static void elsewhere(void)
     MUST(write(go[1], "x", 1));
     waitpid(pid, NULL, 0);
     SHOW(rmdir("away"));
-}
-
-static void step(const char *name, void (*run)(void))
-{
-    say("-- %s", name);
-    pid_t pid = fork();
-    if (pid == 0) {
-        run();
-        fflush(stdout);
-        _exit(0);
-    }
-    int status;
-    waitpid(pid, &status, 0);
-    show_status(name, status);
 }
 
 int main(void)

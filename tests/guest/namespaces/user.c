@@ -1,6 +1,7 @@
 //@ root=only
 /* User namespaces (user_namespaces(7)) made by an ordinary user: maps, capabilities, what root there may and may not. */
 #include "check.h"
+#include "step.h"
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/nsfs.h>
@@ -220,20 +221,6 @@ static void chrooted(void)
     MUST(mkdir("jail", 0755));
     MUST(chroot("jail"));
     SHOW(unshare(CLONE_NEWUSER));
-}
-
-static void step(const char *name, void (*run)(void))
-{
-    say("-- %s", name);
-    pid_t pid = fork();
-    if (pid == 0) {
-        run();
-        fflush(stdout);
-        _exit(0);
-    }
-    int status;
-    waitpid(pid, &status, 0);
-    show_status(name, status);
 }
 
 int main(void)

@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use cofferdam_platform::{
-    Answers, CutShort, Error, Event, Platform, Registers, Thread, Token, Trap,
-};
+use cofferdam_platform::{CutShort, Error, Event, Platform, Registers, Thread, Token, Trap};
 
 use super::attacks::{next_interrupting, region, system_calls};
 use crate::code;
@@ -39,16 +37,7 @@ fn two_calls() -> &'static [u8] {
 }
 
 fn allow(thread: &dyn Thread, futexes: bool) {
-    thread.answer(Some(&Answers {
-        pid: 1,
-        tid: 1,
-        uid: 1,
-        gid: 1,
-        euid: 1,
-        egid: 1,
-        ppid: 1,
-        futexes,
-    }));
+    thread.answer(Some(&answers(futexes)));
 }
 
 fn call(gate: u64, args: [u64; 6]) -> Registers {

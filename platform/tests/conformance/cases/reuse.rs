@@ -123,14 +123,8 @@ pub fn answers_are_forgotten(p: Box<dyn Platform>) {
         let (_, at) = run(&*p, &*thread, token, &ask(libc::SYS_gettid));
         assert_eq!(at.syscall_number(), libc::SYS_gettid.cast_unsigned());
         thread.answer(Some(&Answers {
-            pid: 1,
             tid: 1000 + round,
-            uid: 2,
-            gid: 2,
-            euid: 2,
-            egid: 2,
-            ppid: 2,
-            futexes: true,
+            ..answers(true)
         }));
         // Answered: the call behind it is seen.
         let (_, at) = run(&*p, &*thread, token, &ask(libc::SYS_gettid));

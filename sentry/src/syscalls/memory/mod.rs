@@ -38,7 +38,7 @@ pub static TABLE: &[Syscall] = &[
         map::madvise,
         &[Ptr, Uint, Int],
     )
-    .partial("no memory poisoning, no huge pages"),
+    .partial("no memory poisoning, no huge pages, no guard pages (MADV_GUARD_INSTALL) in mappings that grow"),
     Syscall::new(
         libc::SYS_process_madvise,
         "process_madvise",
