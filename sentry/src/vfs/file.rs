@@ -264,8 +264,10 @@ pub struct File {
     state: AtomicU8,
     /// Who has the position, if [`LENT`] is set.
     borrower: Mutex<Option<Arc<dyn Loan>>>,
-    /// Calls that others could have answered; while the position is lent, those that did not find it moved.
+    /// Calls that others could have answered.
     asked: AtomicU8,
+    /// Calls in a row that did not find the lent position moved.
+    unmoved: AtomicU8,
 }
 
 /// It counts as a reader of its inode.
@@ -326,6 +328,7 @@ impl File {
             state: AtomicU8::new(0),
             borrower: Mutex::new(Rank::LEAF, None),
             asked: AtomicU8::new(0),
+            unmoved: AtomicU8::new(0),
         })
     }
     /// Ties the right to write to the life of this description.
@@ -382,11 +385,11 @@ impl File {
     fn with_lent<R>(&self, pos: &mut u64, loan: &dyn Loan, f: impl FnOnce(&mut u64) -> R) -> R {
         let old = loan.take_position();
         let unmoved = if old == *pos {
-            self.asked.fetch_add(1, Ordering::Relaxed)
+            self.unmoved.load(Ordering::Relaxed).saturating_add(1)
         } else {
-            self.asked.store(0, Ordering::Relaxed);
             0
         };
+        self.unmoved.store(unmoved, Ordering::Relaxed);
         let mut new = old;
         let result = f(&mut new);
         *pos = new;
@@ -408,7 +411,7 @@ impl File {
         self.borrower.lock().clone()
     }
     fn returned(&self) {
-        self.asked.store(0, Ordering::Relaxed);
+        self.unmoved.store(0, Ordering::Relaxed);
         self.state.fetch_and(!LENT, Ordering::Relaxed);
         let loan = self.borrower.lock().take();
         drop(loan);
