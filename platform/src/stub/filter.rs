@@ -265,7 +265,7 @@ pub(crate) fn program(rules: &[Rule]) -> Vec<sock_filter> {
     out
 }
 
-/// Translates tables for the page at `text`; what comes from elsewhere, or by a 32-bit entry, is RET_TRAP.
+/// Translates tables for the stub's text at `text`; what comes from elsewhere, or by a 32-bit entry, is RET_TRAP.
 pub(crate) fn program_at(tables: &[&[Rule]], text: u64) -> Vec<sock_filter> {
     let mut out = vec![
         op(LD, ARCH, 0, 0),
@@ -277,7 +277,7 @@ pub(crate) fn program_at(tables: &[&[Rule]], text: u64) -> Vec<sock_filter> {
         op(JEQ, (text >> 32) as u32, 1, 0),
         op(RET, libc::SECCOMP_RET_TRAP, 0, 0),
         op(LD, RIP, 0, 0),
-        op(AND, !0xfff, 0, 0),
+        op(AND, !(super::free::TEXT as u32 - 1), 0, 0),
         op(JEQ, text as u32, 1, 0),
         op(RET, libc::SECCOMP_RET_TRAP, 0, 0),
     ];
@@ -320,7 +320,7 @@ fn translate(rules: &[Rule], text: u64, out: &mut Vec<sock_filter>) {
                     body.push(other);
                 }
                 Check::Site(offset) => {
-                    // The upper half was checked with the page.
+                    // The upper half was checked with the text.
                     body.push(op(LD, RIP, 0, 0));
                     body.push(op(JEQ, (text + offset()) as u32, 1, 0));
                     body.push(other);
@@ -353,6 +353,7 @@ pub(crate) fn header(code: &mut [sock_filter]) -> sock_fprog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stub::free::TEXT as LEN;
 
     /// What the kernel would do with the program, for the few instructions used here.
     fn verdict(code: &[sock_filter], number: i64, arch: u32, args: [u64; 6]) -> u32 {
@@ -484,7 +485,7 @@ mod tests {
             data[3] = (rip >> 32) as u32;
             run(&code, &data)
         };
-        for rip in [TEXT, TEXT + 4095] {
+        for rip in [TEXT, TEXT + 4095, TEXT + LEN - 1] {
             assert_eq!(at(rip, libc::SYS_munmap), ALLOW);
             assert_eq!(at(rip, DOORBELL), NOTIFY);
             assert_eq!(at(rip, libc::SYS_exit), NOTIFY);
@@ -494,7 +495,7 @@ mod tests {
         for rip in [
             0x40_0000,
             TEXT - 1,
-            TEXT + 4096,
+            TEXT + LEN,
             TEXT ^ 1 << 32,
             TEXT ^ 1 << 63,
         ] {
@@ -531,7 +532,7 @@ mod tests {
             for wild in [op | 1 << 32, op | 1 << 31, op | 1 << 63, op & !128] {
                 assert_eq!(at(site, libc::SYS_futex, wild), TRAP, "{wild:#x}");
             }
-            for rip in (TEXT..TEXT + 4096).filter(|rip| *rip != site) {
+            for rip in (TEXT..TEXT + LEN).filter(|rip| *rip != site) {
                 assert_eq!(at(rip, libc::SYS_futex, op), TRAP, "{rip:#x}");
                 assert_eq!(at(rip, libc::SYS_restart_syscall, op), TRAP, "{rip:#x}");
             }

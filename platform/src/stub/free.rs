@@ -109,6 +109,7 @@ global_asm!(
     bounce = const slot::BOUNCE,
     string = const slot::STRING,
     calls = const super::eager::CALLS,
+    text = const TEXT,
     posted = const slot::state::POSTED,
     answered = const slot::state::ANSWERED,
     asleep = const slot::state::ASLEEP,
@@ -161,10 +162,14 @@ fn offset(symbol: *const u8) -> u64 {
     (symbol.addr() - (&raw const cofferdam_free_start).addr()) as u64
 }
 
-/// Where in the page the mark is by which the sentry knows its own stubs: eight bytes that are random for each sandbox.
-pub(crate) const MARK: u64 = super::PAGE - 8;
+/// Where in the text the mark is by which the sentry knows its own stubs: eight bytes that are random for each sandbox.
+pub(crate) const MARK: u64 = TEXT - 8;
 
-/// What is to be copied to [`super::Layout::base`]: a page of instructions with the mark and behind it the table of eager copies. The gate knows where
+/// Length of the instructions, with the mark, in bytes: a power of two, so that the filter can tell them by a mask.
+pub(crate) const TEXT: u64 = 2 * super::PAGE;
+const _: () = assert!(TEXT.is_power_of_two());
+
+/// What is to be copied to [`super::Layout::base`]: the instructions with the mark and behind them the table of eager copies. The gate knows where
 /// the mailboxes lie.
 pub(crate) fn image(layout: &super::Layout, mark: u64) -> Vec<u8> {
     let start = &raw const cofferdam_free_start;
@@ -173,7 +178,10 @@ pub(crate) fn image(layout: &super::Layout, mark: u64) -> Vec<u8> {
         std::slice::from_raw_parts(start, offset(&raw const cofferdam_free_end) as usize)
     };
     let mut image = text.to_vec();
-    assert!(image.len() as u64 <= MARK, "the stub does not fit its page");
+    assert!(
+        image.len() as u64 <= MARK,
+        "the stub does not fit its pages"
+    );
     image.resize(MARK as usize, 0xcc);
     image.extend(mark.to_le_bytes());
     let window = (layout.mailboxes() >> slot::WINDOW_SHIFT) as u32;

@@ -241,7 +241,7 @@ cofferdam_free_saving:
 48:
   cmp eax, {calls}
   jae 86f
-  lea rcx, [rip + cofferdam_free_start + 4096]
+  lea rcx, [rip + cofferdam_free_start + {text}]
   mov ebx, [rcx + rax * 4]
   mov ecx, ebx
   and ecx, 15
@@ -703,44 +703,17 @@ cofferdam_free_resume_end:
   cmpl $(cofferdam_free_cas_op - cofferdam_free_start), %eax
   .intel_syntax noprefix
   je 51f
-  lea rcx, [rip + cofferdam_free_copied_in]
-  .att_syntax
-  cmpl $(cofferdam_free_copy_in - cofferdam_free_start), %eax
-  .intel_syntax noprefix
+// A copy? Whether this is the place of one, and where it goes on if it faults.
+  lea rcx, [rip + cofferdam_free_copies]
+37:
+  movzx r8d, word ptr [rcx]
+  test r8d, r8d
+  jz 38f
+  cmp r8d, eax
   je 39f
-  lea rcx, [rip + cofferdam_free_copied_in]
-  .att_syntax
-  cmpl $(cofferdam_free_copy_string - cofferdam_free_start), %eax
-  .intel_syntax noprefix
-  je 39f
-  lea rcx, [rip + cofferdam_free_probed]
-  .att_syntax
-  cmpl $(cofferdam_free_probe_first - cofferdam_free_start), %eax
-  .intel_syntax noprefix
-  je 39f
-  lea rcx, [rip + cofferdam_free_probed]
-  .att_syntax
-  cmpl $(cofferdam_free_probe_last - cofferdam_free_start), %eax
-  .intel_syntax noprefix
-  je 39f
-  lea rcx, [rip + cofferdam_free_copied_out]
-  .att_syntax
-  cmpl $(cofferdam_free_copy_out - cofferdam_free_start), %eax
-  .intel_syntax noprefix
-  je 39f
-  lea rcx, [rip + cofferdam_free_unknown]
-  .att_syntax
-  cmpl $(cofferdam_free_zero - cofferdam_free_start), %eax
-  .intel_syntax noprefix
-  je 39f
-  .att_syntax
-  cmpl $(cofferdam_free_path - cofferdam_free_start), %eax
-  .intel_syntax noprefix
-  je 39f
-  .att_syntax
-  cmpl $(cofferdam_free_stat - cofferdam_free_start), %eax
-  .intel_syntax noprefix
-  je 39f
+  add rcx, 4
+  jmp 37b
+38:
   .att_syntax
   cmpl $(cofferdam_free_resume - cofferdam_free_start), %eax
   .intel_syntax noprefix
@@ -755,6 +728,8 @@ cofferdam_free_resume_end:
   jb 34f                                 // single steps behind a call
   jmp 10b
 39:                                      // a copy faulted: it did not happen
+  movzx ecx, word ptr [rcx + 2]
+  add rcx, rbx
   mov [rdx + 168], rcx
   jmp 36f
 29:
@@ -1064,6 +1039,21 @@ cofferdam_free_cas_op:
   mov eax, {sys_exit}
   syscall
   jmp 21b
+// Where a copy may fault, and where the stub goes on then: distances from the start.
+.balign 4
+cofferdam_free_copies:
+.macro copies at, on
+  .short \at - cofferdam_free_start, \on - cofferdam_free_start
+.endm
+  copies cofferdam_free_copy_in, cofferdam_free_copied_in
+  copies cofferdam_free_copy_string, cofferdam_free_copied_in
+  copies cofferdam_free_probe_first, cofferdam_free_probed
+  copies cofferdam_free_probe_last, cofferdam_free_probed
+  copies cofferdam_free_copy_out, cofferdam_free_copied_out
+  copies cofferdam_free_zero, cofferdam_free_unknown
+  copies cofferdam_free_path, cofferdam_free_unknown
+  copies cofferdam_free_stat, cofferdam_free_unknown
+  .short 0
 .global cofferdam_free_end
 cofferdam_free_end:
 .popsection

@@ -3,7 +3,7 @@
 //! [`asm`] holds the code, [`mailbox`] the memory through which work is handed over, [`filter`] the system
 //! calls the stub may make. The layout above [`GUEST_END`] is chosen once per sandbox:
 //! ```text
-//! base             text, one page (r-x); behind it the table of eager copies
+//! base             text (r-x): one page, or, untraced, two and behind them the table of eager copies
 //! base + 1 MiB     host [vvar…] and [vdso]
 //! base + 128 MiB   mailboxes, one per thread (rw-, shared with the sentry, not inherited by fork)
 //! ```

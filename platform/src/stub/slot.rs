@@ -7,7 +7,8 @@
 //! 0x2000  bounce buffer, in              guest memory that the stub copied for the sentry
 //! 0x3000  bounce buffer, out             what the stub copies to guest memory on the way back
 //! 0x4000  descriptors                    what the stub answers of them itself: see [`descriptor`]
-//! 0x5000  alternate signal stack         to the end of the slot
+//! 0x5000  paths                          what the stub answers of them itself
+//! 0x7000  alternate signal stack         to the end of the slot
 //! ```
 //!
 //! # The hot exchange
@@ -55,7 +56,7 @@ pub(crate) const FP_AREA: usize = 0x1000;
 /// Length of [`FP_AREA`] in bytes.
 pub(crate) const FP_LEN: usize = 0x1000;
 /// The alternate signal stack: room for a frame of every signal that has a handler, since all may come at once from outside.
-pub(crate) const STACK_START: usize = 0x5000;
+pub(crate) const STACK_START: usize = 0x7000;
 /// What the stub knows of descriptors: [`crate::DESCRIPTORS`] entries, see [`descriptor`].
 pub(crate) const DESCRIPTORS: usize = 0x4000;
 const _: () = assert!(DESCRIPTORS + crate::DESCRIPTORS * descriptor::LEN <= STACK_START);

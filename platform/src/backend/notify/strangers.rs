@@ -1,7 +1,7 @@
 //! Processes that nobody ordered, and what the zygote reaps.
 //!
 //! A guest that runs the stub's instructions in an order of its own can make the clone that the sentry lets pass into a process that never says hello. The
-//! sentry does not know it, but knows it for its own by a mark in the stub's page, which nobody outside this sandbox has and nobody in it can
+//! sentry does not know it, but knows it for its own by a mark in the stub's text, which nobody outside this sandbox has and nobody in it can
 //! remove.
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::SeqCst;
