@@ -201,12 +201,29 @@ pub enum MemOp<'a> {
         /// Whether it can be called.
         callable: bool,
     },
+    /// mmap(MAP_FIXED | MAP_SHARED) of the beginning of a file into one of the stub's windows, from which it answers calls
+    /// ([`Thread::describe`]); without a file munmap. No fork inherits it. Only backends that can be told of descriptors have windows.
+    Window {
+        /// Which one, below [`WINDOWS`].
+        index: usize,
+        /// Length in bytes, at most [`WINDOW_LEN`], page-aligned.
+        len: u64,
+        /// The sentry's descriptor.
+        file: Option<BorrowedFd<'a>>,
+        /// Whether the stub, and so the guest, may write there.
+        writable: bool,
+    },
     /// membarrier(2) within this process: MEMBARRIER_CMD_(REGISTER_)PRIVATE_EXPEDITED(_SYNC_CORE) only.
     Membarrier {
         /// MEMBARRIER_CMD_* value.
         command: i32,
     },
 }
+
+/// How many windows a process has ([`MemOp::Window`]).
+pub const WINDOWS: usize = 64;
+/// Length of a window in bytes.
+pub const WINDOW_LEN: u64 = 1 << 20;
 
 /// A host process that holds one guest address space. Memory access works from any thread, whether the guest runs or not.
 pub trait AddressSpace: Send + Sync {

@@ -5,6 +5,7 @@
 //! ```text
 //! base             text (r-x): one page, or, untraced, two and behind them the table of eager copies
 //! base + 1 MiB     host [vvar…] and [vdso]
+//! base + 16 MiB    windows on files (untraced, shared, not inherited by fork)
 //! base + 128 MiB   mailboxes, one per thread (rw-, shared with the sentry, not inherited by fork)
 //! ```
 #![allow(unsafe_code)] // names the symbols of the assembly in asm.rs
@@ -27,6 +28,8 @@ pub(crate) const TASK_END: u64 = 0x7fff_ffff_f000;
 const SPAN: u64 = 256 << 20;
 const STEP: u64 = 128 << 20;
 const VDSO_OFFSET: u64 = 1 << 20;
+const WINDOWS_OFFSET: u64 = 16 << 20;
+const _: () = assert!(WINDOWS_OFFSET + crate::WINDOWS as u64 * crate::WINDOW_LEN <= MAILBOX_OFFSET);
 pub(crate) const MAILBOX_OFFSET: u64 = 128 << 20;
 
 unsafe extern "C" {
@@ -178,6 +181,12 @@ impl Layout {
     /// Address of the mailbox window.
     pub fn mailboxes(&self) -> u64 {
         self.base + MAILBOX_OFFSET
+    }
+
+    /// Address of a window on a file; `None` if there is none with this number.
+    pub fn window(&self, index: usize) -> Option<u64> {
+        let at = self.base + WINDOWS_OFFSET + index as u64 * crate::WINDOW_LEN;
+        (index < crate::WINDOWS).then_some(at)
     }
 
     /// One past the last address of the region.

@@ -99,6 +99,8 @@ pub(crate) fn encode<'a>(op: &MemOp<'a>) -> Option<(Op, Option<BorrowedFd<'a>>)>
             let args = [addr, len, prot_bits(prot), 0, 0, 0];
             (addr >= GUEST_END).then(|| (call(libc::SYS_mprotect, args), None))?
         }
+        // Their place is the backend's business: see [`window`].
+        MemOp::Window { .. } => return None,
         MemOp::Membarrier { command } => {
             let command = u64::try_from(command).ok()?;
             filter::BARRIERS
@@ -106,6 +108,33 @@ pub(crate) fn encode<'a>(op: &MemOp<'a>) -> Option<(Op, Option<BorrowedFd<'a>>)>
                 .then(|| (call(libc::SYS_membarrier, [command, 0, 0, 0, 0, 0]), None))?
         }
     })
+}
+
+/// The operations that put the beginning of a file into the window at `addr`, the first of which takes the file's descriptor; or that empty it.
+pub(crate) fn window(addr: u64, len: u64, has_file: bool, writable: bool) -> Option<Vec<Op>> {
+    let op = |number: i64, args: [u64; 6], with_fd| Op {
+        number: number.cast_unsigned(),
+        args,
+        with_fd,
+    };
+    if len == 0 || len > crate::WINDOW_LEN || !len.is_multiple_of(PAGE) {
+        return None;
+    }
+    if !has_file {
+        return Some(vec![op(libc::SYS_munmap, [addr, len, 0, 0, 0, 0], 0)]);
+    }
+    let prot = if writable {
+        Prot::READ | Prot::WRITE
+    } else {
+        Prot::READ
+    };
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE;
+    let args = [addr, len, prot.bits().into(), flags as u64, 0, 0];
+    let alone = [addr, len, libc::MADV_DONTFORK as u64, 0, 0, 0];
+    Some(vec![
+        op(libc::SYS_mmap, args, 1),
+        op(libc::SYS_madvise, alone, 0),
+    ])
 }
 
 /// The operation that asks which pages from `addr` on are in memory, the answers going to `to`, and how many answers there are.

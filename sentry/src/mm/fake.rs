@@ -119,7 +119,7 @@ impl FakeSpace {
                     pages.insert(a, page);
                 }
             }
-            MemOp::Membarrier { .. } | MemOp::Vdso { .. } => {}
+            MemOp::Membarrier { .. } | MemOp::Vdso { .. } | MemOp::Window { .. } => {}
             MemOp::Advise { addr, len, .. } => {
                 if range(addr, len).any(|a| !pages.contains_key(&a)) {
                     return Err(libc::ENOMEM);

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Inner, Task};
 use crate::stub::mailbox::Op;
-use crate::stub::ops::encode;
+use crate::stub::ops::{self, encode};
 use crate::stub::slot::MAX_OPS;
 use crate::sys::{self, FileId};
 use crate::{Error, MemOp, Prot, Result};
@@ -62,6 +62,14 @@ impl Inner {
             let mut batch = Batch::default();
             let mut refused = None;
             for (i, op) in chunk.iter().enumerate() {
+                if let MemOp::Window { file, .. } = op
+                    && let Some(ops) = self.window(op)
+                {
+                    batch.fds.extend(*file);
+                    batch.origins.extend(ops.iter().map(|_| first + i));
+                    batch.ops.extend(ops);
+                    continue;
+                }
                 match encode(op) {
                     Some((encoded, fd)) => {
                         let common = batch.add(task, first + i, op, encoded, fd);
@@ -99,6 +107,21 @@ impl Inner {
 }
 
 impl Inner {
+    /// What the stub has to do for a [`MemOp::Window`].
+    fn window(&self, op: &MemOp<'_>) -> Option<Vec<Op>> {
+        let MemOp::Window {
+            index,
+            len,
+            file,
+            writable,
+        } = *op
+        else {
+            return None;
+        };
+        let at = self.layout.window(index).filter(|_| self.inline)?;
+        ops::window(at, len, file.is_some(), writable)
+    }
+
     /// Posts operations that the stub is to carry out on the way back from the call in hand; false if one of them could fail, takes long, needs a
     /// descriptor, or other threads of the process would have to wait for it.
     pub(super) fn put_off(&self, task: &Task, ops: &[MemOp<'_>]) -> bool {
@@ -120,6 +143,17 @@ impl Inner {
                 MemOp::Protect { prot, len, .. } => !prot.contains(Prot::EXEC) && *len <= LATER,
                 _ => false,
             };
+            let empties = match op {
+                MemOp::Window { file: None, .. } => {
+                    self.window(op).and_then(|ops| ops.first().copied())
+                }
+                _ => None,
+            };
+            if let Some(empties) = empties {
+                let mailboxes = &task.process.mailboxes;
+                mailboxes.post_from(first + i, task.slot, &[empties]);
+                continue;
+            }
             let Some((mut encoded, fd)) = encode(op).filter(|_| certain) else {
                 return false;
             };
