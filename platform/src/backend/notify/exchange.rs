@@ -326,18 +326,20 @@ impl Inner {
 
     /// Waits until `task` says that an order was carried out; descriptors that it asks for are `fds` in order.
     pub(super) fn done(&self, task: &Task, fds: &[BorrowedFd<'_>]) -> Result<(u64, u64)> {
-        // Unlike an answer, a descriptor wakes the stub wherever the scheduler likes.
-        if !fds.is_empty() {
-            self.bind_here(task.tid);
-        }
-        let done = self.handed(task, fds);
-        if !fds.is_empty() {
+        let mut is_bound = false;
+        let done = self.handed(task, fds, &mut is_bound);
+        if is_bound {
             self.unbind(task, task.tid);
         }
         done
     }
 
-    fn handed(&self, task: &Task, fds: &[BorrowedFd<'_>]) -> Result<(u64, u64)> {
+    fn handed(
+        &self,
+        task: &Task,
+        fds: &[BorrowedFd<'_>],
+        is_bound: &mut bool,
+    ) -> Result<(u64, u64)> {
         let mut fds = fds.iter();
         let mut watch = Watch::default();
         loop {
@@ -352,6 +354,10 @@ impl Inner {
                     let Some(fd) = fds.next() else {
                         return self.give_up(task, "asked for a descriptor");
                     };
+                    // Unlike an answer, a descriptor wakes the stub wherever the scheduler likes. It sleeps now: to move one that runs takes long.
+                    if !std::mem::replace(is_bound, true) {
+                        self.bind_here(task.tid);
+                    }
                     self.hand(ring.id, *fd);
                 }
                 _ => return self.give_up(task, "left an exchange"),
