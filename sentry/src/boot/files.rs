@@ -37,7 +37,8 @@ impl Sources<'_> {
             |what: &str, e: Errno| BootError::Failed(format!("cannot mount {what}: {}", reason(e)));
         let sb = self.root(guest.root).map_err(|e| failed("the root", e))?;
         let fs_type = sb.fs_type().to_owned();
-        let ns = MountNamespace::new(sb, fs_type.as_bytes(), MountFlags::empty());
+        let flags = MountFlags::empty().or_relatime();
+        let ns = MountNamespace::new(sb, fs_type.as_bytes(), flags);
         let fs = FsContext::new(ns.clone());
         if guest.kernel_mounts {
             self.mount_own(&ns, &fs)?;
@@ -74,7 +75,7 @@ impl Sources<'_> {
             };
             let at = mount_point(fs, target, true).map_err(failed)?;
             let fs_type = sb.fs_type().to_owned();
-            ns.mount(&at, sb, fs_type.as_bytes(), flags)
+            ns.mount(&at, sb, fs_type.as_bytes(), flags.or_relatime())
                 .map_err(failed)?;
             if target == b"/dev" {
                 devfs::populate(fs).map_err(failed)?;
@@ -111,7 +112,7 @@ impl Sources<'_> {
         let at = mount_point(fs, &m.target, sb.root().is_dir())?;
         let fs_type = sb.fs_type().to_owned();
         let name = m.name.as_deref().unwrap_or(fs_type.as_bytes());
-        ns.mount(&at, sb, name, m.flags).map(drop)
+        ns.mount(&at, sb, name, m.flags.or_relatime()).map(drop)
     }
 
     /// What the gofer serves, as it is or under a layer in memory that takes writes.
@@ -190,7 +191,7 @@ fn mask(ns: &Arc<MountNamespace>, fs: &FsContext, path: &[u8]) -> Result<(), Err
             &at,
             tmpfs_superblock(None, 0o755),
             b"tmpfs",
-            MountFlags::READONLY,
+            MountFlags::READONLY.or_relatime(),
         )?;
         return Ok(());
     }

@@ -30,6 +30,14 @@ bitflags::bitflags! {
 }
 
 impl MountFlags {
+    /// With RELATIME, unless something else is said of times of access (`do_mount`).
+    #[must_use]
+    pub fn or_relatime(self) -> MountFlags {
+        if self.intersects(MountFlags::NOATIME | MountFlags::STRICTATIME) {
+            return self;
+        }
+        self | MountFlags::RELATIME
+    }
     /// What a less privileged namespace cannot lift.
     const RESTRICTIONS: MountFlags = MountFlags::READONLY
         .union(MountFlags::NODEV)
