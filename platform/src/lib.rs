@@ -286,6 +286,42 @@ pub struct Descriptor {
     pub position: Option<u64>,
     /// What fstat(2) gives: a `struct stat` of the guest.
     pub stat: Option<[u8; 144]>,
+    /// The beginning of the file lies in a window.
+    pub pages: Option<Pages>,
+}
+
+/// Of a file whose beginning a window shows ([`MemOp::Window`]), what pread64(2), pwrite64(2) and, if the stub has the position, read(2) may do there without
+/// asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// The number of the window.
+    pub window: usize,
+    /// How many bytes are valid: see [`Valid`].
+    pub valid: Valid,
+    /// See [`Thread::mark_read`].
+    pub read_at: u64,
+}
+
+/// How many bytes from the beginning of a file on may be read and written where a window shows it. The stub touches no other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Valid {
+    pub read: u32,
+    pub write: u32,
+}
+
+/// When the stub last wrote a file through a window, and when it first read it after that ([`ticks`]; 0: it did not, or need not say). The guest's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Stamps {
+    pub written: u64,
+    pub read: u64,
+}
+
+/// The time as stubs take it: the processor's time stamp counter.
+#[must_use]
+pub fn ticks() -> u64 {
+    sys::cycles()
 }
 
 impl Descriptor {
@@ -342,7 +378,20 @@ pub trait Thread: Send + Sync {
     fn give_position(&self, _entry: usize, _position: u64) {}
     /// The attributes have changed, or are about to.
     fn forget_stat(&self, _entry: usize) {}
-    /// The stub knows nothing of the entry any more; its position, as [`Thread::position`].
+    /// Changes how much of the file may be read and written in its window. A copy that began before may still be under way: [`Thread::is_copying`].
+    fn set_valid(&self, _entry: usize, _valid: Valid) {}
+    /// Whether the stub copies from or to the window, for all it says. Never while the thread is stopped, unless the guest lies.
+    fn is_copying(&self, _entry: usize) -> bool {
+        false
+    }
+    /// Takes the stamps: there was no write since then, and the read counts as known.
+    fn take_stamps(&self, _entry: usize) -> Stamps {
+        Stamps::default()
+    }
+    /// If the stamp of the last read is `from`, makes it `to`. The stub stamps a read if that of the last one is not later than that of the last write: 0 is
+    /// as if there had been none yet, 1 as if it was known, [`u64::MAX`] keeps it from doing that for ever.
+    fn mark_read(&self, _entry: usize, _from: u64, _to: u64) {}
+    /// The stub knows nothing of the entry any more (its stamps remain); its position, as [`Thread::position`].
     fn forget(&self, _entry: usize) -> u64 {
         0
     }

@@ -15,6 +15,7 @@ use std::arch::global_asm;
 use super::slot;
 
 global_asm!(
+    include_str!("pages.s"),
     include_str!("free.s"),
     slot = const slot::SLOT,
     slots = const slot::SLOTS,
@@ -84,6 +85,15 @@ global_asm!(
     known_end = const crate::Known::READ_END.bits(),
     known_zeroes = const crate::Known::READ_ZEROES.bits(),
     known_writes = const crate::Known::WRITE_ALL.bits(),
+    pages_window = const slot::descriptor::pages::WINDOW,
+    pages_readable = const slot::descriptor::pages::VALID,
+    pages_writable = const slot::descriptor::pages::VALID + 4,
+    pages_written_at = const slot::descriptor::pages::WRITTEN_AT,
+    pages_read_at = const slot::descriptor::pages::READ_AT,
+    pages_copying = const slot::descriptor::pages::COPYING,
+    sys_read = const libc::SYS_read,
+    sys_pread = const libc::SYS_pread64,
+    sys_pwrite = const libc::SYS_pwrite64,
     sys_write = const libc::SYS_write,
     sys_fstat = const libc::SYS_fstat,
     sys_newfstatat = const libc::SYS_newfstatat,
@@ -138,8 +148,12 @@ global_asm!(
 const CPU_SEGMENT: u32 = 0x7b;
 
 /// The calls on a descriptor that the stub may answer, as bits (and newfstatat with an empty path, which is fstat). read(2) is number 0.
-const DESCRIPTOR_CALLS: u64 =
-    1 << libc::SYS_read | 1 << libc::SYS_write | 1 << libc::SYS_fstat | 1 << libc::SYS_lseek;
+const DESCRIPTOR_CALLS: u64 = 1 << libc::SYS_read
+    | 1 << libc::SYS_write
+    | 1 << libc::SYS_fstat
+    | 1 << libc::SYS_lseek
+    | 1 << libc::SYS_pread64
+    | 1 << libc::SYS_pwrite64;
 const _: () = assert!(libc::SYS_read == 0 && DESCRIPTOR_CALLS < 1 << 31);
 const _: () = assert!(crate::GUEST_END.is_multiple_of(1 << 32));
 

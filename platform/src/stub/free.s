@@ -516,6 +516,10 @@ cofferdam_free_path:
   je 123f
   cmp eax, {sys_fstat}
   je 124f
+  cmp eax, {sys_pread}
+  je 130f
+  cmp eax, {sys_pwrite}
+  je 131f
   cmp rdx, {most_bytes}
   ja 48b
   mov rdi, rsi
@@ -531,7 +535,7 @@ cofferdam_free_path:
   test ecx, {known_end}
   jnz 126f
   test ecx, {known_zeroes}
-  jz 48b
+  jz 133f
   mov rdi, rsi
   mov rcx, rdx
   xor eax, eax
@@ -586,6 +590,7 @@ cofferdam_free_stat:
 .global cofferdam_free_unknown
 cofferdam_free_unknown:
   jmp 125b
+  answer_pages
 // A futex call: of the guest at the gate, whose arguments are still in their registers. What is not for the host goes on as any call.
 56:
   cmp dword ptr [r15 + {answer_futex}], 0
@@ -1053,6 +1058,7 @@ cofferdam_free_copies:
   copies cofferdam_free_zero, cofferdam_free_unknown
   copies cofferdam_free_path, cofferdam_free_unknown
   copies cofferdam_free_stat, cofferdam_free_unknown
+  copies_pages
   .short 0
 .global cofferdam_free_end
 cofferdam_free_end:

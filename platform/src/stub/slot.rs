@@ -182,6 +182,20 @@ pub(crate) mod descriptor {
     pub const HELD: u32 = 63;
     /// Whether [`STAT`] is right.
     pub const HAS_STAT: usize = 16;
+    /// What it answers from the file's own memory.
+    pub mod pages {
+        /// Address of the window that shows the beginning of the file.
+        pub const WINDOW: usize = 24;
+        /// How many bytes of it can be read so, and in the upper half how many can be written. Said by the sentry alone.
+        pub const VALID: usize = 32;
+        /// Time stamp of the last write, 0 if there was none since the sentry asked.
+        pub const WRITTEN_AT: usize = 40;
+        /// Time stamp of the first read after that.
+        pub const READ_AT: usize = 48;
+        /// A copy is under way, which began with what [`VALID`] was.
+        pub const COPYING: usize = 56;
+        const _: () = assert!(COPYING + 8 <= super::STAT);
+    }
     /// What fstat(2) gives, a `struct stat`. It changes only while the thread is stopped.
     pub const STAT: usize = 64;
 }

@@ -1,21 +1,27 @@
-//! What guest threads are lent of their open files, so that the stub answers lseek, fstat, and read and write of memory devices itself
-//! ([`Thread::describe`]).
+//! What guest threads are lent of their open files, so that the stub answers lseek, fstat, read and write of memory devices, and reads and writes of files in
+//! memory ([`pages`]) itself ([`Thread::describe`]).
 //!
 //! A loan is known to its task, which has one for each entry of its stub's table; to the descriptor table, which ends it when the descriptor goes; to
 //! the open file whose position it has; and to the inode whose attributes it has copied. Each ends it before it lets a change be seen. It also ends
 //! with the task's host thread, and whenever the task's answers are given anew.
 
+mod pages;
+
 use super::task::Task;
-use super::{Cx, Kernel};
+use super::{Cx, Kernel, windows};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::loan::{Fixed, Loan};
+use crate::vfs::pages::MOST;
 use crate::vfs::{File, notify};
 use cofferdam_platform::{DESCRIPTORS, Descriptor, Known, Thread};
+use pages::Lending;
 use std::sync::Arc;
 
 /// A loan by one descriptor of one task.
 pub(super) struct Lent {
     entry: usize,
+    /// Of which file: its address, to be compared.
+    file: usize,
     state: Mutex<State>,
 }
 
@@ -28,6 +34,9 @@ struct State {
     is_taken: bool,
     /// The attributes have changed since the loan was made.
     stat_is_old: bool,
+    /// The stub was told.
+    has_begun: bool,
+    pages: Lending,
 }
 
 /// The loans of a task, by entry.
@@ -40,49 +49,86 @@ impl Default for Loans {
 }
 
 impl Loans {
-    /// Ends all of them.
+    /// Ends all of them. The thread is stopped, or has ended.
     pub(super) fn end(&self) {
         let all = std::mem::take(&mut *self.0.lock());
         for loan in all.into_iter().flatten() {
-            loan.end();
+            loan.end_stopped();
         }
     }
-    /// Puts one in the place of another, which ends.
-    fn put(&self, new: &Arc<Lent>) {
+    /// Puts one in the place of another, which ends: what was lent of the pages of the same file. The thread is stopped.
+    fn put(&self, new: &Arc<Lent>) -> Option<bool> {
         let old = self
             .0
             .lock()
             .get_mut(new.entry)
             .and_then(|place| place.replace(new.clone()));
-        if let Some(old) = old {
-            old.end();
-        }
+        let old = old?;
+        let lent = old.lent_pages().filter(|_| old.file == new.file);
+        old.end_stopped();
+        lent
     }
 }
 
 impl Lent {
-    fn new(entry: usize, thread: &Arc<dyn Thread>) -> Arc<Lent> {
+    fn new(entry: usize, file: &Arc<File>, thread: &Arc<dyn Thread>) -> Arc<Lent> {
         let state = State {
             thread: Some(thread.clone()),
             position: 0,
             is_taken: false,
             stat_is_old: false,
+            has_begun: false,
+            pages: Lending::default(),
         };
         Arc::new(Lent {
             entry,
+            file: std::ptr::from_ref::<File>(file).addr(),
             state: Mutex::new(Rank::LEAF, state),
         })
     }
     /// Tells the stub, unless the loan is over already; whether it knows now.
     fn begin(&self, descriptor: &Descriptor) -> bool {
-        let s = self.state.lock();
+        let mut s = self.state.lock();
         let stat = descriptor.stat.filter(|_| !s.stat_is_old);
-        s.thread.as_ref().is_some_and(|t| {
+        let pages = s.pages.told();
+        let begun = s.thread.as_ref().is_some_and(|t| {
             t.describe(&Descriptor {
                 stat,
+                pages,
                 ..*descriptor
             })
-        })
+        });
+        s.has_begun |= begun;
+        begun
+    }
+    fn end_by(&self, is_stopped: bool, waits: bool) {
+        let thread = {
+            let mut guard = self.state.lock();
+            let s = &mut *guard;
+            let thread = s.thread.take();
+            if let Some(t) = &thread {
+                let position = t.forget(self.entry);
+                if !s.is_taken {
+                    s.position = position;
+                }
+                if s.has_begun {
+                    s.pages.end(t, self.entry, waits);
+                }
+            }
+            if is_stopped {
+                s.pages.leave(self.entry);
+            }
+            thread
+        };
+        drop(thread);
+    }
+    /// As [`Loan::end`]: the borrower is stopped, or has ended, and nothing is under way.
+    fn end_stopped(&self) {
+        self.end_by(true, false);
+    }
+    /// As [`Loan::end`], without waiting for what is under way.
+    fn end_at_once(&self) {
+        self.end_by(false, false);
     }
 }
 
@@ -118,18 +164,7 @@ impl Loan for Lent {
         }
     }
     fn end(&self) {
-        let thread = {
-            let mut s = self.state.lock();
-            let thread = s.thread.take();
-            if let Some(t) = &thread {
-                let position = t.forget(self.entry);
-                if !s.is_taken {
-                    s.position = position;
-                }
-            }
-            thread
-        };
-        drop(thread);
+        self.end_by(false, true);
     }
     fn is_over(&self) -> bool {
         self.state.lock().thread.is_none()
@@ -150,23 +185,59 @@ pub fn end_all(kernel: &Kernel) {
     }
 }
 
+/// Descriptors were closed.
+pub fn closed(cx: &Cx<'_>) {
+    windows::closed(cx);
+}
+
 /// A call by descriptor `fd` on `file` was made that the stub could have answered: after some of them it is told how. `stat` gives what fstat(2) says.
 pub fn asked(cx: &Cx<'_>, fd: i32, file: &Arc<File>, stat: impl FnOnce() -> Option<[u8; 144]>) {
     if file.asked() {
-        lend(cx, fd, file, stat);
+        lend(cx, fd, file, None, stat);
     }
 }
 
-fn lend(cx: &Cx<'_>, fd: i32, file: &Arc<File>, stat: impl FnOnce() -> Option<[u8; 144]>) {
+/// As [`asked`]: `bytes` from `at` on, or before where the file is now, were read or written.
+pub fn pages_asked(
+    cx: &Cx<'_>,
+    fd: i32,
+    file: &Arc<File>,
+    at: Option<u64>,
+    bytes: u64,
+    write: bool,
+) {
+    let end = at.map_or_else(|| file.position(), |at| at.saturating_add(bytes));
+    // A call that did not come by the stub's gate is never answered there.
+    let by_gate = || cx.thread().is_ok_and(|t| !t.by_instruction());
+    if bytes > 0 && end <= MOST && by_gate() && file.asked_pages(|| windows::show(cx.mm, file)) {
+        lend(cx, fd, file, Some(write), || None);
+    }
+}
+
+fn lend(
+    cx: &Cx<'_>,
+    fd: i32,
+    file: &Arc<File>,
+    pages: Option<bool>,
+    stat: impl FnOnce() -> Option<[u8; 144]>,
+) {
     let (Ok(number), Some(thread), true) =
         (u32::try_from(fd), &cx.own.thread, cx.local.is_answered)
     else {
         return;
     };
-    let new = Lent::new(Descriptor::entry(number), thread);
-    cx.task.loans.put(&new);
+    let new = Lent::new(Descriptor::entry(number), file, thread);
+    let before = cx.task.loans.put(&new);
     if !cx.fds().lend(fd, file, new.clone()) {
         return new.end();
+    }
+    // Whoever watches anything is to hear of each read and write.
+    let quiet = !notify::is_watched();
+    let write = pages.map(|write| write || before == Some(true)).or(before);
+    if let Some(write) = write.filter(|_| quiet)
+        && let Some(pages) = windows::lend(cx, file, &new, write)
+    {
+        new.offer(pages);
     }
     let copies = file.inode().copies();
     let stat = copies.and_then(|c| {
@@ -176,8 +247,6 @@ fn lend(cx: &Cx<'_>, fd: i32, file: &Arc<File>, stat: impl FnOnce() -> Option<[u
     });
     let flags = file.flags();
     let fixed = file.ops().fixed();
-    // Whoever watches anything is to hear of each read and write.
-    let quiet = !notify::is_watched();
     let mut known = Known::empty();
     known.set(Known::READ_END, fixed.contains(Fixed::READ_END));
     known.set(Known::READ_ZEROES, fixed.contains(Fixed::READ_ZEROES));
@@ -193,6 +262,7 @@ fn lend(cx: &Cx<'_>, fd: i32, file: &Arc<File>, stat: impl FnOnce() -> Option<[u
         known,
         position: None,
         stat,
+        pages: None,
     };
     let begun = if fixed.contains(Fixed::PLACES) {
         file.lend_position(new.clone(), |at| {

@@ -33,6 +33,7 @@ pub mod timers;
 mod tree;
 mod usage;
 mod vdso_call;
+mod windows;
 pub mod worker;
 
 pub use allowance::{Allowance, IdMaps};

@@ -5,7 +5,7 @@
 use super::{Part, Profile};
 use cofferdam_platform::{
     AddressSpace, Answers, Aside, Call, CutShort, Descriptor, Event, MemOp, Platform, Registers,
-    Result, Thread, Token, Vdso,
+    Result, Stamps, Thread, Token, Valid, Vdso,
 };
 use std::sync::Arc;
 
@@ -130,6 +130,18 @@ impl Thread for Timed<Box<dyn Thread>> {
     }
     fn forget_stat(&self, entry: usize) {
         self.inner.forget_stat(entry);
+    }
+    fn set_valid(&self, entry: usize, valid: Valid) {
+        self.inner.set_valid(entry, valid);
+    }
+    fn is_copying(&self, entry: usize) -> bool {
+        self.inner.is_copying(entry)
+    }
+    fn take_stamps(&self, entry: usize) -> Stamps {
+        self.inner.take_stamps(entry)
+    }
+    fn mark_read(&self, entry: usize, from: u64, to: u64) {
+        self.inner.mark_read(entry, from, to);
     }
     fn forget(&self, entry: usize) -> u64 {
         self.inner.forget(entry)

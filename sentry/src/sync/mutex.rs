@@ -73,6 +73,8 @@ impl Rank {
     pub const SOCKET_OPTIONS: Rank = Rank(96);
     /// The interfaces of a network namespace.
     pub const INTERFACES: Rank = Rank(97);
+    /// Who has pages of an inode, and which file a guest process sees in which window.
+    pub const PAGES: Rank = Rank(98);
     /// Locks that never nest anything inside.
     pub const LEAF: Rank = Rank(100);
 }

@@ -7,6 +7,7 @@ use super::inode::{FileType, InodeRef, Stat};
 use super::loan::{Fixed, Loan};
 use super::locks::{FileLocks, LockOwner};
 use super::notify;
+use super::pages::{LentPages, PageLoan};
 use super::path::Path;
 use crate::abi::{Errno, Result};
 use crate::auth::Credentials;
@@ -15,7 +16,7 @@ use crate::usermem::{Sink, Source};
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 bitflags::bitflags! {
     /// O_* flags of open(2), x86-64 values. The access mode is in the low two bits: see [`OpenFlags::readable`].
@@ -144,6 +145,17 @@ pub trait FileOps: Any + Send + Sync {
     fn fixed(&self) -> Fixed {
         Fixed::empty()
     }
+    /// Lends the beginning of the contents ([`Fixed::PAGES`]), for writing too if `write`, up to `limit` bytes. `None` if there is something that the
+    /// borrower would have to mind.
+    fn lend_pages(
+        &self,
+        _file: &File,
+        _to: Arc<dyn PageLoan>,
+        _write: bool,
+        _limit: u64,
+    ) -> Option<LentPages> {
+        None
+    }
     /// New position for lseek, given the old one. The default knows Set, Current and, by `size`, End, Data and Hole.
     fn seek(&self, file: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
         default_seek(self.stat(file)?.size, pos, offset, whence)
@@ -266,6 +278,8 @@ pub struct File {
     borrower: Mutex<Option<Arc<dyn Loan>>>,
     /// Calls that others could have answered.
     asked: AtomicU8,
+    /// Reads and writes that others could have, had they had the contents.
+    asked_pages: AtomicU16,
     /// Calls in a row that did not find the lent position moved.
     unmoved: AtomicU8,
 }
@@ -283,6 +297,10 @@ const LENT: u8 = 16;
 
 /// So many calls that others could have answered make it worth while to let them.
 const ASKED_OFTEN: u8 = 16;
+/// As that, of reads and writes, if the process sees the file already.
+const ASKED_PAGES: u16 = 64;
+/// If not: to show it takes as long as this many calls save, a quarter of a millisecond.
+const ASKED_PAGES_OFTEN: u16 = 512;
 /// So many calls in a row that did not find a lent position moved end the loan, since each has to fetch it.
 const UNMOVED: u8 = 8;
 
@@ -328,6 +346,7 @@ impl File {
             state: AtomicU8::new(0),
             borrower: Mutex::new(Rank::LEAF, None),
             asked: AtomicU8::new(0),
+            asked_pages: AtomicU16::new(0),
             unmoved: AtomicU8::new(0),
         })
     }
@@ -424,6 +443,19 @@ impl File {
         }
         self.asked.store(0, Ordering::Relaxed);
         true
+    }
+    /// As [`File::asked`], of reads and writes; `is_shown`: whether the process sees the contents already.
+    pub fn asked_pages(&self, is_shown: impl FnOnce() -> bool) -> bool {
+        let count = self
+            .asked_pages
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1);
+        let enough =
+            count >= ASKED_PAGES_OFTEN || (count.is_multiple_of(ASKED_PAGES) && is_shown());
+        if enough {
+            self.asked_pages.store(0, Ordering::Relaxed);
+        }
+        enough
     }
     /// Lends the position, taking it from whom it was lent to: `begin` gets it, and says whether the loan has begun. Not while a call moves it: who
     /// asks for attributes alone does not wait for that.

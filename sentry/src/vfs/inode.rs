@@ -67,15 +67,14 @@ pub struct Timestamp {
 impl Timestamp {
     /// Now to within a few milliseconds, in half the time.
     pub fn coarse() -> Timestamp {
-        let ns = crate::time::Clock::RealtimeCoarse.now();
-        Timestamp {
-            sec: (ns / 1_000_000_000) as i64,
-            nsec: (ns % 1_000_000_000) as u32,
-        }
+        Timestamp::from_ns(crate::time::Clock::RealtimeCoarse.now())
     }
     /// Now on CLOCK_REALTIME.
     pub fn now() -> Timestamp {
-        let ns = crate::time::realtime_ns();
+        Timestamp::from_ns(crate::time::realtime_ns())
+    }
+    /// So many nanoseconds after the epoch.
+    pub fn from_ns(ns: u64) -> Timestamp {
         Timestamp {
             sec: (ns / 1_000_000_000) as i64,
             nsec: (ns % 1_000_000_000) as u32,

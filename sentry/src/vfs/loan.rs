@@ -19,6 +19,8 @@ bitflags::bitflags! {
         const WRITE_ALL = 4;
         /// lseek(2) goes to any place from 0 to 2⁶³ - 1 without asking.
         const PLACES = 8;
+        /// The beginning of the contents can be lent: [`FileOps::lend_pages`](super::FileOps::lend_pages).
+        const PAGES = 16;
     }
 }
 

@@ -21,6 +21,7 @@ pub mod mount_ns;
 pub mod names;
 pub mod notify;
 pub mod open;
+pub mod pages;
 pub mod path;
 pub mod permission;
 pub mod propagation;

@@ -10,8 +10,8 @@ use crate::stub::filter;
 use crate::stub::futex::Then;
 use crate::stub::slot::{ANSWERS, DESCRIPTORS, REGS, VALUE, answer, descriptor, order, woken};
 use crate::{
-    AddressSpace, Answers, Call, CutShort, Descriptor, Error, MemOp, Registers, Result, Thread,
-    Token,
+    AddressSpace, Answers, Call, CutShort, Descriptor, Error, MemOp, Pages, Registers, Result,
+    Stamps, Thread, Token, Valid,
 };
 
 /// Whether only the result of a call has changed.
@@ -49,6 +49,23 @@ impl FreeThread {
         if let Some(word) = self.word(entry, word) {
             word.store(value, SeqCst);
         }
+    }
+
+    /// Where the pages of a file lie that an entry is of, if anywhere. The thread is stopped.
+    fn show_pages(&self, entry: usize, pages: Option<Pages>) {
+        let place = pages.and_then(|p| Some((self.inner.layout.window(p.window)?, p)));
+        let (window, valid, read_at) = place.map_or((0, Valid::default(), 0), |(window, p)| {
+            (window, p.valid, p.read_at)
+        });
+        for (at, value) in [
+            (descriptor::pages::WINDOW, window),
+            (descriptor::pages::WRITTEN_AT, 0),
+            (descriptor::pages::READ_AT, read_at),
+            (descriptor::pages::COPYING, 0),
+        ] {
+            self.set_word(entry, at, value);
+        }
+        self.set_valid(entry, valid);
     }
 
     pub(super) fn new(inner: Arc<Inner>, task: Arc<Task>) -> FreeThread {
@@ -251,6 +268,7 @@ impl Thread for FreeThread {
         word(descriptor::KEY, 0);
         word(descriptor::POSITION, new.position.map_or(0, |p| p | HELD));
         word(descriptor::HAS_STAT, new.stat.is_some().into());
+        self.show_pages(entry, new.pages);
         let mailboxes = &self.task.process.mailboxes;
         let slot = self.task.slot;
         if let Some(stat) = &new.stat {
@@ -280,8 +298,42 @@ impl Thread for FreeThread {
         self.set_word(entry, descriptor::HAS_STAT, 0);
     }
 
+    fn set_valid(&self, entry: usize, valid: Valid) {
+        let both = u64::from(valid.read) | u64::from(valid.write) << 32;
+        self.set_word(entry, descriptor::pages::VALID, both);
+    }
+
+    fn is_copying(&self, entry: usize) -> bool {
+        let word = self.word(entry, descriptor::pages::COPYING);
+        word.is_some_and(|w| w.load(SeqCst) != 0)
+    }
+
+    fn take_stamps(&self, entry: usize) -> Stamps {
+        // What is no stamp stays: nobody else's line is written to for nothing.
+        let take = |at, known: u64| {
+            let word = self.word(entry, at);
+            let stamp = word.map_or(0, |w| match w.load(SeqCst) {
+                0 | 1 | u64::MAX => 0,
+                _ => w.swap(known, SeqCst),
+            });
+            if stamp == u64::MAX { 0 } else { stamp }
+        };
+        Stamps {
+            written: take(descriptor::pages::WRITTEN_AT, 0),
+            read: take(descriptor::pages::READ_AT, 1),
+        }
+    }
+
+    fn mark_read(&self, entry: usize, from: u64, to: u64) {
+        if let Some(word) = self.word(entry, descriptor::pages::READ_AT) {
+            // One that is stamped meanwhile stays.
+            let _ = word.compare_exchange(from, to, SeqCst, SeqCst);
+        }
+    }
+
     fn forget(&self, entry: usize) -> u64 {
         self.set_word(entry, descriptor::KEY, 0);
+        self.set_valid(entry, Valid::default());
         self.forget_stat(entry);
         self.take_position(entry)
     }

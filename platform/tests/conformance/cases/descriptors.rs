@@ -12,11 +12,11 @@ use crate::code;
 use crate::guest::*;
 
 /// A number that no stub answers.
-const OTHER: u64 = 500;
-const FD: u32 = 37;
+pub(super) const OTHER: u64 = 500;
+pub(super) const FD: u32 = 37;
 
 /// One call, whose result is in r12 when the next one, with number [`OTHER`], is seen.
-fn asking(p: &dyn Platform) -> Guest {
+pub(super) fn asking(p: &dyn Platform) -> Guest {
     load(
         p,
         1,
@@ -32,7 +32,7 @@ fn asking(p: &dyn Platform) -> Guest {
     )
 }
 
-fn call(gate: u64, number: i64, args: [u64; 4]) -> Registers {
+pub(super) fn call(gate: u64, number: i64, args: [u64; 4]) -> Registers {
     Registers {
         rax: number.cast_unsigned(),
         rdi: args[0],
@@ -51,6 +51,7 @@ fn all() -> Descriptor {
         known: Known::READ_ZEROES | Known::WRITE_ALL,
         position: Some(100),
         stat: Some(std::array::from_fn(|i| i as u8 + 1)),
+        pages: None,
     }
 }
 
@@ -181,6 +182,7 @@ pub fn descriptors_are_answered(p: Box<dyn Platform>) {
         known: Known::READ_END,
         position: None,
         stat: None,
+        pages: None,
     }));
     assert_eq!(ask(read, [0, DATA, 40, 0]), Some(0));
     for (number, args) in [

@@ -7,6 +7,7 @@ use crate::sync::{Mutex, Rank};
 use crate::usermem::{Sink, Source};
 use crate::vfs::file::default_seek;
 use crate::vfs::loan::Fixed;
+use crate::vfs::pages::{LentPages, PageLoan};
 use crate::vfs::{
     Caller, DirEntry, File, FileOps, FileType, Inode, InodeRef, KernelCaller, MapSource, OpenFlags,
     Readdir, Whence,
@@ -81,7 +82,28 @@ impl FileOps for OverlayFile {
         true
     }
     fn fixed(&self) -> Fixed {
-        Fixed::PLACES
+        let pages = self.first.fixed() & Fixed::PAGES;
+        if self.lower {
+            Fixed::PLACES
+        } else {
+            Fixed::PLACES | pages
+        }
+    }
+    fn lend_pages(
+        &self,
+        file: &File,
+        to: Arc<dyn PageLoan>,
+        write: bool,
+        limit: u64,
+    ) -> Option<LentPages> {
+        self.first
+            .lend_pages(file, to, write, limit)
+            .filter(|_| !self.lower)
+    }
+    fn flags_changed(&self, file: &File, new: OpenFlags) {
+        if !self.lower {
+            self.first.flags_changed(file, new);
+        }
     }
     fn seek(&self, file: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
         self.real(file).seek(file, pos, offset, whence)

@@ -5,6 +5,7 @@
 
 use super::{PAGE, Tmpfs};
 use crate::abi::{Errno, Result};
+use crate::sync::{Charge, Quota};
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::uio::{pread, pwrite};
@@ -27,7 +28,12 @@ pub(super) struct Data {
     charged: u64,
     /// Seals that a memfd of it must have.
     pub seals: u32,
+    /// It is a memfd in order to be lent.
+    lent: Option<Charge>,
 }
+
+/// So many files are memfds only because they are read and written often: each takes two descriptors for as long as it lives.
+static LENT: Quota = Quota::new(1024);
 
 enum Store {
     /// `None`: reserved by fallocate, not written yet; a hole to SEEK_DATA.
@@ -69,7 +75,20 @@ impl Data {
             store: Store::Pages(BTreeMap::new()),
             charged: 0,
             seals,
+            lent: None,
         }
+    }
+    /// Makes it a memfd in order to be lent; false if too many are.
+    pub(super) fn prepare_to_lend(&mut self, fs: &Tmpfs) -> bool {
+        if self.is_host() {
+            return true;
+        }
+        let Some(charge) = LENT.charge(1) else {
+            return false;
+        };
+        let made = self.make_host(fs).is_ok();
+        self.lent = made.then_some(charge);
+        made
     }
     pub(super) fn size(&self) -> u64 {
         self.size

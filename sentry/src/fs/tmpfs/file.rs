@@ -1,14 +1,15 @@
 //! Open files and directories of a tmpfs.
 
-use super::data::HostFd;
 use super::inode::{Content, TmpfsInode};
 use super::memfd::{F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_WRITE};
 use crate::abi::{Errno, Result};
 use crate::usermem::{Sink, Source, put_all, with_buffer};
 use crate::vfs::file::default_seek;
-use crate::vfs::host::reopen_read_only;
 use crate::vfs::loan::Fixed;
-use crate::vfs::{Caller, File, FileOps, MapSource, MountFlags, Readdir, Whence, permission};
+use crate::vfs::pages::{LentPages, PageLoan};
+use crate::vfs::{
+    Caller, File, FileOps, MapSource, MountFlags, OpenFlags, Readdir, Whence, permission,
+};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ impl TmpfsInode {
         {
             return Err(Errno::EPERM);
         }
+        self.lent.end();
         d.truncate(&self.fs, size)
     }
 
@@ -45,6 +47,7 @@ impl TmpfsInode {
         let n = {
             let mut d = self.data()?.lock();
             self.resizes();
+            let _held = self.lent.hold();
             d.write(&self.fs, pos, bytes)?
         };
         if n < bytes.len() {
@@ -84,6 +87,7 @@ impl TmpfsInode {
             return Err(Errno::EINVAL);
         };
         let _whole = writers.lock();
+        let _held = self.lent.hold();
         if append {
             *pos = data.lock().size();
         }
@@ -175,7 +179,20 @@ impl FileOps for RegularFile {
         true
     }
     fn fixed(&self) -> Fixed {
-        Fixed::PLACES
+        Fixed::PLACES | Fixed::PAGES
+    }
+    fn lend_pages(
+        &self,
+        file: &File,
+        to: Arc<dyn PageLoan>,
+        write: bool,
+        limit: u64,
+    ) -> Option<LentPages> {
+        self.lend(file, to, write, limit)
+    }
+    fn flags_changed(&self, _: &File, _: OpenFlags) {
+        // Appending, and whether reads are noted.
+        self.0.lent.end();
     }
     fn seek(&self, _: &File, pos: u64, offset: i64, whence: Whence) -> Result<u64> {
         let d = self.0.data()?.lock();
@@ -188,26 +205,14 @@ impl FileOps for RegularFile {
         }
     }
     fn map(&self, file: &File, shared: bool, write: bool) -> Result<MapSource> {
-        let fs = &self.0.fs;
-        let data = self.0.data()?;
-        let writable = {
-            let mut d = data.lock();
-            let writable = shared && file.flags().writable();
-            let sealed = d.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0;
-            if sealed && shared && write {
-                return Err(Errno::EPERM);
-            }
-            self.touched(file);
-            let host = d.host(fs, writable && !sealed)?;
-            // From now on the guest may fill pages by itself.
-            self.0.resizes();
-            match host {
-                HostFd::Ready(fd) => return Ok(MapSource::Host(fd)),
-                HostFd::Writable(fd) => fd,
-            }
-        };
-        let fd = reopen_read_only(&writable).map_err(|_| Errno::ENOMEM)?;
-        Ok(MapSource::Host(data.lock().keep_read_only(fd)))
+        let writable = shared && file.flags().writable();
+        let sealed = !self.may_share_writable();
+        if sealed && shared && write {
+            return Err(Errno::EPERM);
+        }
+        self.touched(file);
+        let fd = self.0.host_fd(writable && !sealed)?;
+        Ok(MapSource::Host(fd))
     }
     fn may_share_writable(&self) -> bool {
         let data = self.0.data();
@@ -226,6 +231,7 @@ impl FileOps for RegularFile {
                 if d.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0 {
                     return Err(Errno::EPERM);
                 }
+                self.0.lent.end();
                 d.punch(fs, offset, end)?;
             }
             0 | KEEP_SIZE => {
@@ -238,6 +244,7 @@ impl FileOps for RegularFile {
                         return Err(Errno::EFBIG);
                     }
                 }
+                self.0.lent.end();
                 d.allocate(fs, offset, end, mode == KEEP_SIZE)?;
             }
             _ => return Err(Errno::EOPNOTSUPP),

@@ -8,6 +8,7 @@ use super::{PAGE, Tmpfs, TmpfsOptions, is_special};
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::loan::Copies;
+use crate::vfs::pages::Borrowers;
 use crate::vfs::{
     Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, Permissions, RenameFlags,
     SetAttr, SetTime, Stat, StatFs, Timestamp, permission,
@@ -24,6 +25,8 @@ pub struct TmpfsInode {
     kind: FileType,
     attr: Mutex<Attr>,
     copies: Copies,
+    /// Who has its contents.
+    pub(super) lent: Borrowers,
     pub(super) content: Content,
     /// What procfs shows for a file outside the tree (memfd).
     label: Option<Box<[u8]>>,
@@ -87,6 +90,13 @@ impl Default for New<'_> {
             parent: 0,
             label: None,
         }
+    }
+}
+
+impl Attr {
+    /// Whether no reads are noted.
+    pub(super) fn is_noatime(&self) -> bool {
+        self.flags & FS_NOATIME_FL != 0
     }
 }
 
@@ -161,6 +171,7 @@ impl TmpfsInode {
                 },
             ),
             copies: Copies::default(),
+            lent: Borrowers::default(),
             content,
             label: new.label.map(Into::into),
         })
@@ -185,13 +196,21 @@ impl TmpfsInode {
     }
     /// Its attributes, to be looked at.
     pub(super) fn attr(&self) -> impl Deref<Target = Attr> {
+        self.settle();
         self.attr.lock()
+    }
+    /// Changes its attributes without a word.
+    pub(super) fn with_attr<T>(&self, f: impl FnOnce(&mut Attr) -> T) -> T {
+        f(&mut self.attr.lock())
     }
     /// Changes its attributes.
     pub(super) fn change<T>(&self, f: impl FnOnce(&mut Attr) -> T) -> T {
+        // What was done before is not to come after it.
+        self.settle();
         self.copies.changed();
-        let result = f(&mut self.attr.lock());
+        let (result, due) = self.with_attr(|a| (f(a), self.lent.any() && a.read_is_due()));
         self.copies.changed();
+        self.lent.changed(due);
         result
     }
     /// Size or blocks are about to change, or may from now on. Said with the contents locked: a copy that begins after that has to wait for the lock, and
@@ -216,9 +235,7 @@ impl TmpfsInode {
     pub(super) fn touch_atime(&self, relatime: bool) {
         let due = {
             let a = self.attr();
-            let day_old = || a.atime.sec < Timestamp::coarse().sec.saturating_sub(86400);
-            a.flags & FS_NOATIME_FL == 0
-                && (!relatime || a.atime <= a.mtime || a.atime <= a.ctime || day_old())
+            !a.is_noatime() && (!relatime || a.read_is_due())
         };
         if due {
             self.change(|a| a.atime = Timestamp::now());
@@ -278,7 +295,7 @@ impl Inode for TmpfsInode {
             Content::Special(rdev) => rdev,
             _ => 0,
         };
-        let a = self.attr.lock();
+        let a = self.attr();
         Ok(Stat {
             dev: self.fs.dev,
             ino: self.ino,
@@ -321,6 +338,10 @@ impl Inode for TmpfsInode {
         }
         if let Some(size) = c.size {
             self.set_size(size)?;
+        }
+        if (c.perm, c.uid, c.gid) != (None, None, None) {
+            // Set-user-ID bits have to be minded from now on.
+            self.lent.end();
         }
         let now = Timestamp::now();
         let time = |t: SetTime| match t {
@@ -464,6 +485,7 @@ impl Inode for TmpfsInode {
         if flags & !FLAGS_KNOWN != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
+        self.lent.end();
         let now = Timestamp::now();
         self.change(|a| {
             a.flags = flags;

@@ -10,6 +10,7 @@ mod data;
 mod dir;
 mod file;
 mod inode;
+mod lent;
 mod memfd;
 mod options;
 #[cfg(test)]

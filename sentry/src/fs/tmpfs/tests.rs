@@ -596,3 +596,88 @@ fn the_dentry_cache_stays_small() {
     }
     assert!(dentry::cached_entries() < 150_000);
 }
+
+/// What of a file is lent to those who read and write it past the sentry, and what ends that.
+#[test]
+fn contents_are_lent_as_far_as_nothing_has_to_be_minded() {
+    use crate::vfs::loan::Loan;
+    use crate::vfs::pages::tests::Fake;
+    let sb = Tmpfs::superblock(&TmpfsOptions::default());
+    let flags_of = MountFlags::empty().or_relatime();
+    let fs = FsContext::new(MountNamespace::new(sb, b"none", flags_of));
+    let f = creat(&fs, "/f").unwrap();
+    let lend = |f: &Arc<File>, write, limit| {
+        let to = Fake::new();
+        let lent = f.ops().lend_pages(f, to.clone(), write, limit);
+        lent.map(|l| (l.read, l.write, to))
+    };
+    let lengths = |f: &Arc<File>, write, limit| lend(f, write, limit).map(|(r, w, _)| (r, w));
+    assert_eq!(lengths(&f, true, u64::MAX), None, "empty");
+    f.inode().set_attr(&ROOT, &size(9000)).unwrap();
+    assert_eq!(lengths(&f, true, u64::MAX), None, "all of it is a hole");
+    put(&f, 0, &[1; 5000]).unwrap();
+    assert_eq!(lengths(&f, false, u64::MAX), Some((8192, 0)));
+    assert_eq!(lengths(&f, true, u64::MAX), Some((8192, 8192)));
+    assert_eq!(lengths(&f, true, 100), Some((8192, 100)));
+    put(&f, 8192, &[1; 2 << 20]).unwrap();
+    assert_eq!(lengths(&f, true, u64::MAX), Some((1 << 20, 1 << 20)));
+    let again = |how| flags(how, &fs, &ROOT, "/f").unwrap();
+    let one = again(OpenFlags::empty());
+    assert_eq!(lengths(&one, true, u64::MAX), Some((1 << 20, 0)));
+    let one = again(OpenFlags::WRONLY);
+    assert_eq!(lengths(&one, false, u64::MAX), None);
+    assert_eq!(lengths(&one, true, u64::MAX), Some((0, 1 << 20)));
+    let one = again(OpenFlags::RDWR | OpenFlags::APPEND);
+    assert_eq!(lengths(&one, true, u64::MAX), Some((1 << 20, 0)));
+    let mode = |perm| SetAttr {
+        perm: Some(perm),
+        ..SetAttr::default()
+    };
+    f.inode().set_attr(&ROOT, &mode(0o4711)).unwrap();
+    assert_eq!(lengths(&f, true, u64::MAX), Some((1 << 20, 0)));
+    f.inode().set_attr(&ROOT, &mode(0o644)).unwrap();
+    // What ends it.
+    let ends: [(&str, &dyn Fn()); 6] = [
+        ("size", &|| {
+            f.inode().set_attr(&ROOT, &size(1 << 20)).unwrap()
+        }),
+        ("mode", &|| f.inode().set_attr(&ROOT, &mode(0o600)).unwrap()),
+        ("punch", &|| {
+            f.ops().fallocate(&f, &ROOT, 3, 1 << 19, 4096).unwrap()
+        }),
+        ("allocate", &|| {
+            f.ops().fallocate(&f, &ROOT, 0, 0, 2 << 20).unwrap()
+        }),
+        ("append", &|| f.set_flags(OpenFlags::APPEND)),
+        ("flags", &|| f.inode().set_file_flags(0x80).unwrap()),
+    ];
+    for (what, end) in ends {
+        let (_, _, to) = lend(&f, true, u64::MAX).unwrap();
+        assert!(!to.is_over(), "{what}");
+        end();
+        assert!(to.is_over(), "{what}");
+    }
+    f.set_flags(OpenFlags::empty());
+    let (_, _, to) = lend(&f, true, u64::MAX).unwrap();
+    put(&f, 10, b"x").unwrap();
+    get(&f, 0, 10);
+    f.inode().stat().unwrap();
+    assert!(!to.is_over());
+    let strict = creat(&world(), "/f").unwrap();
+    put(&strict, 0, &[1; 100]).unwrap();
+    assert_eq!(lengths(&strict, false, u64::MAX), None);
+    assert_eq!(lengths(&strict, true, u64::MAX), Some((0, 100)));
+    // What can be sealed, and what is.
+    for (how, is_lent) in [(0, true), (2, false), (8, false)] {
+        let mem = memfd::memfd_create(&ROOT, b"m", how).unwrap();
+        put(&mem, 0, &[1; 4096]).unwrap();
+        assert_eq!(lengths(&mem, true, u64::MAX).is_some(), is_lent, "{how}");
+    }
+}
+
+fn size(size: u64) -> SetAttr {
+    SetAttr {
+        size: Some(size),
+        ..SetAttr::default()
+    }
+}

@@ -363,6 +363,7 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     crate::kernel::keys::exec(cx.kernel(), task.tid(), cx.group().pid());
     become_leader(cx);
     close_on_exec(cx);
+    crate::kernel::windows::left(cx.mm);
     signal::exec(cx);
     task.set_name(&p.name);
     if p.secure {

@@ -53,6 +53,9 @@ pub fn exit_task(cx: &mut Cx<'_>, status: ExitStatus) {
     }
     let rss = final_peak(cx);
     let last = release_fds(task);
+    if last {
+        crate::kernel::windows::closed(cx);
+    }
     let thread = task.replace_thread(task.token(), None);
     if let Some(t) = thread {
         t.terminate();

@@ -2,7 +2,7 @@
 
 use crate::abi::{Errno, Result};
 use crate::fs::anon::{AnonInode, AnonKind};
-use crate::kernel::{FdEntry, FdTable};
+use crate::kernel::{FdEntry, FdTable, loan};
 use crate::syscalls::path::asked;
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::vfs::loan::Fixed;
@@ -16,6 +16,7 @@ fn finish_close(cx: &Cx<'_>, table: &FdTable, entries: impl IntoIterator<Item = 
     for e in entries {
         e.file.closed(table, tgid);
     }
+    loan::closed(cx);
 }
 
 pub(super) fn dup(cx: &mut Cx<'_>, args: &Args) -> SysResult {

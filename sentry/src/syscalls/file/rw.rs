@@ -2,6 +2,7 @@
 
 use crate::abi::{Errno, Result};
 use crate::kernel::limits::INFINITY;
+use crate::kernel::loan;
 use crate::kernel::signal::{Origin, SigInfo, Signal, send_task};
 use crate::sync::Events;
 use crate::syscalls::path::asked;
@@ -33,6 +34,18 @@ pub(super) enum Place {
     Current,
     /// Here.
     At(u64),
+}
+
+impl Place {
+    /// EINVAL if so many bytes end beyond the last offset there is (`rw_verify_area`).
+    fn holds(self, bytes: usize) -> Result<()> {
+        match self {
+            Place::At(at) if at.saturating_add(bytes as u64) > i64::MAX.cast_unsigned() => {
+                Err(Errno::EINVAL)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The guest buffers of a call.
@@ -97,6 +110,7 @@ fn do_read(
 ) -> SysResult {
     let mem = cx.buffers()?;
     let mut dst = buffers.open(&mem)?;
+    place.holds(Sink::remaining(&dst))?;
     let caller = cx.caller();
     let before = cx.progress().done;
     dst.skip(before);
@@ -168,6 +182,7 @@ fn do_write(
 ) -> SysResult {
     let mm = cx.mm;
     let mut src = buffers.open(&**mm)?;
+    place.holds(Source::remaining(&src))?;
     let caller = cx.caller();
     let mut append = file.flags().contains(OpenFlags::APPEND);
     append |= flags.contains(RwFlags::APPEND);
@@ -234,14 +249,28 @@ pub(super) fn read(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let file = readable(cx, args.get(0))?;
     let buffers = Buffers::One(args.get(1), args.get(2));
     let done = do_read(cx, &file, &buffers, Place::Current, RwFlags::empty())?;
-    if file
-        .ops()
-        .fixed()
-        .intersects(Fixed::READ_END | Fixed::READ_ZEROES)
-    {
+    let fixed = file.ops().fixed();
+    if fixed.intersects(Fixed::READ_END | Fixed::READ_ZEROES) {
         asked(cx, args.get(0), &file);
+    } else if fixed.contains(Fixed::PAGES) {
+        pages_asked(cx, args, &file, None, done, false);
     }
     Ok(done)
+}
+
+/// A call was made that the stub could have answered if the file's contents had been lent to it: of what was asked `done` bytes were there.
+fn pages_asked(
+    cx: &Cx<'_>,
+    args: &Args,
+    file: &Arc<File>,
+    at: Option<u64>,
+    done: i64,
+    write: bool,
+) {
+    let asked: u64 = args.get(2);
+    if u64::try_from(done).is_ok_and(|done| done == asked) {
+        loan::pages_asked(cx, args.get::<Fd>(0).0, file, at, asked, write);
+    }
 }
 
 pub(super) fn write(cx: &mut Cx<'_>, args: &Args) -> SysResult {
@@ -288,13 +317,21 @@ fn at(cx: &Cx<'_>, fd: Fd, offset: i64, write: bool) -> Result<(Arc<File>, Place
 pub(super) fn pread64(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (file, place) = at(cx, args.get(0), args.get(3), false)?;
     let buffers = Buffers::One(args.get(1), args.get(2));
-    do_read(cx, &file, &buffers, place, RwFlags::empty())
+    let done = do_read(cx, &file, &buffers, place, RwFlags::empty())?;
+    if file.ops().fixed().contains(Fixed::PAGES) {
+        pages_asked(cx, args, &file, Some(args.get(3)), done, false);
+    }
+    Ok(done)
 }
 
 pub(super) fn pwrite64(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let (file, place) = at(cx, args.get(0), args.get(3), true)?;
     let buffers = Buffers::One(args.get(1), args.get(2));
-    do_write(cx, &file, &buffers, place, RwFlags::empty())
+    let done = do_write(cx, &file, &buffers, place, RwFlags::empty())?;
+    if file.ops().fixed().contains(Fixed::PAGES) {
+        pages_asked(cx, args, &file, Some(args.get(3)), done, true);
+    }
+    Ok(done)
 }
 
 pub(super) fn preadv(cx: &mut Cx<'_>, args: &Args) -> SysResult {

@@ -10,6 +10,7 @@ use crate::fs::tmpfs::{Tmpfs, TmpfsInode, TmpfsOptions};
 use crate::fs::tty::{Devpts, DevptsOptions};
 use crate::kernel::ipc::MqDir;
 use crate::kernel::jobs::KernelJobs;
+use crate::kernel::loan;
 use crate::kernel::machine::KernelMachine;
 use crate::kernel::namespaces::Namespace;
 use crate::syscalls::{Args, Cx, SysResult};
@@ -37,11 +38,7 @@ fn optional(cx: &Cx<'_>, s: UserStr) -> Result<Vec<u8>> {
 }
 
 fn mount_flags(bits: u64) -> MountFlags {
-    let mut f = MountFlags::from_bits_truncate(bits as u32);
-    if !f.intersects(MountFlags::NOATIME | MountFlags::STRICTATIME) {
-        f |= MountFlags::RELATIME;
-    }
-    f
+    MountFlags::from_bits_truncate(bits as u32).or_relatime()
 }
 
 /// A new instance of a file system, if the caller may mount it: capabilities count where what it shows belongs.
@@ -211,6 +208,8 @@ fn remount(cx: &Cx<'_>, at: &Path, flags: u64, data: &[u8]) -> Result<i64> {
     }
     let ns = cx.fs().namespace();
     ns.set_flags(at, false, |_| new)?;
+    // They were looked at when files were lent.
+    loan::end_all(cx.kernel());
     if flags & MS_BIND == 0 {
         remount_superblock(cx, at, new.contains(MountFlags::READONLY), data)?;
     }

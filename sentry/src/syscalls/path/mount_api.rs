@@ -3,6 +3,7 @@
 use super::at::{EMPTY_PATH, NO_AUTOMOUNT, NOFOLLOW, lookup, only};
 use super::mount::may_mount;
 use crate::abi::{Errno, Result};
+use crate::kernel::loan;
 use crate::sync::Events;
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::usermem::{UserPtr, UserStr};
@@ -228,6 +229,8 @@ pub(super) fn mount_setattr(cx: &mut Cx<'_>, args: &Args) -> SysResult {
             None => new,
         }
     })?;
+    // It was looked at when files were lent.
+    loan::end_all(cx.kernel());
     if let Some(ties) = ties {
         ns.set_propagation(&at, ties, recursive)?;
     }

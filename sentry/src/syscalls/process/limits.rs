@@ -45,6 +45,12 @@ fn set(cx: &Cx<'_>, group: &Arc<ThreadGroup>, which: usize, [soft, hard]: Rlimit
     if which == libc::RLIMIT_CPU as usize {
         crate::kernel::timers::limits_changed(group);
     }
+    if which == libc::RLIMIT_FSIZE as usize {
+        // It was looked at when files were lent.
+        for task in group.threads() {
+            task.forget_answers();
+        }
+    }
     Ok(())
 }
 
