@@ -166,7 +166,16 @@ pub fn paths_are_answered(p: Box<dyn Platform>) {
     assert_eq!(ask(by_access, [TEXT, 2, 0, 0]), None);
 
     // Other texts: what begins alike, is empty, or has the same entry.
-    for other in [&b""[..], b"/", b"a", b"/b", b"/aa", b"/a/", b"//a", b"/a\x01"] {
+    for other in [
+        &b""[..],
+        b"/",
+        b"a",
+        b"/b",
+        b"/aa",
+        b"/a/",
+        b"//a",
+        b"/a\x01",
+    ] {
         put(&g, TEXT, other);
         assert_eq!(ask(by_stat, [TEXT, DATA, 0, 0]), None, "{other:?}");
     }
@@ -460,7 +469,13 @@ pub fn paths_scribbled(p: Box<dyn Platform>) {
     let before = epoch(COUNTER);
     let (trap, _) = g.run(&*p, &at);
     assert!(
-        matches!(trap, Trap::Fault { signo: libc::SIGSEGV, .. }),
+        matches!(
+            trap,
+            Trap::Fault {
+                signo: libc::SIGSEGV,
+                ..
+            }
+        ),
         "{trap:?}"
     );
     assert_eq!(epoch(COUNTER), before);

@@ -8,6 +8,7 @@ use super::{PAGE, Tmpfs, TmpfsOptions, is_special};
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::loan::Copies;
+use crate::vfs::told::{Of, Teller};
 use crate::vfs::{
     Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, Permissions, RenameFlags,
     SetAttr, SetTime, Stat, StatFs, Timestamp, permission,
@@ -190,7 +191,15 @@ impl TmpfsInode {
     /// Changes its attributes.
     pub(super) fn change<T>(&self, f: impl FnOnce(&mut Attr) -> T) -> T {
         self.copies.changed();
-        let result = f(&mut self.attr.lock());
+        let result = {
+            let mut attr = self.attr.lock();
+            let before = (attr.perm, attr.uid, attr.gid);
+            let result = f(&mut attr);
+            if (attr.perm, attr.uid, attr.gid) != before {
+                self.copies.search_changed();
+            }
+            result
+        };
         self.copies.changed();
         result
     }
@@ -303,6 +312,10 @@ impl Inode for TmpfsInode {
             Content::Regular { data, .. } if data.lock().is_host() => None,
             _ => Some(&self.copies),
         }
+    }
+    fn tell(&self, teller: &Teller, of: Of) -> bool {
+        self.copies.tell(teller, of);
+        self.copies().is_some()
     }
     fn permissions(&self) -> Result<Permissions> {
         let a = self.attr.lock();
