@@ -407,16 +407,16 @@ impl<'a> Walk<'a> {
 
     fn end(&mut self) -> Result<()> {
         let follow_last = self.flags.contains(WalkFlags::FOLLOW);
-        // Slashes behind the whole path, which links in its last component inherit.
-        let mut directory = self.flags.contains(WalkFlags::DIRECTORY);
+        // Slashes behind the whole path, which links in its last component inherit: they are followed.
+        let mut slashed = false;
         loop {
             match self.parent()? {
                 Last::Jumped | Last::Root | Last::Dot => {}
                 Last::DotDot => self.up()?,
                 Last::Name(name, slashes) => {
-                    directory |= slashes;
+                    slashed |= slashes;
                     if let Some(link) = self.step(&name)? {
-                        if !follow_last && !slashes {
+                        if !follow_last && !slashed {
                             self.at = link;
                             break;
                         }
@@ -430,6 +430,7 @@ impl<'a> Walk<'a> {
             }
             break;
         }
+        let directory = slashed || self.flags.contains(WalkFlags::DIRECTORY);
         if directory && !self.at.is_dir() {
             return Err(Errno::ENOTDIR);
         }
