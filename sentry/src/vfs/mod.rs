@@ -43,4 +43,4 @@ pub use mount::{Mount, MountFlags, SuperBlock};
 pub use mount_ns::MountNamespace;
 pub use open::{OpenHow, open, open_exec, open_path};
 pub use path::Path;
-pub use walk::{At, Last, Walk, WalkFlags, resolve, resolve_telling};
+pub use walk::{At, Last, Walk, WalkFlags, resolve, resolve_as};

@@ -460,20 +460,22 @@ pub fn resolve(
     Walk::new(cx, fs, start, path, flags)?.finish()
 }
 
-/// [`resolve`] of an absolute path for somebody who is to be told: all that the walk depends on is marked. `teller` is `None` afterwards if that
-/// cannot be.
+/// [`resolve`] by the rights of `creds`, for somebody who is to be told if there is a `teller`: all that the walk of an absolute path depends on is marked.
+/// `None` afterwards if that cannot be.
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn resolve_telling(
-    cx: &dyn Caller,
+pub fn resolve_as(
+    (cx, creds): (&dyn Caller, &Credentials),
     fs: &FsContext,
+    start: &At,
     path: &[u8],
     flags: WalkFlags,
     teller: &mut Option<Teller>,
 ) -> Result<Path> {
     let asked = teller.take();
-    let mut walk = Walk::new(cx, fs, &At::Cwd, path, flags)?;
+    let mut walk = Walk::new(cx, fs, start, path, flags)?;
+    walk.creds = creds;
     walk.teller = asked;
     let outcome = walk.end();
     *teller = walk.teller;

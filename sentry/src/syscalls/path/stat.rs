@@ -67,10 +67,7 @@ fn stat_path(cx: &mut Cx<'_>, fd: Fd, path: &[u8], flags: u32, addr: u64) -> Sys
         PathCall::Lstat
     };
     let mut telling = paths::asked(cx, call, path);
-    let place = match telling {
-        Some(_) => at::telling(cx, path, flags, &mut telling),
-        None => at::whole(cx, fd, path, flags),
-    };
+    let place = at::telling(cx, cx.creds(), fd, path, flags, &mut telling);
     let stat = place.and_then(|p| p.inode().stat());
     if telling.is_some() {
         let ns = &cx.creds().user_ns;
@@ -350,7 +347,9 @@ fn do_access(cx: &mut Cx<'_>, fd: Fd, path: UserStr, mode: u32, flags: u32) -> S
     }
     at::only(flags, REMOVEDIR | NOFOLLOW | EMPTY_PATH)?;
     let creds = cx.creds();
-    let asked = if flags & REMOVEDIR != 0 {
+    let effective = flags & REMOVEDIR != 0;
+    // The way there is gone by the same rights (`access_override_creds`).
+    let asked = if effective {
         creds.as_ref().clone()
     } else {
         real(creds)
@@ -361,7 +360,7 @@ fn do_access(cx: &mut Cx<'_>, fd: Fd, path: UserStr, mode: u32, flags: u32) -> S
         }
         attr::access(&cx.caller(), &asked, &place, mode)
     };
-    if flags & !REMOVEDIR != 0 {
+    if flags & EMPTY_PATH != 0 {
         let place = lookup(cx, fd, path, flags)?;
         check(cx, place)?;
         return Ok(0);
@@ -369,13 +368,13 @@ fn do_access(cx: &mut Cx<'_>, fd: Fd, path: UserStr, mode: u32, flags: u32) -> S
     let path = cx.mem().read_path(path)?;
     let call = PathCall::Access {
         mode: mode as u8,
-        effective: flags != 0,
+        effective,
     };
-    let mut telling = paths::asked(cx, call, &path);
-    let place = match telling {
-        Some(_) => at::telling(cx, &path, flags, &mut telling),
-        None => at::whole(cx, fd, &path, flags),
-    };
+    let mut telling = None;
+    if flags & NOFOLLOW == 0 {
+        telling = paths::asked(cx, call, &path);
+    }
+    let place = at::telling(cx, &asked, fd, &path, flags, &mut telling);
     let outcome = place.and_then(|p| check(cx, p));
     if telling.is_some() {
         paths::tell(cx, telling, &path, outcome.map(|()| &[0; 144]));
