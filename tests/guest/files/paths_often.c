@@ -55,20 +55,33 @@ static int outcome(int result)
     return result == 0 ? 0 : errno;
 }
 
+enum { WAYS = 3 + 2 * 8 };
+
+/* Asks in one of the ways. */
+static void ask(const char *path, int way, struct seen *s)
+{
+    int mode = way - 3;
+    if (way == 0)
+        s->error[0] = outcome(stat(path, &s->by[0]));
+    else if (way == 1)
+        s->error[1] = outcome(lstat(path, &s->by[1]));
+    else if (way == 2)
+        s->error[2] = outcome(syscall(SYS_stat, path, &s->by[2]));
+    else if (mode < 8)
+        s->access[mode] = outcome(access(path, mode));
+    else
+        s->effective[mode - 8] = outcome(faccessat(AT_FDCWD, path, mode - 8, AT_EACCESS));
+    /* Looking may change it. */
+    if (S_ISLNK(s->by[1].st_mode))
+        s->by[1].st_atim = (struct timespec){0, 0};
+}
+
 static struct seen look_at(const char *path)
 {
     struct seen s;
     memset(&s, 0, sizeof s);
-    s.error[0] = outcome(stat(path, &s.by[0]));
-    s.error[1] = outcome(lstat(path, &s.by[1]));
-    /* Looking may change it. */
-    if (S_ISLNK(s.by[1].st_mode))
-        s.by[1].st_atim = (struct timespec){0, 0};
-    s.error[2] = outcome(syscall(SYS_stat, path, &s.by[2]));
-    for (int mode = 0; mode < 8; mode++) {
-        s.access[mode] = outcome(access(path, mode));
-        s.effective[mode] = outcome(faccessat(AT_FDCWD, path, mode, AT_EACCESS));
-    }
+    for (int way = 0; way < WAYS; way++)
+        ask(path, way, &s);
     return s;
 }
 
@@ -114,8 +127,8 @@ static void often(const char *name)
         show(name, &again);
     }
     show(name, &first);
-    for (int i = 0; i < OFTEN; i++) {
-        again = look_at(path);
+    for (int i = 0; i < OFTEN * WAYS; i++) {
+        ask(path, i / OFTEN, &again);
         if (memcmp(&first, &again, sizeof first)) {
             say("%s: changed by itself", name);
             show(name, &again);
