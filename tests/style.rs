@@ -16,6 +16,7 @@ const UNSAFE: &[&str] = &[
     "gofer/src/transport.rs",
     "gofer/src/tree.rs",
     "platform/src/bell.rs",
+    "platform/src/epochs.rs",
     "platform/src/stub/free.rs",
     "platform/src/stub/mailbox.rs",
     "platform/src/stub/mod.rs",

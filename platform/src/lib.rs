@@ -29,6 +29,7 @@
 pub mod arch;
 pub mod backend;
 mod bell;
+mod epochs;
 mod kind;
 mod mem;
 pub mod rewrite;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 pub use arch::Registers;
 pub use backend::notify::NotifyPlatform;
 pub use backend::ptrace::{PtracePlatform, SENTRY_SYSCALLS};
+pub use epochs::{EPOCHS, end_epoch, epoch};
 pub use kind::{KINDS, Kind, launch};
 pub use sys::{barrier_for_all, trim_heap};
 
@@ -324,6 +326,46 @@ pub fn ticks() -> u64 {
     sys::cycles()
 }
 
+/// A call on a path that a stub may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathCall {
+    /// stat(2), and newfstatat(2) that follows links.
+    Stat,
+    /// lstat(2), and newfstatat(2) that does not.
+    Lstat,
+    /// access(2), faccessat(2), faccessat2(2).
+    Access {
+        /// R_OK, W_OK, X_OK: below 8.
+        mode: u8,
+        /// AT_EACCESS.
+        effective: bool,
+    },
+}
+
+/// The longest path that a stub can be told of, in bytes without its NUL.
+pub const PATH_LONGEST: usize = 303;
+
+/// What a stub may say of an absolute path, by one call: see [`Thread::tell`].
+#[derive(Clone, Copy, Debug)]
+pub struct PathAnswer<'a> {
+    /// The call.
+    pub call: PathCall,
+    /// The path, without a NUL.
+    pub path: &'a [u8],
+    /// Its counter ([`end_epoch`]).
+    pub counter: usize,
+    /// What [`epoch`] said of the counter before anybody looked at what the answer is made of.
+    pub epoch: u64,
+    /// What stat(2) and lstat(2) give, a `struct stat` of the guest; of the others nothing counts. Or an errno.
+    pub result: std::result::Result<&'a [u8; 144], i32>,
+}
+
+/// Mixes a call and a path; what a stub is told of both has a place for each of the upper four bits.
+#[must_use]
+pub fn path_hash(call: PathCall, path: &[u8]) -> u64 {
+    stub::paths::hash(call, path)
+}
+
 impl Descriptor {
     /// The number of its entry: it takes the place of the descriptor that had that.
     #[must_use]
@@ -365,6 +407,11 @@ pub trait Thread: Send + Sync {
     /// stopped. The other methods with the number of an entry ([`Descriptor::entry`]) may be called from any thread.
     fn describe(&self, _descriptor: &Descriptor) -> bool {
         false
+    }
+    /// Lets the stub answer this call on this path at the gate, until [`Thread::answer`] says anything or its counters have moved. It takes the place of another answer: how often that
+    /// was given, as the guest says, if it was for the same call and path. `None` if the stub cannot. The thread is stopped.
+    fn tell(&self, _answer: &PathAnswer<'_>) -> Option<u32> {
+        None
     }
     /// Where the guest has moved the position to that the stub was given; 0 if it has none. Whatever the guest says, it is below 2⁶³.
     fn position(&self, _entry: usize) -> u64 {

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::{c_int, c_long, c_ulong, c_void, pid_t, siginfo_t};
 
@@ -284,6 +284,20 @@ pub(crate) fn getpid() -> pid_t {
 
 /// A memfd of fixed size that nobody can shrink or grow.
 pub(crate) fn memfd(name: &CStr, len: u64) -> io::Result<OwnedFd> {
+    let fd = unsealed_memfd(name, len)?;
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+    seal(fd.as_fd(), seals)?;
+    Ok(fd)
+}
+
+/// Seals a memfd.
+pub(crate) fn seal(fd: BorrowedFd<'_>, seals: c_int) -> io::Result<()> {
+    // SAFETY: no memory involved.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }.into()).map(drop)
+}
+
+/// A memfd that is to be sealed.
+pub(crate) fn unsealed_memfd(name: &CStr, len: u64) -> io::Result<OwnedFd> {
     const MFD_NOEXEC_SEAL: u32 = 8;
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: `name` is a valid C string; a returned descriptor is ours alone.
@@ -297,11 +311,7 @@ pub(crate) fn memfd(name: &CStr, len: u64) -> io::Result<OwnedFd> {
     };
     let len = libc::off_t::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
     // SAFETY: no memory involved.
-    unsafe {
-        check(libc::ftruncate(fd.as_raw_fd(), len).into())?;
-        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-        check(libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals).into())?;
-    }
+    check(unsafe { libc::ftruncate(fd.as_raw_fd(), len) }.into())?;
     Ok(fd)
 }
 

@@ -43,6 +43,8 @@ struct Plan {
     image: Vec<u8>,
     /// The descriptor of the mailboxes and the address of the signal handler, if nobody traces.
     free: Option<(c_int, u64)>,
+    /// The descriptor of the page of counters, if the stub reads them.
+    epochs: Option<c_int>,
     header: sock_fprog,
     /// Where glibc's rseq area lies relative to the thread pointer, and the lengths it may be registered with.
     rseq: Option<(usize, [u32; 3])>,
@@ -86,6 +88,8 @@ pub(crate) struct Free<'a> {
     pub mailboxes: BorrowedFd<'a>,
     /// There is a gate.
     pub gate: bool,
+    /// It maps these counters, which the code behind the gate reads.
+    pub epochs: Option<BorrowedFd<'a>>,
     /// See [`free::MARK`].
     pub mark: u64,
 }
@@ -130,6 +134,7 @@ fn fork(layout: Layout, moves: Vec<Move>, free: Option<Free<'_>>) -> Result<Zygo
             let handler = layout.base + free::handler();
             (f.mailboxes.as_raw_fd(), handler)
         }),
+        epochs: free.and_then(|f| f.epochs).map(|fd| fd.as_raw_fd()),
         header: filter::header(&mut code),
         rseq: rseq_area(),
         report,
@@ -434,6 +439,15 @@ unsafe fn child(plan: &Plan) -> ! {
                 libc::SYS_sigaltstack,
                 [&raw const stack as u64, 0, 0, 0, 0, 0],
             ));
+        }
+        if let Some(fd) = plan.epochs {
+            let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
+            let (at, read) = (plan.layout.epochs(), libc::PROT_READ as u64);
+            must(call(
+                libc::SYS_mmap,
+                [at, stub::PAGE, read, flags, fd as u64, 0],
+            ));
+            call(libc::SYS_mseal, [at, stub::PAGE, 0, 0, 0, 0]);
         }
         next(); // close files
         must(call(

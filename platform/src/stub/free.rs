@@ -12,10 +12,11 @@
 #![allow(bad_asm_style)] // only AT&T syntax takes a difference of labels as an immediate
 use std::arch::global_asm;
 
-use super::slot;
+use super::{paths, slot};
 
 global_asm!(
     include_str!("pages.s"),
+    include_str!("paths.s"),
     include_str!("free.s"),
     slot = const slot::SLOT,
     slots = const slot::SLOTS,
@@ -102,6 +103,33 @@ global_asm!(
     stat_words = const size_of::<libc::stat>() / 8,
     guest_end_high = const crate::GUEST_END >> 32,
     most_bytes = const MOST_BYTES,
+    sys_stat = const libc::SYS_stat,
+    sys_lstat = const libc::SYS_lstat,
+    sys_access = const libc::SYS_access,
+    sys_faccessat = const libc::SYS_faccessat,
+    sys_faccessat2 = const libc::SYS_faccessat2,
+    eaccess = const libc::AT_EACCESS,
+    nofollow = const libc::AT_SYMLINK_NOFOLLOW,
+    no_automount = const libc::AT_NO_AUTOMOUNT,
+    answer_paths = const slot::ANSWERS + 8 * slot::answer::PATHS,
+    paths = const slot::PATHS,
+    path_bits = const paths::BITS,
+    path_shift = const paths::SHIFT,
+    path_factor = const paths::FACTOR,
+    path_words = const paths::WORDS,
+    path_stat = const paths::STAT,
+    path_lstat = const paths::LSTAT,
+    path_access = const paths::ACCESS,
+    path_access_effective = const paths::ACCESS_EFFECTIVE,
+    path_key = const paths::KEY,
+    path_epoch = const paths::EPOCH,
+    path_counter = const paths::COUNTER,
+    path_uses = const paths::USES,
+    path_result = const paths::RESULT,
+    path_attributes = const paths::ATTRIBUTES,
+    path_text = const paths::TEXT,
+    epochs = const super::EPOCHS_OFFSET,
+    epochs_mask = const crate::EPOCHS - 1,
     pending = const slot::PENDING,
     frame = const slot::FRAME,
     state = const slot::STATE,

@@ -235,9 +235,13 @@ cofferdam_free_saving:
   je 56f
   cmp eax, {sched_yield}
   je 129f
+  cmp qword ptr [r15 + {answer_paths}], 0
+  jne .Lpath
+.Lfree_no_path:
   cmp dword ptr [r15 + {answer_descriptors}], 0
   jne 120f
 // Eager copies; see `super::eager`.
+.Lfree_any:
 48:
   cmp eax, {calls}
   jae 86f
@@ -437,6 +441,7 @@ cofferdam_free_copy_out:
   rep movsb
 .global cofferdam_free_copied_out
 cofferdam_free_copied_out:
+.Lfree_back:
 96:
   mov rax, rdx
   mov [r15 + {regs} + 80], rax           // for an interrupt that comes before the guest runs
@@ -1044,6 +1049,7 @@ cofferdam_free_cas_op:
   mov eax, {sys_exit}
   syscall
   jmp 21b
+paths_code
 // Where a copy may fault, and where the stub goes on then: distances from the start.
 .balign 4
 cofferdam_free_copies:
@@ -1059,6 +1065,7 @@ cofferdam_free_copies:
   copies cofferdam_free_path, cofferdam_free_unknown
   copies cofferdam_free_stat, cofferdam_free_unknown
   copies_pages
+  paths_copies
   .short 0
 .global cofferdam_free_end
 cofferdam_free_end:

@@ -4,6 +4,7 @@
 //! calls the stub may make. The layout above [`GUEST_END`] is chosen once per sandbox:
 //! ```text
 //! base             text (r-x): one page, or, untraced, two and behind them the table of eager copies
+//! base + 64 KiB    counters (r--, shared with the sentry): see [`crate::epochs`]
 //! base + 1 MiB     host [vvar…] and [vdso]
 //! base + 16 MiB    windows on files (untraced, shared, not inherited by fork)
 //! base + 128 MiB   mailboxes, one per thread (rw-, shared with the sentry, not inherited by fork)
@@ -16,6 +17,7 @@ pub(crate) mod free;
 pub(crate) mod futex;
 pub(crate) mod mailbox;
 pub(crate) mod ops;
+pub(crate) mod paths;
 pub(crate) mod slot;
 
 use crate::{Error, GUEST_END, Result, Vdso};
@@ -28,6 +30,7 @@ pub(crate) const TASK_END: u64 = 0x7fff_ffff_f000;
 const SPAN: u64 = 256 << 20;
 const STEP: u64 = 128 << 20;
 const VDSO_OFFSET: u64 = 1 << 20;
+pub(crate) const EPOCHS_OFFSET: u64 = 64 << 10;
 const WINDOWS_OFFSET: u64 = 16 << 20;
 const _: () = assert!(WINDOWS_OFFSET + crate::WINDOWS as u64 * crate::WINDOW_LEN <= MAILBOX_OFFSET);
 pub(crate) const MAILBOX_OFFSET: u64 = 128 << 20;
@@ -181,6 +184,11 @@ impl Layout {
     /// Address of the mailbox window.
     pub fn mailboxes(&self) -> u64 {
         self.base + MAILBOX_OFFSET
+    }
+
+    /// Address of the page of counters.
+    pub fn epochs(&self) -> u64 {
+        self.base + EPOCHS_OFFSET
     }
 
     /// Address of a window on a file; `None` if there is none with this number.

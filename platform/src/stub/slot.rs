@@ -7,7 +7,7 @@
 //! 0x2000  bounce buffer, in              guest memory that the stub copied for the sentry
 //! 0x3000  bounce buffer, out             what the stub copies to guest memory on the way back
 //! 0x4000  descriptors                    what the stub answers of them itself: see [`descriptor`]
-//! 0x5000  paths                          what the stub answers of them itself
+//! 0x5000  paths                          what the stub answers of them itself: see [`super::paths`]
 //! 0x7000  alternate signal stack         to the end of the slot
 //! ```
 //!
@@ -61,6 +61,8 @@ pub(crate) const STACK_START: usize = 0x7000;
 pub(crate) const DESCRIPTORS: usize = 0x4000;
 const _: () = assert!(DESCRIPTORS + crate::DESCRIPTORS * descriptor::LEN <= STACK_START);
 const _: () = assert!(crate::DESCRIPTORS.is_power_of_two() && descriptor::LEN.is_power_of_two());
+/// What the stub knows of paths: see [`super::paths`].
+pub(crate) const PATHS: usize = 0x5000;
 /// What the stub answers itself, as value plus 1, 0 if it must ask: see [`answer`].
 pub(crate) const ANSWERS: usize = 0xd40;
 /// An interrupt met the stub since its last message: it says so before it runs the guest.
@@ -164,8 +166,10 @@ pub(crate) mod answer {
     pub const FUTEX: usize = 7;
     /// Not an answer: whether there is an entry in [`super::DESCRIPTORS`].
     pub const DESCRIPTORS: usize = 8;
+    /// Not an answer: what the keys of entries in [`super::PATHS`] say that count, another number each time; 0 if none does.
+    pub const PATHS: usize = 9;
     /// How many there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 }
 
 /// An entry of [`DESCRIPTORS`]: that of descriptor `fd` is the one with number `fd` modulo their count.

@@ -22,6 +22,7 @@ pub mod loan;
 pub mod machine;
 mod memory_events;
 pub mod namespaces;
+pub mod paths;
 pub mod pidfd;
 pub mod ptrace;
 pub mod rewriting;

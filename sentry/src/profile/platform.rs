@@ -4,8 +4,8 @@
 
 use super::{Part, Profile};
 use cofferdam_platform::{
-    AddressSpace, Answers, Aside, Call, CutShort, Descriptor, Event, MemOp, Platform, Registers,
-    Result, Stamps, Thread, Token, Valid, Vdso,
+    AddressSpace, Answers, Aside, Call, CutShort, Descriptor, Event, MemOp, PathAnswer, Platform,
+    Registers, Result, Stamps, Thread, Token, Valid, Vdso,
 };
 use std::sync::Arc;
 
@@ -118,6 +118,9 @@ impl Thread for Timed<Box<dyn Thread>> {
     }
     fn describe(&self, descriptor: &Descriptor) -> bool {
         self.inner.describe(descriptor)
+    }
+    fn tell(&self, answer: &PathAnswer<'_>) -> Option<u32> {
+        self.inner.tell(answer)
     }
     fn position(&self, entry: usize) -> u64 {
         self.inner.position(entry)

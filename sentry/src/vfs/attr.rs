@@ -159,14 +159,18 @@ pub fn access(cx: &dyn Caller, creds: &Credentials, path: &Path, mask: u32) -> R
         return Err(Errno::EACCES);
     }
     let mask = mask & (READ | WRITE | EXEC);
-    if mask & WRITE != 0 && permission::flags(inode) & permission::IMMUTABLE != 0 {
-        return Err(Errno::EPERM);
-    }
-    permission::check_as(cx, creds, inode, mask)?;
     let special = !matches!(
         inode.file_type(),
         FileType::Regular | FileType::Directory | FileType::Symlink
     );
+    // A whole file system that is read-only is so before anybody's rights count (`sb_permission`), a mount after them.
+    if mask & WRITE != 0 && !special && path.mount.superblock().readonly() {
+        return Err(Errno::EROFS);
+    }
+    if mask & WRITE != 0 && permission::flags(inode) & permission::IMMUTABLE != 0 {
+        return Err(Errno::EPERM);
+    }
+    permission::check_as(cx, creds, inode, mask)?;
     if mask & WRITE != 0 && !special {
         path.mount.want_write()?;
     }

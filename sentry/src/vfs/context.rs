@@ -2,6 +2,7 @@
 
 use super::mount_ns::MountNamespace;
 use super::path::Path;
+use super::told::Changing;
 use crate::abi::Result;
 use crate::auth::UserNamespace;
 use crate::sync::{Mutex, Rank};
@@ -65,6 +66,7 @@ impl FsContext {
     }
     /// Goes to the root of another mount namespace (setns(2)); permissions have been checked.
     pub fn enter(&self, namespace: Arc<MountNamespace>) {
+        let _said = Changing::begin();
         let root = namespace.root();
         let new = Places {
             cwd: root.clone(),
@@ -96,6 +98,7 @@ impl FsContext {
     }
     /// chroot(2); permissions have been checked.
     pub fn set_root(&self, root: Path) {
+        let _said = Changing::begin();
         let old = std::mem::replace(&mut self.places.lock().root, root);
         drop(old);
     }
@@ -106,6 +109,7 @@ impl FsContext {
     }
     /// pivot_root(2) moves whoever is at the old root to the new one.
     pub fn replace_root(&self, old: &Path, new: &Path) {
+        let _said = Changing::begin();
         let mut p = self.places.lock();
         let mut dropped = Vec::new();
         if p.root == *old {

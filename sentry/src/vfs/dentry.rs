@@ -6,6 +6,7 @@
 //! Locks: `names` (DIRECTORY) before `cache` (DENTRY) before `place` (LEAF).
 
 use super::inode::{FileType, InodeRef, same_inode};
+use super::told::{Mark, Teller};
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, MutexGuard, Rank};
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +29,8 @@ pub struct Dentry {
     mounted: AtomicU32,
     names: Mutex<()>,
     cache: Mutex<Cache>,
+    /// Told: that it is what its name in its directory means.
+    told: Mark,
 }
 
 struct Place {
@@ -50,8 +53,8 @@ enum Child {
     Strong(Arc<Dentry>),
     /// Kept only while in use, for directories that change by themselves.
     Weak(Weak<Dentry>),
-    /// Known not to exist.
-    Negative,
+    /// Known not to exist, and perhaps told.
+    Negative(Mark),
 }
 
 impl Child {
@@ -59,7 +62,18 @@ impl Child {
         match self {
             Child::Strong(d) => Some(d.clone()),
             Child::Weak(w) => w.upgrade(),
-            Child::Negative => None,
+            Child::Negative(_) => None,
+        }
+    }
+    fn absent() -> Child {
+        Child::Negative(Mark::default())
+    }
+    /// The name means something else now. Said with the cache locked, so before anybody can see it.
+    fn changed(&self) {
+        match self {
+            Child::Strong(d) => d.told.changed(),
+            Child::Weak(_) => {}
+            Child::Negative(told) => told.changed(),
         }
     }
 }
@@ -94,6 +108,7 @@ impl Dentry {
             mounted: AtomicU32::new(0),
             names: Mutex::new(Rank::DIRECTORY, ()),
             cache: Mutex::new(Rank::DENTRY, Cache::default()),
+            told: Mark::default(),
         })
     }
     /// Root of a file system.
@@ -213,7 +228,7 @@ impl Dentry {
         let before = {
             let c = self.cache.lock();
             match c.children.get(name) {
-                Some(Child::Negative) if keep => return Ok(Some(None)),
+                Some(Child::Negative(_)) if keep => return Ok(Some(None)),
                 Some(child) => {
                     if let Some(d) = child.get().filter(|d| keep || d.is_mountpoint()) {
                         return Ok(Some(Some(d)));
@@ -238,7 +253,7 @@ impl Dentry {
                 Some(inode) => Some(self.insert(&mut c, name, inode, keep, &mut dropped)),
                 None => {
                     if keep {
-                        dropped = self.put(&mut c, Arc::from(name), Child::Negative);
+                        dropped = self.put(&mut c, Arc::from(name), Child::absent());
                     } else {
                         dropped = self.take(&mut c, name);
                     }
@@ -249,6 +264,20 @@ impl Dentry {
         forget(dropped);
         balance();
         Ok(Some(result))
+    }
+
+    /// Marks that `name` means `found` here, as was just looked up; false if it does no more, or nobody can tell until when.
+    pub(super) fn tell(&self, name: &[u8], found: Option<&Arc<Dentry>>, teller: &Teller) -> bool {
+        if !self.inode.cacheable() {
+            return false;
+        }
+        let c = self.cache.lock();
+        match (c.children.get(name), found) {
+            (Some(Child::Strong(d)), Some(found)) if Arc::ptr_eq(d, found) => d.told.set(teller),
+            (Some(Child::Negative(told)), None) => told.set(teller),
+            _ => return false,
+        }
+        true
     }
 
     /// The dentry of `name`, which is `inode`: the cached one if it is the same.
@@ -282,16 +311,20 @@ impl Dentry {
             ring_add(self);
         }
         let old = c.children.insert(name, child);
-        if old.is_none() {
-            CACHED.fetch_add(1, Ordering::Relaxed);
+        match &old {
+            Some(old) => old.changed(),
+            None => {
+                CACHED.fetch_add(1, Ordering::Relaxed);
+            }
         }
         old
     }
 
     fn take(&self, c: &mut Cache, name: &[u8]) -> Option<Child> {
         let old = c.children.remove(name);
-        if old.is_some() {
+        if let Some(old) = &old {
             CACHED.fetch_sub(1, Ordering::Relaxed);
+            old.changed();
         }
         old
     }
@@ -336,7 +369,7 @@ impl Dentry {
             let mut c = self.cache.lock();
             c.changes = c.changes.wrapping_add(1);
             if self.inode.cacheable() {
-                self.put(&mut c, Arc::from(name), Child::Negative)
+                self.put(&mut c, Arc::from(name), Child::absent())
             } else {
                 self.take(&mut c, name)
             }
@@ -435,12 +468,12 @@ impl Dentry {
             let stay = |child: &Child| match child {
                 Child::Strong(d) => Arc::strong_count(d) > 1 || d.is_mountpoint(),
                 Child::Weak(w) => w.strong_count() > 0,
-                Child::Negative => false,
+                Child::Negative(_) => false,
             };
             c.children.retain(|_, child| {
                 let stays = stay(child);
                 if !stays {
-                    gone.push(std::mem::replace(child, Child::Negative));
+                    gone.push(std::mem::replace(child, Child::absent()));
                 }
                 stays
             });

@@ -3,6 +3,7 @@
 use super::caller::Caller;
 use super::file::{FileOps, OpenFlags};
 use super::loan::Copies;
+use super::told::{Of, Teller};
 use crate::abi::{Errno, Result};
 use std::any::Any;
 use std::sync::Arc;
@@ -240,6 +241,15 @@ pub trait Inode: Any + Send + Sync {
     /// Where to say that one copies the attributes; `None` if they may change without a word.
     fn copies(&self) -> Option<&Copies> {
         None
+    }
+    /// Somebody is about to look at its attributes to tell others of them, for as long as nothing changes: marks what they depend on. False if they may change
+    /// without a word.
+    fn tell(&self, _teller: &Teller, _of: Of) -> bool {
+        false
+    }
+    /// Whether who follows it, a link, changes nothing; if so, [`Inode::tell`] marks that, too.
+    fn is_followed_without_trace(&self) -> bool {
+        false
     }
     /// Of the attributes those that decide on access: asked for each directory of a path.
     fn permissions(&self) -> Result<Permissions> {

@@ -3,6 +3,7 @@
 //! The lender keeps the [`Loan`] and asks it, or ends it, before it tells anybody of a change. What the borrower says of a position is the guest's
 //! word: any number below 2⁶³.
 
+use super::told::{Mark, Of, Teller};
 use crate::sync::{Mutex, Rank};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +41,11 @@ pub trait Loan: Send + Sync {
     fn is_over(&self) -> bool;
 }
 
-/// Who has a copy of an inode's attributes: one at a time.
+/// Who has a copy of an inode's attributes: one at a time. And whether others were told of them by path.
 pub struct Copies {
+    told: Mark,
+    /// The same of those that decide on access alone.
+    search: Mark,
     any: AtomicBool,
     holder: Mutex<Option<Arc<dyn Loan>>>,
 }
@@ -49,6 +53,8 @@ pub struct Copies {
 impl Default for Copies {
     fn default() -> Copies {
         Copies {
+            told: Mark::default(),
+            search: Mark::default(),
             any: AtomicBool::new(false),
             holder: Mutex::new(Rank::LEAF, None),
         }
@@ -67,9 +73,21 @@ impl Copies {
             old.attributes_changed();
         }
     }
+    /// Somebody is about to look at the attributes, to be told of them until they change.
+    pub fn tell(&self, teller: &Teller, of: Of) {
+        match of {
+            Of::Search => self.search.set(teller),
+            Of::All => self.told.set(teller),
+        }
+    }
+    /// What decides on access has changed, and nobody can have seen it yet; as for [`Copies::changed`].
+    pub fn search_changed(&self) {
+        self.search.changed();
+    }
     /// An attribute is about to change, or has changed: both must be said, since a copy may be made in between; unless what it would be made of is
     /// locked until the change is done.
     pub fn changed(&self) {
+        self.told.changed();
         if !self.any.load(Ordering::SeqCst) {
             return;
         }

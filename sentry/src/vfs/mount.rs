@@ -5,6 +5,7 @@ use super::dentry::Dentry;
 use super::inode::{Inode, InodeRef};
 use super::path::Path;
 use super::propagation::{Kin, Ties};
+use super::told::{self, Changing};
 use crate::abi::{Errno, Result};
 use crate::auth::UserNamespace;
 use crate::sync::{Charge, Mutex, Quota, Rank};
@@ -173,6 +174,7 @@ impl SuperBlock {
     }
     /// Makes the whole file system read-only or writable (remount).
     pub fn set_readonly(&self, on: bool) {
+        let _said = Changing::begin();
         self.readonly.store(on.into(), Ordering::Relaxed);
     }
 }
@@ -362,7 +364,10 @@ impl Mount {
     }
     /// MNT_EXPIRE: marks it; whether it was.
     pub fn expire(&self) -> bool {
-        self.expiring.swap(true, Ordering::Relaxed)
+        let was = self.expiring.swap(true, Ordering::Relaxed);
+        // Who comes here is to be seen.
+        told::all_changed();
+        was
     }
     /// Whether anything is mounted on it.
     pub fn has_children(&self) -> bool {

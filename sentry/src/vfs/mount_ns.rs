@@ -7,9 +7,10 @@ use super::inode::FileType;
 use super::mount::{MOUNTS, Mount, MountFlags, SuperBlock};
 use super::path::Path;
 use super::propagation::{self, Kin, Placed, Planned, Propagation, Tree as Grafted};
+use super::told::Changing;
 use crate::abi::{Errno, Result};
 use crate::auth::{NsCommon, UserNamespace};
-use crate::sync::{Changes, Charge, Knob, Mutex, Quota, Rank};
+use crate::sync::{Changes, Charge, Knob, Mutex, MutexGuard, Quota, Rank};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -21,7 +22,13 @@ pub static MOUNT_MAX: Knob = Knob::new(1, 10_000);
 pub static NAMESPACES: Quota = Quota::new(1024);
 
 /// Held over each change.
-pub(super) static CHANGES: Mutex<()> = Mutex::new(Rank::MOUNT_CHANGES, ());
+static CHANGES: Mutex<()> = Mutex::new(Rank::MOUNT_CHANGES, ());
+
+/// Begins a change, which ends when this goes. Nobody who was told of a path before, or is meanwhile, is to believe it then.
+pub(super) fn begin_change() -> (Changing, MutexGuard<'static, ()>) {
+    let one = CHANGES.lock();
+    (Changing::begin(), one)
+}
 
 /// All namespaces, by number.
 static ALL: Mutex<BTreeMap<u64, Weak<MountNamespace>>> = Mutex::new(Rank::LEAF, BTreeMap::new());
@@ -181,7 +188,7 @@ impl MountNamespace {
         let root = superblock.root().clone();
         let m = Mount::new(superblock, root, source, flags);
         m.lock_flags(must_stay);
-        let _one = CHANGES.lock();
+        let _one = begin_change();
         self.graft(at, vec![(m.clone(), None)], false)?;
         Ok(m)
     }
@@ -244,7 +251,7 @@ impl MountNamespace {
 
     /// Shows `source` at `at` too (MS_BIND), with the mounts below it if `recursive` (MS_REC).
     pub fn bind(&self, source: &Path, at: &Path, recursive: bool) -> Result<Arc<Mount>> {
-        let _one = CHANGES.lock();
+        let _one = begin_change();
         let made = self.copy_of(source, recursive)?;
         let top = made.first().map(|(m, _)| m.clone());
         self.graft(at, made, false)?;
@@ -253,7 +260,7 @@ impl MountNamespace {
 
     /// A copy of what is at `source` that is mounted nowhere (OPEN_TREE_CLONE).
     pub fn clone_tree(&self, source: &Path, recursive: bool) -> Result<Arc<MountNamespace>> {
-        let _one = CHANGES.lock();
+        let _one = begin_change();
         let made = self.copy_of(source, recursive)?;
         MountNamespace::detached(self.common.owner(), &made).inspect_err(|_| untie(&made))
     }
@@ -406,7 +413,7 @@ impl MountNamespace {
     /// # Errors
     /// EINVAL.
     pub fn share_ties(&self, from: &Path, to: &Path) -> Result<()> {
-        let _one = CHANGES.lock();
+        let _one = begin_change();
         let ties = from.mount.ties();
         let mine = to.mount.ties();
         if !Arc::ptr_eq(&from.dentry, from.mount.root())
@@ -442,7 +449,7 @@ impl MountNamespace {
     /// # Errors
     /// EINVAL if it is none, or of another namespace.
     pub fn set_propagation(&self, at: &Path, to: Propagation, recursive: bool) -> Result<()> {
-        let _one = CHANGES.lock();
+        let _one = begin_change();
         let chosen = self.chosen(at, recursive)?;
         for m in &chosen {
             m.set_propagation(to);
@@ -461,7 +468,7 @@ impl MountNamespace {
         recursive: bool,
         change: impl Fn(MountFlags) -> MountFlags,
     ) -> Result<()> {
-        let _one = CHANGES.lock();
+        let _one = begin_change();
         let chosen = self.chosen(at, recursive)?;
         for m in &chosen {
             let new = change(m.flags());
@@ -483,7 +490,7 @@ impl MountNamespace {
     /// # Errors
     /// EINVAL if `from` is not a mount root or is the namespace's root, or its parent is shared; ELOOP if `to` is below `from`.
     pub fn move_mount(&self, from: &Path, to: &Path, beneath: bool) -> Result<()> {
-        let _one = CHANGES.lock();
+        let _one = begin_change();
         let to_place = place_for(&from.mount, to, beneath)?;
         let parent = from.mount.mountpoint();
         if !Arc::ptr_eq(&from.dentry, from.mount.root())
@@ -568,7 +575,7 @@ impl MountNamespace {
     /// # Errors
     /// EINVAL, ENOTDIR, ENOENT, ENOSPC.
     pub fn adopt(&self, detached: &MountNamespace, to: &Path, beneath: bool) -> Result<()> {
-        let _one = CHANGES.lock();
+        let _one = begin_change();
         let all = detached.mounts();
         let Some(top) = all.first() else {
             return Err(Errno::EINVAL);
@@ -600,7 +607,7 @@ impl MountNamespace {
     /// # Errors
     /// EINVAL, EBUSY, ENOENT.
     pub fn pivot_root(&self, root: &Path, new_root: &Path, put_old: &Path) -> Result<()> {
-        let _one = CHANGES.lock();
+        let _one = begin_change();
         let put_old = &put_old.clone().visible();
         let shared = |m: &Arc<Mount>| m.ties().group.is_some();
         let on_shared = |m: &Arc<Mount>| m.mountpoint().is_some_and(|p| shared(&p.mount));
@@ -659,7 +666,7 @@ impl MountNamespace {
         let common = NsCommon::create(&NAMESPACES, owner)?;
         let lock = owner != self.common.owner();
         let kin = if lock { Kin::SlaveOfShared } else { Kin::Peer };
-        let _one = CHANGES.lock();
+        let _one = begin_change();
         let tree = self.tree.lock();
         let mut charge = MOUNTS.nothing();
         if !charge.resize(tree.mounts.len()) {

@@ -1,7 +1,7 @@
 //! Taking mounts away, here and wherever it is heard of.
 
 use super::mount::Mount;
-use super::mount_ns::{CHANGES, MountNamespace, by_id};
+use super::mount_ns::{MountNamespace, begin_change, by_id};
 use super::path::Path;
 use super::propagation;
 use crate::abi::{Errno, Result};
@@ -16,7 +16,7 @@ impl MountNamespace {
     /// EINVAL if `at` is not the root of a mount of this namespace, or it is the namespace's root;
     /// EBUSY if it is in use or holds mounts.
     pub fn unmount(&self, at: Path, lazy: bool) -> Result<()> {
-        let one = CHANGES.lock();
+        let one = begin_change();
         let mount = at.mount.clone();
         if !Arc::ptr_eq(&at.dentry, mount.root()) {
             return Err(Errno::EINVAL);

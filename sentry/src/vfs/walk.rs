@@ -11,6 +11,7 @@ use super::inode::FileType;
 use super::mount::{Mount, MountFlags};
 use super::path::{PATH_MAX, Path};
 use super::permission::{self, EXEC};
+use super::told::{Of, Teller};
 use crate::abi::{Errno, Result};
 use crate::auth::Credentials;
 use smallvec::{SmallVec, smallvec};
@@ -97,6 +98,8 @@ pub struct Walk<'a> {
     renames: u64,
     /// The last step was a magic link: its target is taken as it is.
     jumped: bool,
+    /// Who is to be told of the result: what it depends on is marked before it is looked at, unless that cannot be.
+    teller: Option<Teller>,
 }
 
 impl<'a> Walk<'a> {
@@ -148,6 +151,7 @@ impl<'a> Walk<'a> {
             links: 0,
             renames: rename_count(),
             jumped: false,
+            teller: None,
         })
     }
 
@@ -202,6 +206,7 @@ impl<'a> Walk<'a> {
             if !self.at.is_dir() {
                 return Err(Errno::ENOTDIR);
             }
+            self.tell(|at, teller| at.inode().tell(teller, Of::Search));
             permission::check_as(self.cx, self.creds, self.at.inode(), EXEC)?;
             match name.as_slice() {
                 b"." if last => return Ok(Last::Dot),
@@ -218,12 +223,23 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Marks something, or gives up telling anybody.
+    fn tell(&mut self, mark: impl FnOnce(&Path, &Teller) -> bool) {
+        if let Some(teller) = self.teller
+            && !mark(&self.at, &teller)
+        {
+            self.teller = None;
+        }
+    }
+
     /// Goes to the child `name`; stays and returns it if it is a symbolic link.
     fn step(&mut self, name: &[u8]) -> Result<Option<Path>> {
         if name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        let dentry = self.at.dentry.lookup(name)?.ok_or(Errno::ENOENT)?;
+        let found = self.at.dentry.lookup(name)?;
+        self.tell(|at, teller| at.dentry.tell(name, found.as_ref(), teller));
+        let dentry = found.ok_or(Errno::ENOENT)?;
         if dentry.is_mountpoint() {
             self.at = self.across(dentry)?;
         } else if dentry.inode().file_type() == FileType::Symlink {
@@ -283,6 +299,7 @@ impl<'a> Walk<'a> {
             return Err(Errno::ELOOP);
         }
         if let Some(target) = link.inode().magic_target(self.cx) {
+            self.teller = None;
             if self.flags.contains(WalkFlags::NO_MAGICLINKS) {
                 return Err(Errno::ELOOP);
             }
@@ -307,6 +324,10 @@ impl<'a> Walk<'a> {
             self.jumped = true;
             return Ok(());
         }
+        self.tell(|_, teller| {
+            let inode = link.inode();
+            inode.tell(teller, Of::All) && inode.is_followed_without_trace()
+        });
         link.accessed();
         let text = link.inode().readlink(self.cx)?;
         if text.is_empty() {
@@ -380,17 +401,22 @@ impl<'a> Walk<'a> {
 
     /// Walks to the end and says where it is.
     pub fn finish(mut self) -> Result<Path> {
+        self.end()?;
+        Ok(self.at)
+    }
+
+    fn end(&mut self) -> Result<()> {
         let follow_last = self.flags.contains(WalkFlags::FOLLOW);
-        // Slashes behind the whole path, which links in its last component inherit.
-        let mut directory = self.flags.contains(WalkFlags::DIRECTORY);
+        // Slashes behind the whole path, which links in its last component inherit: they are followed.
+        let mut slashed = false;
         loop {
             match self.parent()? {
                 Last::Jumped | Last::Root | Last::Dot => {}
                 Last::DotDot => self.up()?,
                 Last::Name(name, slashes) => {
-                    directory |= slashes;
+                    slashed |= slashes;
                     if let Some(link) = self.step(&name)? {
-                        if !follow_last && !slashes {
+                        if !follow_last && !slashed {
                             self.at = link;
                             break;
                         }
@@ -404,10 +430,11 @@ impl<'a> Walk<'a> {
             }
             break;
         }
+        let directory = slashed || self.flags.contains(WalkFlags::DIRECTORY);
         if directory && !self.at.is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        Ok(self.at)
+        Ok(())
     }
 }
 
@@ -431,4 +458,26 @@ pub fn resolve(
     flags: WalkFlags,
 ) -> Result<Path> {
     Walk::new(cx, fs, start, path, flags)?.finish()
+}
+
+/// [`resolve`] by the rights of `creds`, for somebody who is to be told if there is a `teller`: all that the walk of an absolute path depends on is marked.
+/// `None` afterwards if that cannot be.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_as(
+    (cx, creds): (&dyn Caller, &Credentials),
+    fs: &FsContext,
+    start: &At,
+    path: &[u8],
+    flags: WalkFlags,
+    teller: &mut Option<Teller>,
+) -> Result<Path> {
+    let asked = teller.take();
+    let mut walk = Walk::new(cx, fs, start, path, flags)?;
+    walk.creds = creds;
+    walk.teller = asked;
+    let outcome = walk.end();
+    *teller = walk.teller;
+    outcome.map(|()| walk.at)
 }

@@ -24,6 +24,7 @@ mod futex;
 mod handoff;
 mod hot;
 mod idle;
+mod paths;
 mod pause;
 mod strangers;
 mod syscalls;
@@ -185,6 +186,7 @@ struct Task {
     before: AtomicBool,
     pace: hot::Pace,
     letters: pause::Letters,
+    telling: paths::Telling,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,6 +363,11 @@ impl NotifyPlatform {
         let free = zygote::Free {
             mailboxes: fd.as_fd(),
             gate: inline,
+            epochs: if inline {
+                Some(crate::epochs::descriptor()?)
+            } else {
+                None
+            },
             mark,
         };
         let started = zygote::launch_free(layout, moves, free)?;
@@ -492,6 +499,7 @@ impl Task {
             before: AtomicBool::new(false),
             pace: hot::Pace::default(),
             letters: pause::Letters::default(),
+            telling: paths::Telling::default(),
         }
     }
 }

@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use parking_lot::MutexGuard;
 
-use super::{Inner, Phase, Task};
+use super::{Inner, Phase, Task, paths};
 use crate::stub::filter;
 use crate::stub::futex::Then;
 use crate::stub::slot::{ANSWERS, DESCRIPTORS, REGS, VALUE, answer, descriptor, order, woken};
 use crate::{
-    AddressSpace, Answers, Call, CutShort, Descriptor, Error, MemOp, Pages, Registers, Result,
-    Stamps, Thread, Token, Valid,
+    AddressSpace, Answers, Call, CutShort, Descriptor, Error, MemOp, Pages, PathAnswer, Registers,
+    Result, Stamps, Thread, Token, Valid,
 };
 
 /// Whether only the result of a call has changed.
@@ -237,6 +237,7 @@ impl Thread for FreeThread {
     }
 
     fn answer(&self, answers: Option<&Answers>) {
+        self.task.telling.end();
         let words = answers.map_or([0; answer::COUNT], |a| {
             let mut words = [0; answer::COUNT];
             for (i, value) in [
@@ -278,6 +279,14 @@ impl Thread for FreeThread {
         word(descriptor::KEY, (u64::from(new.fd) + 1) | known);
         mailboxes.set_words(slot, ANSWERS + 8 * answer::DESCRIPTORS, &[1]);
         true
+    }
+
+    fn tell(&self, answer: &PathAnswer<'_>) -> Option<u32> {
+        if self.inner.inline {
+            paths::tell(&self.task, answer)
+        } else {
+            None
+        }
     }
 
     fn position(&self, entry: usize) -> u64 {

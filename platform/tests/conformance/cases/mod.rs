@@ -10,6 +10,7 @@ mod hostile;
 mod long;
 mod memory;
 mod pages;
+mod paths;
 mod random;
 mod reuse;
 mod tasks;
@@ -42,6 +43,7 @@ table! {
     gate: gate_calls gate_changes_memory_later gate_vector_registers gate_buffers gate_interrupt_storm gate_interrupt_arrives gate_with_own_gs gate_overlapping_calls gate_buffers_of_two;
     descriptors: descriptors_are_answered descriptors_change_hands descriptors_scribbled;
     pages: pages_are_answered pages_interrupted pages_scribbled;
+    paths: paths_are_answered paths_are_never_old paths_scribbled;
     futex: futex_results futex_sleepers futex_interrupted futex_interrupts_arrive futex_signals_from_outside futex_crowd futex_jumped_to
         futex_hijacked_exchange;
     reuse: threads_begin_anew leaders_are_reused answers_are_forgotten scribbled_idle_threads;

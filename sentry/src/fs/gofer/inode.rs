@@ -7,6 +7,7 @@ use super::listing::{Known, Progress};
 use super::{GoferFs, Key, errno};
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
+use crate::vfs::told::{Of, Teller};
 use crate::vfs::{
     Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, Permissions, RenameFlags,
     SetAttr, Stat, StatFs, permission,
@@ -372,6 +373,12 @@ impl Inode for GoferInode {
     }
     fn stat(&self) -> Result<Stat> {
         Ok(attr::to_stat(&self.fs, &self.attr()?))
+    }
+    fn tell(&self, _: &Teller, _: Of) -> bool {
+        self.fs.immutable()
+    }
+    fn is_followed_without_trace(&self) -> bool {
+        self.fs.immutable()
     }
     fn permissions(&self) -> Result<Permissions> {
         let a = self.attr()?;

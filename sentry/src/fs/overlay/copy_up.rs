@@ -132,6 +132,7 @@ impl OverlayInode {
     fn place_copy(&self, made: &InodeRef, lower: &InodeRef, temp: &[u8]) -> Result<bool> {
         let cx = &KernelCaller;
         let me = self.arc()?;
+        let _said = self.told.changing();
         let mut s = self.state.lock();
         if s.upper.is_some() {
             return Ok(false);

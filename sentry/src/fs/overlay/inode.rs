@@ -5,6 +5,7 @@ use super::layers::{LowerInfo, UpperInfo};
 use super::{MAGIC, Overlay};
 use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
+use crate::vfs::told::{Mark, Of, Teller};
 use crate::vfs::{
     Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, Permissions, RenameFlags,
     SetAttr, Stat, StatFs,
@@ -21,6 +22,8 @@ pub struct OverlayInode {
     /// The lower inode; for what is in the upper layer: where it came from.
     pub(super) lower: Option<InodeRef>,
     pub(super) state: Mutex<State>,
+    /// That it is only in the lower layer, or which of its names show.
+    pub(super) told: Mark,
 }
 
 #[derive(Default)]
@@ -55,6 +58,7 @@ impl OverlayInode {
                     ..State::default()
                 },
             ),
+            told: Mark::default(),
         })
     }
     /// The upper inode, if it was changed or is new.
@@ -122,6 +126,15 @@ impl Inode for OverlayInode {
         (st.dev, st.ino) = self.fs.identity(u.as_ref(), l.as_ref())?;
         st.nlink = nlink;
         Ok(st)
+    }
+    fn tell(&self, teller: &Teller, of: Of) -> bool {
+        self.told.set(teller);
+        let upper = self.upper();
+        let layers = [upper.as_ref(), self.lower.as_ref()];
+        layers.into_iter().flatten().all(|i| i.tell(teller, of))
+    }
+    fn is_followed_without_trace(&self) -> bool {
+        self.upper().is_none()
     }
     fn permissions(&self) -> Result<Permissions> {
         if let Some(upper) = &self.state.lock().upper {

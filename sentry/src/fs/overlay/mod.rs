@@ -17,6 +17,8 @@ mod layers;
 mod names;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_told;
 
 pub use inode::OverlayInode;
 

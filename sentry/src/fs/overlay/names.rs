@@ -179,6 +179,7 @@ impl OverlayInode {
         if child.file_type() == FileType::Directory {
             return Err(Errno::EISDIR);
         }
+        let _said = child.told.changing();
         let lower = self.lower_child(name)?;
         let dir = if lower.is_some() {
             Some(self.upper_dir()?)
@@ -285,6 +286,7 @@ impl OverlayInode {
 
     /// Makes sure that `name`, which is `child`, is in the upper directory; that directory.
     fn materialise(&self, child: &OverlayInode, name: &[u8]) -> Result<InodeRef> {
+        let _said = child.told.changing();
         let upper = child.copy_up(true)?;
         let dir = self.upper_dir()?;
         // Another name of a lower file was copied up before.
@@ -330,6 +332,7 @@ impl OverlayInode {
                 (false, false) => {}
             }
         }
+        let _said = target.as_ref().map(|t| t.told.changing());
         let outcome = self.do_move(cx, name, to, new_name, (&from_dir, &to_dir), is_dir);
         if outcome.is_err()
             && let Some(t) = &target
@@ -338,7 +341,7 @@ impl OverlayInode {
         }
         outcome?;
         // A lower-only target has lost that name.
-        if let Some(t) = target.filter(|_| !is_dir) {
+        if let Some(t) = target.as_ref().filter(|_| !is_dir) {
             let mut s = t.state.lock();
             let gone = to.forget_place(&mut s, new_name);
             drop(s);

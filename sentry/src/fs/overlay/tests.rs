@@ -6,20 +6,20 @@ use crate::usermem::{KernelSink, KernelSource};
 use crate::vfs::{attr, names, xattr, *};
 use std::sync::Arc;
 
-const ROOT: KernelCaller = KernelCaller;
+pub(super) const ROOT: KernelCaller = KernelCaller;
 
-struct World {
-    fs: FsContext,
+pub(super) struct World {
+    pub(super) fs: FsContext,
     lower: FsContext,
 }
 
-fn context(root: InodeRef) -> FsContext {
+pub(super) fn context(root: InodeRef) -> FsContext {
     let sb = SuperBlock::new(root, "t", "");
     FsContext::new(MountNamespace::new(sb, b"none", MountFlags::default()))
 }
 
 /// A lower tree: /d/{a,b,sub/x}, /d/hard1 = /d/hard2, /link -> d/a, /empty
-fn world() -> World {
+pub(super) fn world() -> World {
     let root: InodeRef = Tmpfs::root(&TmpfsOptions::parse(b"mode=755").unwrap());
     let lower = context(root.clone());
     for d in ["/d", "/d/sub", "/empty"] {
@@ -42,7 +42,7 @@ fn world() -> World {
         lower,
     }
 }
-fn how(f: OpenFlags, fs: &FsContext, path: &str) -> Result<Arc<File>> {
+pub(super) fn how(f: OpenFlags, fs: &FsContext, path: &str) -> Result<Arc<File>> {
     let h = OpenHow {
         flags: f,
         mode: 0o644,
@@ -50,10 +50,10 @@ fn how(f: OpenFlags, fs: &FsContext, path: &str) -> Result<Arc<File>> {
     };
     open(&ROOT, fs, &At::Cwd, path.as_bytes(), &h)
 }
-fn creat(fs: &FsContext, path: &str) -> Arc<File> {
+pub(super) fn creat(fs: &FsContext, path: &str) -> Arc<File> {
     how(OpenFlags::CREAT | OpenFlags::RDWR, fs, path).unwrap()
 }
-fn put(f: &Arc<File>, pos: u64, text: &str) {
+pub(super) fn put(f: &Arc<File>, pos: u64, text: &str) {
     let mut src = KernelSource::new(text.as_bytes());
     let mut pos = pos;
     f.ops().write(f, &ROOT, &mut src, &mut pos, false).unwrap();
@@ -66,25 +66,25 @@ fn get(f: &Arc<File>) -> String {
 fn cat(fs: &FsContext, path: &str) -> Result<String> {
     how(OpenFlags::empty(), fs, path).map(|f| get(&f))
 }
-fn mkdir(fs: &FsContext, path: &str) -> Result<Path> {
+pub(super) fn mkdir(fs: &FsContext, path: &str) -> Result<Path> {
     names::mkdir(&ROOT, fs, &At::Cwd, path.as_bytes(), 0o755)
 }
-fn find(fs: &FsContext, path: &str) -> Result<Path> {
+pub(super) fn find(fs: &FsContext, path: &str) -> Result<Path> {
     resolve(&ROOT, fs, &At::Cwd, path.as_bytes(), WalkFlags::FOLLOW)
 }
 fn stat(fs: &FsContext, path: &str) -> Stat {
     find(fs, path).unwrap().inode().stat().unwrap()
 }
-fn unlink(fs: &FsContext, path: &str) -> Result<()> {
+pub(super) fn unlink(fs: &FsContext, path: &str) -> Result<()> {
     names::unlink(&ROOT, fs, &At::Cwd, path.as_bytes())
 }
-fn rmdir(fs: &FsContext, path: &str) -> Result<()> {
+pub(super) fn rmdir(fs: &FsContext, path: &str) -> Result<()> {
     names::rmdir(&ROOT, fs, &At::Cwd, path.as_bytes())
 }
-fn rename(fs: &FsContext, a: &str, b: &str) -> Result<()> {
+pub(super) fn rename(fs: &FsContext, a: &str, b: &str) -> Result<()> {
     rename2(fs, a, b, RenameFlags::empty())
 }
-fn rename2(fs: &FsContext, a: &str, b: &str, f: RenameFlags) -> Result<()> {
+pub(super) fn rename2(fs: &FsContext, a: &str, b: &str, f: RenameFlags) -> Result<()> {
     names::rename(&ROOT, fs, &At::Cwd, a.as_bytes(), &At::Cwd, b.as_bytes(), f)
 }
 /// Names, checking that d_ino and d_type agree with stat.

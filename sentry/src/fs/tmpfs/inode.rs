@@ -9,6 +9,7 @@ use crate::abi::{Errno, Result};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::loan::Copies;
 use crate::vfs::pages::Borrowers;
+use crate::vfs::told::{Of, Teller};
 use crate::vfs::{
     Caller, FileOps, FileType, Inode, InodeMeta, InodeRef, OpenFlags, Permissions, RenameFlags,
     SetAttr, SetTime, Stat, StatFs, Timestamp, permission,
@@ -208,7 +209,14 @@ impl TmpfsInode {
         // What was done before is not to come after it.
         self.settle();
         self.copies.changed();
-        let (result, due) = self.with_attr(|a| (f(a), self.lent.any() && a.read_is_due()));
+        let (result, due) = self.with_attr(|attr| {
+            let before = (attr.perm, attr.uid, attr.gid);
+            let result = f(attr);
+            if (attr.perm, attr.uid, attr.gid) != before {
+                self.copies.search_changed();
+            }
+            (result, self.lent.any() && attr.read_is_due())
+        });
         self.copies.changed();
         self.lent.changed(due);
         result
@@ -320,6 +328,10 @@ impl Inode for TmpfsInode {
             Content::Regular { data, .. } if data.lock().is_host() => None,
             _ => Some(&self.copies),
         }
+    }
+    fn tell(&self, teller: &Teller, of: Of) -> bool {
+        self.copies.tell(teller, of);
+        self.copies().is_some()
     }
     fn permissions(&self) -> Result<Permissions> {
         let a = self.attr.lock();

@@ -195,6 +195,8 @@ pub struct TaskLocal {
     published: u32,
     /// Whether it gives any.
     pub(super) is_answered: bool,
+    /// The calls on paths that it made lately.
+    pub(super) paths: super::paths::Memories,
     /// Guest registers at the last trap, or to resume with.
     pub regs: GuestRegs,
     /// Progress of the system call in flight.

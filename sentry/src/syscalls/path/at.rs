@@ -1,10 +1,13 @@
 //! Where paths start: directory descriptors and AT_* flags.
 
 use crate::abi::{Errno, Result};
+use crate::auth::Credentials;
+use crate::kernel::paths::Telling;
 use crate::syscalls::{Cx, Fd};
 use crate::usermem::UserStr;
+use crate::vfs::told::Of;
 use crate::vfs::walk::anonymous_path;
-use crate::vfs::{At, OpenFlags, Path, WalkFlags, resolve};
+use crate::vfs::{At, OpenFlags, Path, WalkFlags, resolve, resolve_as};
 
 /// AT_FDCWD.
 pub(super) const FDCWD: Fd = Fd(libc::AT_FDCWD);
@@ -68,6 +71,27 @@ pub(super) fn lookup(cx: &Cx<'_>, fd: Fd, path: UserStr, flags: u32) -> Result<P
         return whole(cx, fd, b"", flags);
     }
     whole(cx, fd, &cx.mem().read_path(path)?, flags)
+}
+
+/// [`whole`] of a path that is not empty by the rights of `creds`, for a thread that is to be told what comes of it if `telling` says so.
+pub(super) fn telling(
+    cx: &Cx<'_>,
+    creds: &Credentials,
+    fd: Fd,
+    path: &[u8],
+    flags: u32,
+    telling: &mut Option<Telling>,
+) -> Result<Path> {
+    let mut walk = WalkFlags::empty();
+    walk.set(WalkFlags::FOLLOW, flags & NOFOLLOW == 0);
+    let start = start(cx, fd, path)?;
+    let mut nobody = None;
+    let teller = telling.as_mut().map_or(&mut nobody, |t| &mut t.teller);
+    let place = resolve_as((&cx.caller(), creds), cx.fs(), &start, path, walk, teller)?;
+    if teller.is_some_and(|t| !place.inode().tell(&t, Of::All)) {
+        *teller = None;
+    }
+    Ok(place)
 }
 
 /// [`lookup`] of a path that was read already.

@@ -4,10 +4,11 @@ use super::at::{self, EMPTY_PATH, FDCWD, NO_AUTOMOUNT, NOFOLLOW, REMOVEDIR, look
 use crate::abi::{Errno, Result};
 use crate::auth::{Caps, Credentials, UserNamespace};
 use crate::fs::devices::{major, minor};
-use crate::kernel::loan;
+use crate::kernel::{loan, paths};
 use crate::syscalls::{Args, Cx, Fd, SysResult};
 use crate::usermem::{UserPtr, UserStr};
 use crate::vfs::{File, FileType, MountFlags, Path, Stat, StatFs, Timestamp, attr};
+use cofferdam_platform::PathCall;
 use std::sync::Arc;
 use zerocopy::{Immutable, IntoBytes};
 
@@ -58,14 +59,32 @@ fn put_stat(cx: &Cx<'_>, addr: u64, s: &Stat) -> SysResult {
     Ok(0)
 }
 
+/// stat(2) of a path, or lstat(2) with AT_SYMLINK_NOFOLLOW.
+fn stat_path(cx: &mut Cx<'_>, fd: Fd, path: &[u8], flags: u32, addr: u64) -> SysResult {
+    let call = if flags & NOFOLLOW == 0 {
+        PathCall::Stat
+    } else {
+        PathCall::Lstat
+    };
+    let mut telling = paths::asked(cx, call, path);
+    let place = at::telling(cx, cx.creds(), fd, path, flags, &mut telling);
+    let stat = place.and_then(|p| p.inode().stat());
+    if telling.is_some() {
+        let ns = &cx.creds().user_ns;
+        let told = stat.map(|s| zerocopy::transmute!(user_stat(ns, &s)));
+        paths::tell(cx, telling, path, told.as_ref().map_err(|e| *e));
+    }
+    put_stat(cx, addr, &stat?)
+}
+
 pub(super) fn stat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
-    let s = lookup(cx, FDCWD, args.get(0), 0)?.inode().stat()?;
-    put_stat(cx, args.get(1), &s)
+    let path = cx.mem().read_path(args.get(0))?;
+    stat_path(cx, FDCWD, &path, 0, args.get(1))
 }
 
 pub(super) fn lstat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
-    let s = lookup(cx, FDCWD, args.get(0), NOFOLLOW)?.inode().stat()?;
-    put_stat(cx, args.get(1), &s)
+    let path = cx.mem().read_path(args.get(0))?;
+    stat_path(cx, FDCWD, &path, NOFOLLOW, args.get(1))
 }
 
 pub(super) fn fstat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
@@ -104,6 +123,10 @@ pub(super) fn newfstatat(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let flags: u32 = args.get(3);
     at::only(flags, NOFOLLOW | NO_AUTOMOUNT | EMPTY_PATH)?;
     let fd = args.get(0);
+    if flags & EMPTY_PATH == 0 {
+        let path = cx.mem().read_path(args.get(1))?;
+        return stat_path(cx, fd, &path, flags, args.get(2));
+    }
     let (s, _) = stat_at(cx, fd, args.get(1), flags)?;
     put_stat(cx, args.get(2), &s)?;
     if flags == EMPTY_PATH
@@ -318,21 +341,45 @@ fn real(creds: &Credentials) -> Credentials {
     c
 }
 
-fn do_access(cx: &Cx<'_>, fd: Fd, path: UserStr, mode: u32, flags: u32) -> SysResult {
+fn do_access(cx: &mut Cx<'_>, fd: Fd, path: UserStr, mode: u32, flags: u32) -> SysResult {
     if mode & !7 != 0 {
         return Err(Errno::EINVAL.into());
     }
     at::only(flags, REMOVEDIR | NOFOLLOW | EMPTY_PATH)?;
     let creds = cx.creds();
-    let asked = if flags & REMOVEDIR != 0 {
+    let effective = flags & REMOVEDIR != 0;
+    // The way there is gone by the same rights (`access_override_creds`).
+    let asked = if effective {
         creds.as_ref().clone()
     } else {
         real(creds)
     };
-    let place = lookup(cx, fd, path, flags)?;
-    if mode != 0 {
-        attr::access(&cx.caller(), &asked, &place, mode)?;
+    let check = |cx: &Cx<'_>, place: Path| {
+        if mode == 0 {
+            return Ok(());
+        }
+        attr::access(&cx.caller(), &asked, &place, mode)
+    };
+    if flags & EMPTY_PATH != 0 {
+        let place = lookup(cx, fd, path, flags)?;
+        check(cx, place)?;
+        return Ok(0);
     }
+    let path = cx.mem().read_path(path)?;
+    let call = PathCall::Access {
+        mode: mode as u8,
+        effective,
+    };
+    let mut telling = None;
+    if flags & NOFOLLOW == 0 {
+        telling = paths::asked(cx, call, &path);
+    }
+    let place = at::telling(cx, &asked, fd, &path, flags, &mut telling);
+    let outcome = place.and_then(|p| check(cx, p));
+    if telling.is_some() {
+        paths::tell(cx, telling, &path, outcome.map(|()| &[0; 144]));
+    }
+    outcome?;
     Ok(0)
 }
 
