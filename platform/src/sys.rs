@@ -359,6 +359,13 @@ pub(crate) fn cpu_count(set: &CpuSet) -> usize {
     usize::try_from(unsafe { libc::CPU_COUNT(set) }).unwrap_or(0)
 }
 
+/// The cores in the set.
+pub(crate) fn cpus(set: &CpuSet) -> Vec<usize> {
+    // SAFETY: reads the set, at indexes that it can hold.
+    let has = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, set) };
+    (0..libc::CPU_SETSIZE as usize).filter(has).collect()
+}
+
 /// The set of one core; empty beyond what a set can hold.
 pub(crate) fn single_cpu(cpu: usize) -> CpuSet {
     // SAFETY: cpu_set_t is plain data for which zero is a value; the index is checked.

@@ -345,6 +345,19 @@ impl Depot {
         Ok(Mailboxes::over(memory, (slot, slots)))
     }
 
+    /// Has some ready, if there are none; whether it made them.
+    pub fn prepare(&self, slot: usize, slots: usize) -> bool {
+        if !self.is_empty() {
+            return false;
+        }
+        let Ok((mut memory, fd)) = Memory::new(slot * slots) else {
+            return false;
+        };
+        memory.fd = Some(fd);
+        self.0.lock().push(memory);
+        true
+    }
+
     /// Whether the next ones are made anew.
     pub fn is_empty(&self) -> bool {
         self.0.lock().is_empty()

@@ -6,7 +6,6 @@ use std::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 
-use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
 
 use super::Inner;
@@ -101,9 +100,13 @@ impl Inner {
             return Err(host(e));
         }
         self.processes.lock().insert(key, Arc::clone(&process));
-        let task = self.register(child.tid, process, parent.slot, child.ring, regs, token);
-        task.pace.is_forked();
-        Ok(task)
+        let state = State::new(token, regs, child.ring);
+        let mut task = Task::new(child.tid, process, parent.slot, state);
+        task.pace.place.copy(&parent.pace.place);
+        if !trusted {
+            task.pace.is_forked_from(&parent.pace);
+        }
+        Ok(self.register(task))
     }
 
     /// Ends a new process that nobody can watch: else it would wait for orders for ever.
@@ -134,7 +137,10 @@ impl Inner {
                 process.had_more.store(true, SeqCst);
                 process.hosts.fetch_add(1, SeqCst);
                 let process = Arc::clone(process);
-                Ok(self.register(child.tid, process, slot, child.ring, regs, token))
+                let state = State::new(token, regs, child.ring);
+                let child = Task::new(child.tid, process, slot, state);
+                child.pace.place.copy(&task.pace.place);
+                Ok(self.register(child))
             }
             Err(e) => {
                 process.mailboxes.give(slot);
@@ -154,6 +160,9 @@ impl Inner {
         match self.clone_task(parent, flags, slot, mailboxes) {
             Err(Error::Op { errno, .. })
                 if errno == libc::EAGAIN && {
+                    if self.execute_condemned(usize::MAX, false) {
+                        sys::pause(1);
+                    }
                     self.bury();
                     self.reap() | self.dismiss_idle()
                 } =>
@@ -182,18 +191,10 @@ impl Inner {
         }
     }
 
-    pub(super) fn register(
-        &self,
-        tid: pid_t,
-        process: Arc<Process>,
-        slot: usize,
-        ring: u64,
-        regs: Registers,
-        token: Token,
-    ) -> Arc<Task> {
-        let task = Arc::new(Task::new(tid, process, slot, State::new(token, regs, ring)));
-        self.tasks.lock().insert(tid, Arc::clone(&task));
-        self.newest.store(tid, SeqCst);
+    fn register(&self, task: Task) -> Arc<Task> {
+        let task = Arc::new(task);
+        self.tasks.lock().insert(task.tid, Arc::clone(&task));
+        self.newest.store(task.tid, SeqCst);
         task
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use super::exchange::{IN_SLOT, NO_MEMORY};
+use super::place::Place;
 use super::{Inner, MOST_ZOMBIES, Phase, Process, State, Task, Waits, ZOMBIES};
 use crate::bell::{self, Ring};
 use crate::stub::filter::DOORBELL;
@@ -24,6 +25,8 @@ const TICK: Duration = Duration::from_millis(20);
 const MOURNING: u64 = 3_000_000;
 /// While guests run, a process for the pool is made only when none of them has said anything for so long: in between, all would wait for it.
 const LULL: Duration = Duration::from_micros(20);
+/// The same before dead processes are buried: the worker's timer would disturb whoever runs on its processor.
+const REST: Duration = Duration::from_micros(300);
 /// CPU time after which a process is killed if a thread of it ignores an interrupt, in nanoseconds.
 const PATIENCE: u64 = 50_000_000;
 /// How many times as long as it took is waited before interrupted threads are looked at again: a process that is killed may have thousands.
@@ -130,6 +133,10 @@ impl Inner {
         if let Some(tid) = self.handoff.end() {
             self.let_sleep(tid);
         }
+        if !self.is_watching() {
+            self.unbind_worker();
+            self.execute_condemned(usize::MAX, false);
+        }
         loop {
             for task in self.dropped.take() {
                 self.terminate(&task);
@@ -154,8 +161,9 @@ impl Inner {
                 || self.died.load(Relaxed) != 0;
             let limit = match busy {
                 false => None,
-                true if self.can_put_off() => Some(LULL),
-                true => Some(Duration::ZERO),
+                true if !self.can_put_off() => Some(Duration::ZERO),
+                true if self.needs_stubs() => Some(LULL),
+                true => Some(REST),
             };
             if self.pump(limit)? {
                 continue;
@@ -189,9 +197,7 @@ impl Inner {
             self.step_aside();
         }
         let more = self.refill();
-        if aside {
-            self.set_affinity(0, None);
-        }
+        self.unbind_worker();
         more
     }
 
@@ -246,7 +252,7 @@ impl Inner {
     pub(super) fn next_ring(&self, limit: Option<Duration>, urgent: bool) -> Result<Option<Ring>> {
         let host = |e: std::io::Error| Error::Host(format!("cannot wait for the doorbell: {e}"));
         // Whoever waits for something in particular has no ear for the flags below.
-        let listens = limit.is_none_or(|limit| limit == LULL);
+        let listens = limit.is_none_or(|limit| limit == LULL || limit == REST);
         self.waiting.store(true, SeqCst);
         // Whoever adds to them after this look raises the bell.
         let limit = limit.or((!self.kicks.is_empty()).then_some(TICK));
@@ -460,6 +466,7 @@ impl Inner {
     /// Kills a process whose stub does not what it should.
     pub(super) fn misbehaved(&self, task: &Task, what: &str) {
         log::warn!("stub {} {what}: killed", task.tid);
+        self.put(task, Place::Anywhere);
         task.process.kill();
     }
 
@@ -525,6 +532,7 @@ impl Inner {
         let others = self.awake(others);
         self.set_watch(task, others + 1);
         self.place(task, waits, others);
+        self.release(task);
     }
 
     /// A guest thread stopped or died. On the worker only, as all that counts.
@@ -584,7 +592,9 @@ impl Inner {
     /// Ends a guest thread.
     pub(super) fn terminate(&self, task: &Arc<Task>) {
         let mut state = task.state.lock();
-        state.terminated = true;
+        if !std::mem::replace(&mut state.terminated, true) {
+            task.pace.kin.ends();
+        }
         match state.phase {
             Phase::Dead | Phase::Doomed | Phase::Exiting | Phase::Idle => return,
             Phase::Running => {
@@ -601,9 +611,7 @@ impl Inner {
         }
         drop(state);
         if task.process.threads.fetch_sub(1, SeqCst) == 1 {
-            self.unwatch(task);
-            self.send_away(task);
-            task.process.kill();
+            self.end_process(task);
         } else {
             self.finish(task);
         }
@@ -611,7 +619,7 @@ impl Inner {
 
     /// Lets a doomed, stopped thread of a process that lives on leave, or be idle.
     pub(super) fn finish(&self, task: &Arc<Task>) {
-        if task.state.lock().phase != Phase::Doomed {
+        if task.state.lock().phase != Phase::Doomed || task.process.killed.load(SeqCst) {
             return;
         }
         self.unwatch(task);

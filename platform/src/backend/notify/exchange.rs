@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use libc::pid_t;
 
+use super::condemned::AT_BIRTH;
 use super::hot::Answered;
 use super::pause::Pause;
+use super::place::processor;
 use super::strangers::Stranger;
 use super::{Inner, Phase, Task, Waits};
 use crate::bell::{self, Ring};
@@ -201,7 +203,8 @@ impl Inner {
             let ring = match ring {
                 None => {
                     let wait = if aside.is_some() { LONG } else { TICK };
-                    self.next_ring(Some(wait), false)?
+                    // Burials can wait: whoever is being made or changed may have somebody waiting for it. (If it is this one that died, that shows soon.)
+                    self.next_ring(Some(wait), true)?
                 }
                 ring => ring,
             };
@@ -328,8 +331,8 @@ impl Inner {
     pub(super) fn done(&self, task: &Task, fds: &[BorrowedFd<'_>]) -> Result<(u64, u64)> {
         let mut is_bound = false;
         let done = self.handed(task, fds, &mut is_bound);
-        if is_bound {
-            self.unbind(task, task.tid);
+        if is_bound && task.is_hot() {
+            self.put(task, self.hot.places.off(processor()));
         }
         done
     }
@@ -356,7 +359,7 @@ impl Inner {
                     };
                     // Unlike an answer, a descriptor wakes the stub wherever the scheduler likes. It sleeps now: to move one that runs takes long.
                     if !std::mem::replace(is_bound, true) {
-                        self.bind_here(task.tid);
+                        self.bind_here(task);
                     }
                     self.hand(ring.id, *fd);
                 }
@@ -422,24 +425,21 @@ impl Inner {
         }
         self.have_it_ring(parent)?;
         // The worker sleeps until a descriptor has arrived, and is woken from there like any sleeper.
-        self.bind_here(0);
-        if zygote {
-            // It does nothing else, and may stay here.
-            self.bind_zygote();
-        } else {
-            self.bind_here(parent.tid);
+        self.stay_here();
+        self.bind_here(parent);
+        if !zygote {
+            // On the other processor, while the clone takes its time on this one: no more than end before parent and child go on there.
+            self.execute_condemned(AT_BIRTH, false);
         }
         let child = self.cloned(parent, flags, order, mailboxes);
-        if !zygote {
-            self.unbind(parent, parent.tid);
-        }
-        match &child {
-            Ok(child) => self.unbind(parent, child.tid),
+        if child.is_err() && !zygote {
             // A clone may have passed all the same, whatever the parent says.
-            Err(_) if !zygote => self.kill_strangers(),
-            Err(_) => {}
+            self.kill_strangers();
         }
-        self.unbind_worker();
+        if !parent.pace.kin.expects_calls() {
+            // Else it is about to watch both from here.
+            self.unbind_worker();
+        }
         child
     }
 

@@ -88,6 +88,7 @@ impl Inner {
     /// Rings run the worker where they come from.
     pub(super) fn answered(&self) {
         self.set_sync(true);
+        self.have_condemned_sleep();
         self.leave();
     }
 

@@ -19,9 +19,9 @@ use parking_lot::Mutex;
 
 use super::events::Heard;
 use super::exchange::IN_SLOT;
-use super::{Inner, Task, Waits};
-use crate::stub::slot::{HOT, MESSAGE, SPIN, STATE, kind, state};
-use crate::sys::CpuSet;
+use super::place::{AtomicPlace, Place, Places, processor};
+use super::{Inner, Task, Waits, kin};
+use crate::stub::slot::{HOT, MESSAGE, SLOT, SLOTS, SPIN, STATE, kind, state};
 use crate::{Error, Event, Result, sys};
 
 /// How many slots are watched at most.
@@ -75,9 +75,7 @@ pub(super) struct Hot {
     watched: Mutex<Vec<Arc<Task>>>,
     /// Whether `watched` is not empty.
     any: AtomicBool,
-    /// Processors that the worker may use, if they can be told.
-    allowed: Option<CpuSet>,
-    processors: usize,
+    pub(super) places: Places,
     /// Calls in a row that came soon, of whatever thread.
     streak: AtomicU32,
     /// When the count of calls began, in cycles; the count; and whether the last one was high.
@@ -93,8 +91,6 @@ pub(super) struct Hot {
     leaves: AtomicBool,
     /// How long it may watch without a message beyond [`LINGER`], in cycles: what watching has saved lately.
     credit: AtomicU64,
-    /// Which processor the zygote is bound to; -1 if none.
-    zygote: AtomicI32,
     /// When a message was last known to have come, in cycles, and how many there were then.
     last: AtomicU64,
     seen: AtomicU64,
@@ -129,10 +125,15 @@ pub(super) struct Pace {
     looks: AtomicU64,
     /// From which processor it last rang, as it says.
     processor: AtomicI32,
-    /// It is about to begin a program.
+    /// Many calls are expected at once: see [`Pace::expect_calls`].
     begins: AtomicBool,
+    /// That is because it has forked, or was, and so is stopped beside the worker: it can go on elsewhere.
+    born: AtomicBool,
     /// No watch for its calls before this, in cycles.
     not_before: AtomicU64,
+    pub(super) kin: kin::Kin,
+    /// See [`Place`].
+    pub(super) place: AtomicPlace,
 }
 
 impl Pace {
@@ -141,10 +142,17 @@ impl Pace {
             .store(i32::try_from(number).unwrap_or(-1), Relaxed);
     }
 
-    /// The thread has just been forked: most begin another program at once, by a process of its own.
-    pub(super) fn is_forked(&self) {
-        self.not_before
-            .store(sys::cycles().wrapping_add(CHILD), Relaxed);
+    /// The thread has just been forked from that one: either both make calls now, or it begins another program or ends.
+    pub(super) fn is_forked_from(&mut self, parent: &Pace) {
+        self.kin = parent.kin.child();
+        if parent.kin.expects_calls() {
+            for pace in [self, parent] {
+                pace.expect_calls();
+                pace.born.store(true, Relaxed);
+            }
+        } else {
+            self.not_before = AtomicU64::new(sys::cycles().wrapping_add(CHILD));
+        }
     }
 
     /// The thread is about to begin a program: most make many calls at once.
@@ -174,11 +182,6 @@ enum Looked {
     Nothing,
 }
 
-/// The number of the processor that runs the worker.
-fn processor() -> usize {
-    usize::try_from(sys::current_cpu()).unwrap_or(0)
-}
-
 /// What [`HOT`] says while the worker watches from here.
 fn here() -> u64 {
     processor() as u64 + 1
@@ -191,12 +194,10 @@ fn count(counter: &AtomicU64) {
 
 impl Hot {
     pub(super) fn new() -> Hot {
-        let allowed = sys::affinity();
         Hot {
             watched: Mutex::default(),
             any: AtomicBool::new(false),
-            processors: allowed.as_ref().map_or(1, sys::cpu_count),
-            allowed,
+            places: Places::new(),
             streak: AtomicU32::new(0),
             counted: AtomicU64::new(0),
             calls: AtomicU32::new(0),
@@ -206,7 +207,6 @@ impl Hot {
             due: AtomicU32::new(0),
             leaves: AtomicBool::new(false),
             credit: AtomicU64::new(0),
-            zygote: AtomicI32::new(-1),
             last: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             messages: AtomicU64::new(0),
@@ -226,11 +226,6 @@ impl Hot {
     /// What counts for a watch that begins, or began, with a processor to spare or without.
     fn penalty(&self, spare: bool) -> &Penalty {
         if spare { &self.spare } else { &self.crowd }
-    }
-
-    /// Whether there is more than one processor.
-    pub(super) fn can_spare(&self) -> bool {
-        self.processors > 1
     }
 }
 
@@ -291,6 +286,10 @@ impl Task {
 }
 
 impl Inner {
+    pub(super) fn is_watching(&self) -> bool {
+        self.hot.any.load(Relaxed)
+    }
+
     /// Puts an order into the slot of a stub that waits there.
     pub(super) fn answer_slot(&self, task: &Task, order: u64) -> Result<Answered> {
         let word = task.slot_word(STATE).ok_or(Error::Gone)?;
@@ -307,6 +306,7 @@ impl Inner {
 
     /// Counts a call that came from this thread.
     pub(super) fn pace(&self, task: &Task) {
+        task.pace.kin.calls();
         if !self.inline || task.is_hot() {
             return;
         }
@@ -342,8 +342,8 @@ impl Inner {
     pub(super) fn pause_pace(&self, task: &Task) {
         if self.hot.any.load(Relaxed) {
             self.praise();
+            self.cool_for(Some(task));
         }
-        self.end_watch();
         task.pace.streak.store(0, Relaxed);
         let until = sys::cycles().wrapping_add(PARENT);
         task.pace.not_before.store(until, Relaxed);
@@ -374,19 +374,15 @@ impl Inner {
 
     /// The thread is about to run, one of `running`: shall its slot be watched? Tells the stub.
     pub(super) fn set_watch(&self, task: &Arc<Task>, running: usize) {
-        if !self.inline || self.hot.processors < 2 {
+        if !self.inline || self.hot.places.count() < 2 {
             return;
         }
         let hot = &self.hot;
         let any = hot.any.load(Relaxed);
-        let spare = running < hot.processors;
+        let spare = running < hot.places.count();
         if spare {
             hot.crowded.store(0, Relaxed);
             if task.is_hot() {
-                // Bound to where it is.
-                if hot.allowed.is_none() {
-                    task.set_hot(here());
-                }
                 task.set_looks(true);
                 return;
             }
@@ -399,7 +395,8 @@ impl Inner {
         if !spare && any {
             self.crowd(now);
         }
-        let begins = task.pace.begins.swap(false, Relaxed) && spare;
+        let begins = task.pace.begins.swap(false, Relaxed) && (spare || any);
+        let born = task.pace.born.swap(false, Relaxed) && begins;
         let fast = hot.streak.load(Relaxed) >= STREAK
             && task.pace.streak.load(Relaxed) >= OWN_STREAK
             && now >= task.pace.not_before.load(Relaxed)
@@ -418,10 +415,10 @@ impl Inner {
         watched.push(Arc::clone(task));
         drop(watched);
         task.set_looks(spare);
-        if first {
+        if first && !born {
             hot.leaves.store(true, Relaxed);
         } else {
-            self.keep_off(task, processor());
+            self.put(task, self.hot.places.off(processor()));
             task.set_hot(here());
         }
         if !hot.any.swap(true, Relaxed) {
@@ -506,13 +503,13 @@ impl Inner {
                 if silence == 0 {
                     silence = now;
                 }
-                if now.saturating_sub(silence) > LULL && (dead || self.needs_stubs()) {
-                    let more = if dead {
+                let idle = now.saturating_sub(silence) > LULL;
+                if idle && (dead || self.needs_stubs() || self.depot.is_empty()) {
+                    let mut more = self.refill() || dead;
+                    if dead {
                         self.bury();
-                        true
-                    } else {
-                        self.refill()
-                    };
+                    }
+                    more |= self.depot.prepare(SLOT, SLOTS);
                     let then = sys::cycles();
                     // The host refuses processes: not again and again.
                     silence = if more { then } else { u64::MAX };
@@ -520,8 +517,16 @@ impl Inner {
                     hot.last.fetch_max(then, Relaxed);
                 }
                 if hot.crowded.load(Relaxed) != 0 {
-                    self.crowd(now);
+                    if self.running.load(Relaxed) < hot.places.count() {
+                        hot.crowded.store(0, Relaxed);
+                    } else {
+                        self.crowd(now);
+                    }
                 }
+            }
+            if self.is_overdue() {
+                self.execute_condemned(usize::MAX, true);
+                before = None;
             }
             // Rings of others, deaths, and what other threads want.
             self.pump(Some(Duration::ZERO))?;
@@ -604,13 +609,25 @@ impl Inner {
 
     /// Ceases to watch.
     fn cool(&self) {
+        self.cool_for(None);
+        self.execute_condemned(usize::MAX, false);
+        self.put_worker(Place::Anywhere);
+    }
+
+    /// The same for what is done next on the worker's processor, by this thread.
+    fn cool_for(&self, next: Option<&Task>) {
         let watched = std::mem::take(&mut *self.hot.watched.lock());
         self.hot.any.store(false, Relaxed);
         for task in &watched {
             task.set_hot(0);
-            self.set_affinity(task.tid, None);
+            if !next.is_some_and(|next| std::ptr::eq(next, &**task)) {
+                self.put(task, Place::Anywhere);
+                if next.is_some() {
+                    // It goes on as before when that is done.
+                    task.pace.expect_calls();
+                }
+            }
         }
-        self.set_affinity(0, None);
         fence(SeqCst);
         for task in &watched {
             if let Some(args) = task.message() {
@@ -627,35 +644,14 @@ impl Inner {
         let mut watched = self.hot.watched.lock();
         watched.retain(|t| !std::ptr::eq(&**t, task));
         self.hot.any.store(!watched.is_empty(), Relaxed);
-        if watched.is_empty() {
-            self.praise();
-            self.set_affinity(0, None);
-        }
+        let empty = watched.is_empty();
         drop(watched);
+        if empty {
+            self.execute_condemned(usize::MAX, false);
+            self.praise();
+            self.put_worker(Place::Anywhere);
+        }
         task.set_hot(0);
-    }
-
-    /// Keeps a thread that is to be watched from the worker's processor: the scheduler, which saw them take turns, may leave them on one.
-    fn keep_off(&self, task: &Task, here: usize) {
-        if let Some(allowed) = &self.hot.allowed {
-            self.set_affinity(task.tid, Some(&sys::without_cpu(allowed, here)));
-        }
-    }
-
-    /// Leaves this processor to a guest thread for a while, if there is another one.
-    pub(super) fn step_aside(&self) {
-        if let Some(allowed) = self.hot.allowed.filter(|_| self.hot.can_spare()) {
-            self.set_affinity(0, Some(&sys::without_cpu(&allowed, processor())));
-        }
-    }
-
-    /// A stopped thread is about to die, and its memory with it, which takes the host longer than many a call: on a processor that nobody needs, since
-    /// whoever waits for that end goes on here.
-    pub(super) fn send_away(&self, task: &Task) {
-        let spare = self.running.load(Relaxed) + 1 < self.hot.processors;
-        if let Some(allowed) = self.hot.allowed.filter(|_| spare) {
-            self.set_affinity(task.tid, Some(&sys::without_cpu(&allowed, processor())));
-        }
     }
 
     /// If a watch has just begun: leaves this processor to the thread that was let run here, which takes the sentry's time and not the guest's. It
@@ -666,53 +662,10 @@ impl Inner {
         }
         self.step_aside();
         let here = processor();
-        if self.hot.processors > 2 {
-            self.set_affinity(0, Some(&sys::single_cpu(here)));
-        }
+        self.put_worker(Place::On(here));
         for task in self.hot.watched.lock().iter() {
-            self.keep_off(task, here);
+            self.put(task, self.hot.places.off(here));
             task.set_hot(here as u64 + 1);
-        }
-    }
-
-    /// Binds a thread to the worker's processor: what the sentry does wakes it there, where it costs a switch. Children inherit that.
-    pub(super) fn bind_here(&self, tid: libc::pid_t) {
-        if self.hot.processors > 1 {
-            self.set_affinity(tid, Some(&sys::single_cpu(processor())));
-        }
-    }
-
-    /// The same for the zygote, if it is not bound here already.
-    pub(super) fn bind_zygote(&self) {
-        let here = sys::current_cpu();
-        if self.hot.zygote.swap(here, Relaxed) != here {
-            self.bind_here(self.zygote.tid);
-        }
-    }
-
-    /// The worker may go where it likes again, unless it watches from here.
-    pub(super) fn unbind_worker(&self) {
-        if self.hot.processors > 1 && !self.hot.any.load(Relaxed) {
-            self.set_affinity(0, None);
-        }
-    }
-
-    /// Undoes [`Inner::bind_here`].
-    pub(super) fn unbind(&self, task: &Task, tid: libc::pid_t) {
-        match &self.hot.allowed {
-            Some(_) if self.hot.processors <= 1 => {}
-            Some(allowed) if tid == task.tid && task.is_hot() => {
-                self.set_affinity(tid, Some(&sys::without_cpu(allowed, processor())));
-            }
-            _ => self.set_affinity(tid, None),
-        }
-    }
-
-    /// Binds a thread to processors, or to none in particular.
-    pub(super) fn set_affinity(&self, tid: libc::pid_t, set: Option<&CpuSet>) {
-        if let Some(set) = set.or(self.hot.allowed.as_ref()) {
-            // Of a thread that is gone; or processors were taken away from this sandbox: then the kernel chooses.
-            let _ = sys::set_affinity(tid, set);
         }
     }
 

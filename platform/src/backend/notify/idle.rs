@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
+use super::place::Place;
 use super::{Inner, Phase, State, Task, Waits};
 use crate::stub::slot::{FP_AREA, USED_BEFORE, order, windows};
 use crate::{Registers, Result, Token};
@@ -33,7 +34,7 @@ impl Inner {
         self.idle.fetch_add(1, Relaxed);
         process.hosts.fetch_sub(1, SeqCst);
         // It may have been watched, or have come by a clone.
-        self.set_affinity(task.tid, None);
+        self.put(task, Place::Anywhere);
         let mut state = task.state.lock();
         state.phase = Phase::Idle;
         let spins = state.waits == Waits::Slot;
@@ -78,6 +79,7 @@ impl Inner {
         let task = Task::new(idle.tid, Arc::clone(process), idle.slot, state);
         task.reused.store(true, Relaxed);
         task.before.store(true, Relaxed);
+        task.pace.place.copy(&idle.pace.place);
         task.pace
             .set_processor(u64::from(idle.pace.processor().cast_unsigned()));
         let task = Arc::new(task);

@@ -16,6 +16,7 @@
 mod backlog;
 mod birth;
 mod bounce;
+mod condemned;
 mod events;
 mod exchange;
 mod files;
@@ -24,8 +25,10 @@ mod futex;
 mod handoff;
 mod hot;
 mod idle;
+mod kin;
 mod paths;
 mod pause;
+mod place;
 mod strangers;
 mod syscalls;
 mod thread;
@@ -104,6 +107,10 @@ struct Inner {
     idle: AtomicUsize,
     /// Threads whose handle was dropped elsewhere than on the worker.
     dropped: backlog::Backlog<Arc<Task>>,
+    /// Some of those may still look for answers.
+    drowsy: AtomicBool,
+    /// Ended processes that have not been killed, and since when, in cycles. Changed on the worker only.
+    condemned: Mutex<Vec<(Arc<Task>, u64)>>,
     /// Dead processes that the zygote has not reaped, by their ids there.
     zombies: Mutex<Vec<u64>>,
     /// How many more there are whose ids are not known.
@@ -422,6 +429,8 @@ impl NotifyPlatform {
             common: Mutex::default(),
             idle: AtomicUsize::new(0),
             dropped: backlog::Backlog::default(),
+            condemned: Mutex::default(),
+            drowsy: AtomicBool::new(false),
             zombies: Mutex::default(),
             nameless: AtomicUsize::new(0),
             mark,
@@ -578,6 +587,8 @@ impl Platform for NotifyPlatform {
         };
         task.state.lock().token = token;
         task.pace.expect_calls();
+        // It was made where the zygote is; what the sentry orders it to do is done best here.
+        self.inner.bind_here(&task);
         let process = Arc::clone(&task.process);
         Ok((
             process,
