@@ -32,6 +32,7 @@ mod bell;
 mod kind;
 mod mem;
 pub mod rewrite;
+mod ring;
 mod stub;
 mod sys;
 mod wake;
@@ -44,6 +45,7 @@ pub use arch::Registers;
 pub use backend::notify::NotifyPlatform;
 pub use backend::ptrace::{PtracePlatform, SENTRY_SYSCALLS};
 pub use kind::{KINDS, Kind, launch};
+pub use ring::{RING_BYTES_LEN, RING_READER_LEN, RING_SIZE, Ring, Taken};
 pub use sys::{barrier_for_all, trim_heap};
 
 /// Lowest address that a guest may map, in bytes (Linux's usual `vm.mmap_min_addr`).
@@ -269,6 +271,10 @@ bitflags::bitflags! {
         const READ_ZEROES = 2;
         /// write(2) takes everything and looks at nothing.
         const WRITE_ALL = 4;
+        /// It is the read end of a pipe: see [`Descriptor::ring`].
+        const READ_RING = 8;
+        /// It is the write end.
+        const WRITE_RING = 16;
     }
 }
 
@@ -286,6 +292,9 @@ pub struct Descriptor {
     pub position: Option<u64>,
     /// What fstat(2) gives: a `struct stat` of the guest.
     pub stat: Option<[u8; 144]>,
+    /// The pipe's [`Ring`]: in which window ([`MemOp::Window`]) its bytes are, with the reader's page in the one behind, and how often the stub looks for
+    /// bytes to read before it asks.
+    pub ring: Option<(usize, u32)>,
 }
 
 impl Descriptor {

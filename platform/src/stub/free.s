@@ -528,6 +528,8 @@ cofferdam_free_path:
   jae 48b
   cmp eax, {sys_write}
   je 121f
+  test ecx, {known_read_ring}
+  jnz 130f
   test ecx, {known_end}
   jnz 126f
   test ecx, {known_zeroes}
@@ -545,6 +547,8 @@ cofferdam_free_zero:
 121:
   test ecx, {known_writes}
   jnz 96b
+  test ecx, {known_write_ring}
+  jnz 140f
   jmp 48b
 // lseek: to a place (0), or from where it is (1).
 123:
@@ -1039,21 +1043,3 @@ cofferdam_free_cas_op:
   mov eax, {sys_exit}
   syscall
   jmp 21b
-// Where a copy may fault, and where the stub goes on then: distances from the start.
-.balign 4
-cofferdam_free_copies:
-.macro copies at, on
-  .short \at - cofferdam_free_start, \on - cofferdam_free_start
-.endm
-  copies cofferdam_free_copy_in, cofferdam_free_copied_in
-  copies cofferdam_free_copy_string, cofferdam_free_copied_in
-  copies cofferdam_free_probe_first, cofferdam_free_probed
-  copies cofferdam_free_probe_last, cofferdam_free_probed
-  copies cofferdam_free_copy_out, cofferdam_free_copied_out
-  copies cofferdam_free_zero, cofferdam_free_unknown
-  copies cofferdam_free_path, cofferdam_free_unknown
-  copies cofferdam_free_stat, cofferdam_free_unknown
-  .short 0
-.global cofferdam_free_end
-cofferdam_free_end:
-.popsection

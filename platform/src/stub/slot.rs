@@ -184,6 +184,10 @@ pub(crate) mod descriptor {
     pub const HAS_STAT: usize = 16;
     /// What fstat(2) gives, a `struct stat`. It changes only while the thread is stopped.
     pub const STAT: usize = 64;
+    /// Address of the window with the bytes of a pipe's ring; the reader's page is in the one behind.
+    pub const RING: usize = 208;
+    /// How often the stub looks whether something is to be read before it asks.
+    pub const RING_SPIN: usize = 216;
 }
 
 /// What a ring says, in its first argument.

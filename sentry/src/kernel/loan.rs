@@ -193,6 +193,7 @@ fn lend(cx: &Cx<'_>, fd: i32, file: &Arc<File>, stat: impl FnOnce() -> Option<[u
         known,
         position: None,
         stat,
+        ring: None,
     };
     let begun = if fixed.contains(Fixed::PLACES) {
         file.lend_position(new.clone(), |at| {

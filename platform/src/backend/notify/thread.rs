@@ -10,8 +10,8 @@ use crate::stub::filter;
 use crate::stub::futex::Then;
 use crate::stub::slot::{ANSWERS, DESCRIPTORS, REGS, VALUE, answer, descriptor, order, woken};
 use crate::{
-    AddressSpace, Answers, Call, CutShort, Descriptor, Error, MemOp, Registers, Result, Thread,
-    Token,
+    AddressSpace, Answers, Call, CutShort, Descriptor, Error, Known, MemOp, Registers, Result,
+    Thread, Token,
 };
 
 /// Whether only the result of a call has changed.
@@ -251,12 +251,23 @@ impl Thread for FreeThread {
         word(descriptor::KEY, 0);
         word(descriptor::POSITION, new.position.map_or(0, |p| p | HELD));
         word(descriptor::HAS_STAT, new.stat.is_some().into());
+        let mut known = new.known;
+        match new
+            .ring
+            .map(|(window, spin)| (self.inner.layout.window(window), spin))
+        {
+            Some((Some(address), spin)) => {
+                word(descriptor::RING, address);
+                word(descriptor::RING_SPIN, spin.into());
+            }
+            _ => known -= Known::READ_RING | Known::WRITE_RING,
+        }
         let mailboxes = &self.task.process.mailboxes;
         let slot = self.task.slot;
         if let Some(stat) = &new.stat {
             mailboxes.set_bytes(slot, at(entry, descriptor::STAT), stat);
         }
-        let known = u64::from(new.known.bits()) << 32;
+        let known = u64::from(known.bits()) << 32;
         word(descriptor::KEY, (u64::from(new.fd) + 1) | known);
         mailboxes.set_words(slot, ANSWERS + 8 * answer::DESCRIPTORS, &[1]);
         true

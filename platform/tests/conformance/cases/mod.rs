@@ -39,7 +39,7 @@ table! {
     forged: forged_signal_frame other_selectors foreign_descriptors flood_of_rings exchange_answered_by_calls;
     long: others_are_served_meanwhile one_ends_though_nobody_takes_over;
     gate: gate_calls gate_changes_memory_later gate_vector_registers gate_buffers gate_interrupt_storm gate_interrupt_arrives gate_with_own_gs gate_overlapping_calls gate_buffers_of_two;
-    descriptors: descriptors_are_answered descriptors_change_hands descriptors_scribbled;
+    descriptors: descriptors_are_answered descriptors_change_hands descriptors_scribbled rings_move_bytes rings_change_hands;
     futex: futex_results futex_sleepers futex_interrupted futex_interrupts_arrive futex_signals_from_outside futex_crowd futex_jumped_to
         futex_hijacked_exchange;
     reuse: threads_begin_anew leaders_are_reused answers_are_forgotten scribbled_idle_threads;
