@@ -292,9 +292,8 @@ pub struct Descriptor {
     pub position: Option<u64>,
     /// What fstat(2) gives: a `struct stat` of the guest.
     pub stat: Option<[u8; 144]>,
-    /// The pipe's [`Ring`]: in which window ([`MemOp::Window`]) its bytes are, with the reader's page in the one behind, and how often the stub looks for
-    /// bytes to read before it asks.
-    pub ring: Option<(usize, u32)>,
+    /// The pipe's [`Ring`]: in which window ([`MemOp::Window`]) its bytes are, with the reader's page in the one behind.
+    pub ring: Option<usize>,
 }
 
 impl Descriptor {
@@ -355,6 +354,11 @@ pub trait Thread: Send + Sync {
     fn forget(&self, _entry: usize) -> u64 {
         0
     }
+    /// The thread is going to talk by rings ([`Descriptor::ring`]) to the one whose call is in hand, or is that one: each is to have a processor, and its stub
+    /// to look for bytes for a while before it asks. On the worker.
+    fn part(&self) {}
+    /// It does not talk to another one any more: its stub asks at once.
+    fn unite(&self) {}
     /// Whether the last [`Trap::Syscall`] came from a `syscall` instruction itself, not by way of [`Platform::gate`].
     fn by_instruction(&self) -> bool {
         true

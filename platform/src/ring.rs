@@ -45,10 +45,10 @@ pub struct Ring {
 pub struct Taken {
     /// Written and not read.
     pub bytes: Vec<u8>,
-    /// Something was written.
-    pub wrote: bool,
-    /// Something was read.
-    pub read: bool,
+    /// How many bytes were written since it was given, and how many read.
+    pub written: u32,
+    /// See [`Taken::written`].
+    pub read: u32,
 }
 
 impl Ring {
@@ -112,8 +112,8 @@ impl Ring {
         self.bytes.copy_out(BYTES, tail);
         Taken {
             bytes,
-            wrote: written != began,
-            read: read != began,
+            written: written.wrapping_sub(began),
+            read: read.wrapping_sub(began),
         }
     }
 }
@@ -145,7 +145,7 @@ mod tests {
             ring.reader.word().fetch_add(400, SeqCst);
             let taken = ring.take();
             assert_eq!(taken.bytes, data[400..]);
-            assert!(taken.wrote && taken.read);
+            assert_eq!((taken.written, taken.read), (999, 400));
             assert_eq!(ring.take(), Taken::default());
         }
     }

@@ -86,7 +86,7 @@ global_asm!(
     known_read_ring = const crate::Known::READ_RING.bits(),
     known_write_ring = const crate::Known::WRITE_RING.bits(),
     descriptor_ring = const slot::descriptor::RING,
-    descriptor_spin = const slot::descriptor::RING_SPIN,
+    ring_looks = const slot::RING_LOOKS,
     ring_reader = const crate::WINDOW_LEN,
     ring_bytes = const crate::ring::BYTES,
     ring_size = const crate::ring::RING_SIZE,

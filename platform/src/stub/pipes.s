@@ -43,7 +43,7 @@ cofferdam_free_ring_3:
   jmp 96b
 // Nothing is there: a moment.
 135:
-  mov ecx, [rbx + {descriptor_spin}]
+  mov ecx, [r15 + {ring_looks}]
 136:
   dec ecx
   js 125b

@@ -1,4 +1,4 @@
-//! What guest threads are lent of their open files, so that the stub answers lseek, fstat, and read and write of memory devices itself
+//! What guest threads are lent of their open files, so that the stub answers lseek, fstat, and read and write of memory devices and pipes itself
 //! ([`Thread::describe`]).
 //!
 //! A loan is known to its task, which has one for each entry of its stub's table; to the descriptor table, which ends it when the descriptor goes; to
@@ -7,6 +7,7 @@
 
 use super::task::Task;
 use super::{Cx, Kernel};
+use crate::fs::pipe::lent::{self, End, SharedRing};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::loan::{Fixed, Loan};
 use crate::vfs::{File, notify};
@@ -16,6 +17,8 @@ use std::sync::Arc;
 /// A loan by one descriptor of one task.
 pub(super) struct Lent {
     entry: usize,
+    /// Of the pipe whose end it is.
+    ring: Option<Arc<SharedRing>>,
     state: Mutex<State>,
 }
 
@@ -47,6 +50,14 @@ impl Loans {
             loan.end();
         }
     }
+    /// Whether there is one for this entry, and such a one.
+    fn has(&self, entry: usize, is: impl FnOnce(&Arc<dyn Loan>) -> bool) -> bool {
+        let lent = self.0.lock().get(entry).and_then(Clone::clone);
+        lent.is_some_and(|l| {
+            let loan: Arc<dyn Loan> = l;
+            is(&loan)
+        })
+    }
     /// Puts one in the place of another, which ends.
     fn put(&self, new: &Arc<Lent>) {
         let old = self
@@ -61,7 +72,7 @@ impl Loans {
 }
 
 impl Lent {
-    fn new(entry: usize, thread: &Arc<dyn Thread>) -> Arc<Lent> {
+    fn new(entry: usize, thread: &Arc<dyn Thread>, ring: Option<Arc<SharedRing>>) -> Arc<Lent> {
         let state = State {
             thread: Some(thread.clone()),
             position: 0,
@@ -70,6 +81,7 @@ impl Lent {
         };
         Arc::new(Lent {
             entry,
+            ring,
             state: Mutex::new(Rank::LEAF, state),
         })
     }
@@ -110,6 +122,16 @@ impl Loan for Lent {
             t.give_position(self.entry, position);
         }
     }
+    fn unite(&self) {
+        if let Some(t) = &self.state.lock().thread {
+            t.unite();
+        }
+    }
+    fn part(&self) {
+        if let Some(t) = &self.state.lock().thread {
+            t.part();
+        }
+    }
     fn attributes_changed(&self) {
         let mut s = self.state.lock();
         s.stat_is_old = true;
@@ -125,6 +147,9 @@ impl Loan for Lent {
                 let position = t.forget(self.entry);
                 if !s.is_taken {
                     s.position = position;
+                }
+                if let Some(ring) = &self.ring {
+                    ring.stop();
                 }
             }
             thread
@@ -152,8 +177,55 @@ pub fn end_all(kernel: &Kernel) {
 
 /// A call by descriptor `fd` on `file` was made that the stub could have answered: after some of them it is told how. `stat` gives what fstat(2) says.
 pub fn asked(cx: &Cx<'_>, fd: i32, file: &Arc<File>, stat: impl FnOnce() -> Option<[u8; 144]>) {
+    if file.ops().fixed().contains(Fixed::RING) {
+        let waits = &cx.local.waits;
+        lent::give(file, |queue| {
+            waits.iter().filter(|(q, _)| Arc::ptr_eq(q, queue)).count()
+        });
+    }
     if file.asked() {
         lend(cx, fd, file, stat);
+    }
+}
+
+/// Lends an end of a pipe.
+fn lend_ring(cx: &Cx<'_>, fd: u32, file: &Arc<File>) {
+    let (Ok(number), Some(thread)) = (i32::try_from(fd), &cx.own.thread) else {
+        return;
+    };
+    let entry = Descriptor::entry(fd);
+    if cx.task.loans.has(entry, |l| lent::is_lent_to(file, l)) || notify::is_watched() {
+        return;
+    }
+    let Some((ring, end)) = lent::ring_of(file) else {
+        return;
+    };
+    let new = Lent::new(entry, thread, Some(ring.clone()));
+    let loan: Arc<dyn Loan> = new.clone();
+    let windows = cx.mm.extensions.extension::<lent::Windows>();
+    let Some((window, there)) = windows.take(&ring, end, &loan) else {
+        return;
+    };
+    if !there && thread.execute(&ring.windows(end, window)).is_err() {
+        windows.give_back(window);
+        return new.end();
+    }
+    cx.task.loans.put(&new);
+    let known = match end {
+        End::Read => Known::READ_RING,
+        End::Write => Known::WRITE_RING,
+    };
+    let begun = cx.fds().lend(number, file, loan.clone())
+        && lent::lend(file, &ring, &loan)
+        && new.begin(&Descriptor {
+            fd,
+            known,
+            position: None,
+            stat: None,
+            ring: Some(window),
+        });
+    if !begun {
+        new.end();
     }
 }
 
@@ -163,7 +235,10 @@ fn lend(cx: &Cx<'_>, fd: i32, file: &Arc<File>, stat: impl FnOnce() -> Option<[u
     else {
         return;
     };
-    let new = Lent::new(Descriptor::entry(number), thread);
+    if file.ops().fixed().contains(Fixed::RING) {
+        return lend_ring(cx, number, file);
+    }
+    let new = Lent::new(Descriptor::entry(number), thread, None);
     cx.task.loans.put(&new);
     if !cx.fds().lend(fd, file, new.clone()) {
         return new.end();

@@ -19,6 +19,8 @@ bitflags::bitflags! {
         const WRITE_ALL = 4;
         /// lseek(2) goes to any place from 0 to 2⁶³ - 1 without asking.
         const PLACES = 8;
+        /// It is one end of a pipe.
+        const RING = 16;
     }
 }
 
@@ -30,6 +32,10 @@ pub trait Loan: Send + Sync {
     fn take_position(&self) -> u64;
     /// Gives it again, if the loan is not over.
     fn give_position(&self, position: u64);
+    /// The borrower is going to talk to another one by a pipe: see [`cofferdam_platform::Thread::part`].
+    fn part(&self);
+    /// It is not any more.
+    fn unite(&self);
     /// The copy of the attributes counts no more.
     fn attributes_changed(&self);
     /// Nothing counts any more.

@@ -93,7 +93,11 @@ impl FreeThread {
         let waits = state.waits;
         drop(state);
         inner.starts(task, waits);
+        let is_sent = inner.send_apart(task);
         let answered = inner.order(task, order);
+        if is_sent {
+            inner.set_affinity(task.tid, None);
+        }
         inner.answered();
         if answered.is_err() {
             task.state.lock().phase = Phase::Stopped;
@@ -252,15 +256,9 @@ impl Thread for FreeThread {
         word(descriptor::POSITION, new.position.map_or(0, |p| p | HELD));
         word(descriptor::HAS_STAT, new.stat.is_some().into());
         let mut known = new.known;
-        match new
-            .ring
-            .map(|(window, spin)| (self.inner.layout.window(window), spin))
-        {
-            Some((Some(address), spin)) => {
-                word(descriptor::RING, address);
-                word(descriptor::RING_SPIN, spin.into());
-            }
-            _ => known -= Known::READ_RING | Known::WRITE_RING,
+        match new.ring.and_then(|window| self.inner.layout.window(window)) {
+            Some(address) => word(descriptor::RING, address),
+            None => known -= Known::READ_RING | Known::WRITE_RING,
         }
         let mailboxes = &self.task.process.mailboxes;
         let slot = self.task.slot;
@@ -295,6 +293,16 @@ impl Thread for FreeThread {
         self.set_word(entry, descriptor::KEY, 0);
         self.forget_stat(entry);
         self.take_position(entry)
+    }
+
+    fn part(&self) {
+        if self.inner.inline && self.inner.hot.can_spare() {
+            self.inner.part(&self.task);
+        }
+    }
+
+    fn unite(&self) {
+        self.inner.unite(&self.task);
     }
 
     fn by_instruction(&self) -> bool {

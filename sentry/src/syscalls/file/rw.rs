@@ -237,7 +237,7 @@ pub(super) fn read(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if file
         .ops()
         .fixed()
-        .intersects(Fixed::READ_END | Fixed::READ_ZEROES)
+        .intersects(Fixed::READ_END | Fixed::READ_ZEROES | Fixed::RING)
     {
         asked(cx, args.get(0), &file);
     }
@@ -248,7 +248,11 @@ pub(super) fn write(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let file = writable(cx, args.get(0))?;
     let buffers = Buffers::One(args.get(1), args.get(2));
     let done = do_write(cx, &file, &buffers, Place::Current, RwFlags::empty())?;
-    if file.ops().fixed().contains(Fixed::WRITE_ALL) {
+    if file
+        .ops()
+        .fixed()
+        .intersects(Fixed::WRITE_ALL | Fixed::RING)
+    {
         asked(cx, args.get(0), &file);
     }
     Ok(done)
