@@ -12,9 +12,9 @@ use crate::Result;
 use crate::stub::mailbox::Memory;
 
 /// How many bytes are under way at most.
-pub const RING_SIZE: usize = 4096;
+pub const RING_SIZE: usize = 16384;
 /// Length in bytes of what the writer writes: a page with its word, and the bytes.
-pub const RING_BYTES_LEN: u64 = 8192;
+pub const RING_BYTES_LEN: u64 = (BYTES + RING_SIZE) as u64;
 /// Length in bytes of what the reader writes.
 pub const RING_READER_LEN: u64 = 4096;
 /// Where the bytes begin.
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn lies_are_an_empty_ring() {
         let ring = Ring::new().unwrap();
-        for lie in [u64::MAX, 0, 5000, 1 << 31] {
+        for lie in [u64::MAX, 0, 20_000, 1 << 31] {
             ring.give();
             ring.reader.word().store(lie, SeqCst);
             assert!(ring.take().bytes.len() <= RING_SIZE);

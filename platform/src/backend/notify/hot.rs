@@ -667,7 +667,9 @@ impl Inner {
 
     /// It was not worth it.
     pub(super) fn unite(&self, task: &Task) {
-        task.pace.apart.store(0, Relaxed);
+        if task.pace.apart.swap(0, Relaxed) != 0 {
+            task.pace.not_before.store(0, Relaxed);
+        }
         task.set_ring_looks(0);
     }
 

@@ -421,6 +421,9 @@ pub fn rings_move_bytes(p: Box<dyn Platform>) {
     }
     // In parts, and when it is full.
     g.space.write(DATA, &data);
+    for _ in 0..RING_SIZE as u64 / PAGE - 1 {
+        assert_eq!(write(DATA, PAGE), Some(PAGE as i64));
+    }
     assert_eq!(write(DATA, 3000), Some(3000));
     assert_eq!(write(DATA, 1097), None, "too much");
     assert_eq!(write(DATA + 3000, 1096), Some(1096));
@@ -435,8 +438,8 @@ pub fn rings_move_bytes(p: Box<dyn Platform>) {
         assert_eq!(write(at, len), None);
     }
     let taken = ring.take();
-    assert!(taken.bytes == data[1000..]);
-    assert_eq!(taken.written - taken.read, 3096);
+    assert!(taken.bytes == data.repeat(RING_SIZE / data.len())[1000..]);
+    assert_eq!((taken.written - taken.read) as usize, RING_SIZE - 1000);
     assert_eq!(write(DATA, 1), None, "taken");
     assert_eq!(read(DATA, 1), None);
     ring.give();

@@ -9,14 +9,14 @@
 //! much was moved, the next try is later and later.
 
 use super::file::{PipeFile, pipe_of};
-use super::{Pipe, State};
+use super::{PAGE, Pipe, State};
 use crate::abi::{Errno, Result};
 use crate::sync::{Charge, Mutex, Quota, Rank, WaitQueue};
 use crate::usermem::Segment;
 use crate::vfs::host::reopen_read_only;
 use crate::vfs::loan::Loan;
 use crate::vfs::{File, OpenFlags};
-use cofferdam_platform::{MemOp, RING_BYTES_LEN, RING_READER_LEN, Ring, WINDOWS};
+use cofferdam_platform::{MemOp, RING_BYTES_LEN, RING_READER_LEN, RING_SIZE, Ring, WINDOWS};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 /// How many rings a sandbox has: each takes four descriptors.
 static RINGS: Quota = Quota::new(128);
-/// So many takings in a row that found nothing moved end the loans.
-const UNMOVED: u8 = 64;
+/// A pipe with fewer slots is not lent: messages of more than half a page fill one each, and what the ring takes, the pipe must take.
+const FEWEST_SLOTS: usize = 2 * RING_SIZE / PAGE;
 /// Of the windows of a process those from here on are for pipes, two for each end.
 const FIRST_WINDOW: usize = 16;
 const PAIRS: usize = (WINDOWS - FIRST_WINDOW) / 2;
@@ -54,29 +54,51 @@ pub(super) struct Lending {
     reader: Option<Arc<dyn Loan>>,
     writer: Option<Arc<dyn Loan>>,
     is_given: bool,
-    /// Takings in a row that found nothing moved.
-    unmoved: u8,
 }
 
 /// How well reader and writer keep pace with each other.
 #[derive(Default)]
 pub(super) struct Pace {
+    /// Length of the last message that came here, in bytes.
+    message: u64,
+    /// Takings in a row that found little moved.
+    poor: u32,
+    /// When to lend again.
+    lending: Pause,
     /// Writes that woke a reader since the last try.
-    wakes: u8,
-    /// A try is on: how many bytes stubs have read since.
-    tries: Option<u32>,
-    /// Binary logarithm of the time to the next one in [`PAUSE`]s.
+    wakes: u32,
+    /// The try that is on.
+    tries: Option<Try>,
+    /// When to try again.
+    trying: Pause,
+}
+
+#[derive(Default)]
+struct Try {
+    /// How many bytes stubs have read.
+    moved: u64,
+    /// How often the ring was taken.
+    taken: u64,
+}
+
+/// After something that was not worth it: the longer the more often.
+#[derive(Default)]
+struct Pause {
+    /// Binary logarithm of its length in [`PAUSE`]s.
     factor: u32,
     not_before: Option<Instant>,
 }
 
+/// The first pause, and the longest as a factor.
+const PAUSE: Duration = Duration::from_millis(4);
+const LONGEST: u32 = 8;
 /// So many writes that wake a reader make it worth a try.
-const WAKES: u8 = 8;
-/// So many bytes make a try a good one.
-const GOOD: u32 = 32;
-/// The time to the next try after a bad one, at first and at most.
-const PAUSE: Duration = Duration::from_millis(2);
-const LONGEST: u32 = 9;
+const WAKES: u32 = 8;
+/// So many messages for each taking make a try a good one.
+const GOOD: u64 = 32;
+/// So many takings in a row that each found less than so many messages moved end the loans.
+const POOR: u32 = 64;
+const FEW: u64 = 4;
 
 impl SharedRing {
     fn new() -> Result<SharedRing> {
@@ -134,7 +156,49 @@ impl Lending {
     }
 }
 
+impl Pause {
+    fn is_on(&self) -> bool {
+        self.not_before.is_some_and(|at| Instant::now() < at)
+    }
+    fn begin(&mut self, good: bool) {
+        self.factor = if good {
+            0
+        } else {
+            (self.factor + 1).min(LONGEST)
+        };
+        self.not_before = Instant::now().checked_add(PAUSE * (1 << self.factor));
+    }
+}
+
 impl Pace {
+    /// A message of this length came here.
+    pub(super) fn message(&mut self, len: usize) {
+        self.message = len as u64;
+    }
+    fn messages(&self, count: u64) -> u64 {
+        self.message.max(1).saturating_mul(count)
+    }
+    /// The ring was taken when stubs had read so many bytes: whether it goes on being lent.
+    fn taken(&mut self, read: u64) -> bool {
+        if let Some(try_) = &mut self.tries {
+            try_.moved = try_.moved.saturating_add(read);
+            try_.taken += 1;
+        }
+        if read >= self.messages(FEW) {
+            self.poor = 0;
+            if read >= self.messages(GOOD) {
+                self.lending = Pause::default();
+            }
+            return true;
+        }
+        self.poor += 1;
+        if self.poor < POOR {
+            return true;
+        }
+        self.poor = 0;
+        self.lending.begin(false);
+        false
+    }
     /// A write wakes a reader: whether to try now.
     fn wakes(&mut self) -> bool {
         if self.tries.is_some() {
@@ -145,22 +209,19 @@ impl Pace {
             return false;
         }
         self.wakes = 0;
-        if self.not_before.is_some_and(|at| Instant::now() < at) {
+        if self.trying.is_on() {
             return false;
         }
-        self.tries = Some(0);
+        self.tries = Some(Try::default());
         true
     }
-    /// The reader waits: how was the try?
-    fn waits(&mut self) {
-        let Some(moved) = self.tries.take() else {
-            return;
-        };
-        self.factor = match moved {
-            GOOD.. => 0,
-            _ => (self.factor + 1).min(LONGEST),
-        };
-        self.not_before = Instant::now().checked_add(PAUSE * (1 << self.factor));
+    /// The reader waits: was the try that was on a good one?
+    fn waits(&mut self) -> Option<bool> {
+        let t = self.tries.take()?;
+        let enough = self.messages(GOOD).saturating_mul(t.taken.max(1));
+        let good = t.moved >= enough;
+        self.trying.begin(good);
+        Some(good)
     }
 }
 
@@ -172,21 +233,11 @@ impl State {
         };
         lent.is_given = false;
         let taken = lent.ring.ring.take();
-        let is_moved = taken.written != 0 || taken.read != 0;
-        lent.unmoved = if is_moved {
-            0
-        } else {
-            lent.unmoved.saturating_add(1)
-        };
-        if let Some(moved) = &mut self.pace.tries {
-            *moved = moved.saturating_add(taken.read);
-        }
-        let is_idle = lent.unmoved >= UNMOVED;
         if !taken.bytes.is_empty() {
-            // It was empty, and has room for a page at least.
+            // It was empty, and Linux takes as much in messages of any length: see `FEWEST_SLOTS`.
             self.slots.push(Segment::new(taken.bytes), false);
         }
-        if is_idle {
+        if !self.pace.taken(taken.read.into()) {
             self.end_lending();
         }
     }
@@ -198,9 +249,14 @@ impl State {
     }
     /// A reader found nothing.
     pub(super) fn reader_waits(&mut self) {
-        if let Some(reader) = self.lent.as_ref().and_then(|l| l.reader.as_ref()) {
+        let Some(lent) = &self.lent else { return };
+        if let Some(reader) = &lent.reader {
             reader.unite();
-            self.pace.waits();
+        }
+        if self.pace.waits() == Some(false)
+            && let Some(writer) = &lent.writer
+        {
+            writer.unite();
         }
     }
     /// Ends both loans. The ring is not given.
@@ -214,7 +270,11 @@ impl State {
 impl Pipe {
     fn give_ring(&self, own: usize) {
         let mut s = self.state.lock();
-        let may = s.readers > 0 && s.writers > 0 && s.slots.is_empty() && self.queue.len() == own;
+        let may = s.readers > 0
+            && s.writers > 0
+            && s.slots.is_empty()
+            && s.slots.max() >= FEWEST_SLOTS
+            && self.queue.len() == own;
         let Some(lent) = s
             .lent
             .as_mut()
@@ -245,8 +305,14 @@ pub fn ring_of(file: &File) -> Option<(Arc<SharedRing>, End)> {
     if file.path().is_some() || file.flags().contains(OpenFlags::DIRECT) {
         return None;
     }
-    if let Some(lent) = &pipe.state.lock().lent {
-        return Some((lent.ring.clone(), end));
+    {
+        let s = pipe.state.lock();
+        if s.pace.lending.is_on() || s.slots.max() < FEWEST_SLOTS {
+            return None;
+        }
+        if let Some(lent) = &s.lent {
+            return Some((lent.ring.clone(), end));
+        }
     }
     let ring = Arc::new(SharedRing::new().ok()?);
     let mut s = pipe.state.lock();
@@ -255,7 +321,6 @@ pub fn ring_of(file: &File) -> Option<(Arc<SharedRing>, End)> {
         reader: None,
         writer: None,
         is_given: false,
-        unmoved: 0,
     });
     Some((lent.ring.clone(), end))
 }
@@ -281,7 +346,6 @@ pub fn lend(file: &File, ring: &Arc<SharedRing>, loan: &Arc<dyn Loan>) -> bool {
         let mut s = pipe.lock();
         let lent = s.lent.as_mut().filter(|l| Arc::ptr_eq(&l.ring, ring));
         let Some(lent) = lent else { return false };
-        lent.unmoved = 0;
         lent.holder(end).replace(loan.clone())
     };
     pipe.is_lent.store(true, Ordering::Relaxed);
@@ -307,7 +371,7 @@ struct Shown {
 
 impl Default for Windows {
     fn default() -> Windows {
-        Windows(Mutex::new(Rank::LEAF, [const { None }; PAIRS]))
+        Windows(Mutex::new(Rank::OBJECT, [const { None }; PAIRS]))
     }
 }
 

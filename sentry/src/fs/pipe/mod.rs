@@ -243,6 +243,7 @@ impl Pipe {
             let mut keep_pace = None;
             let (did, readers) = {
                 let mut s = self.lock();
+                s.pace.message(got);
                 if !self.queue.is_empty() {
                     keep_pace = s.wakes_reader();
                 }
