@@ -33,6 +33,7 @@ mod epochs;
 mod kind;
 mod mem;
 pub mod rewrite;
+mod ring;
 mod stub;
 mod sys;
 mod wake;
@@ -46,6 +47,7 @@ pub use backend::notify::NotifyPlatform;
 pub use backend::ptrace::{PtracePlatform, SENTRY_SYSCALLS};
 pub use epochs::{EPOCHS, end_epoch, epoch};
 pub use kind::{KINDS, Kind, launch};
+pub use ring::{RING_BYTES_LEN, RING_READER_LEN, RING_SIZE, Ring, Taken};
 pub use sys::{barrier_for_all, trim_heap};
 
 /// Lowest address that a guest may map, in bytes (Linux's usual `vm.mmap_min_addr`).
@@ -271,6 +273,10 @@ bitflags::bitflags! {
         const READ_ZEROES = 2;
         /// write(2) takes everything and looks at nothing.
         const WRITE_ALL = 4;
+        /// It is the read end of a pipe: see [`Descriptor::ring`].
+        const READ_RING = 8;
+        /// It is the write end.
+        const WRITE_RING = 16;
     }
 }
 
@@ -290,6 +296,8 @@ pub struct Descriptor {
     pub stat: Option<[u8; 144]>,
     /// The beginning of the file lies in a window.
     pub pages: Option<Pages>,
+    /// The pipe's [`Ring`]: in which window ([`MemOp::Window`]) its bytes are, with the reader's page in the one behind.
+    pub ring: Option<usize>,
 }
 
 /// Of a file whose beginning a window shows ([`MemOp::Window`]), what pread64(2), pwrite64(2) and, if the stub has the position, read(2) may do there without
@@ -442,6 +450,11 @@ pub trait Thread: Send + Sync {
     fn forget(&self, _entry: usize) -> u64 {
         0
     }
+    /// The thread is going to talk by rings ([`Descriptor::ring`]) to the one whose call is in hand, or is that one: each is to have a processor, and its stub
+    /// to look for bytes for a while before it asks. On the worker.
+    fn part(&self) {}
+    /// It does not talk to another one any more: its stub asks at once.
+    fn unite(&self) {}
     /// Whether the last [`Trap::Syscall`] came from a `syscall` instruction itself, not by way of [`Platform::gate`].
     fn by_instruction(&self) -> bool {
         true

@@ -1,7 +1,7 @@
 //! The instructions of a stub that nobody traces: signal handlers that post what happened, and a loop that waits
 //! for the sentry's orders at the doorbell. Position independent; no vector registers.
 //!
-//! The instructions themselves are in `free.s`. The slot of the thread (see [`super::slot`]) is found by the stack pointer: the alternate signal stack is
+//! The instructions themselves are in `free.s`, those for pipes in `pipes.s`; `end.s` is the table of what may fault. The slot of the thread (see [`super::slot`]) is found by the stack pointer: the alternate signal stack is
 //! its end. While the stub works, r15 is the slot. A ring is a system call that the filter turns into a notification:
 //! rdi says what it is ([`super::slot::kind`]), its answer is an order ([`super::slot::order`]) in the low byte of rax.
 //!
@@ -16,6 +16,7 @@ use super::{paths, slot};
 
 global_asm!(
     include_str!("pages.s"),
+    include_str!("pipes.s"),
     include_str!("paths.s"),
     include_str!("free.s"),
     slot = const slot::SLOT,
@@ -83,6 +84,14 @@ global_asm!(
     descriptor_has_stat = const slot::descriptor::HAS_STAT,
     descriptor_stat = const slot::descriptor::STAT,
     descriptor_calls = const DESCRIPTOR_CALLS,
+    known_read_ring = const crate::Known::READ_RING.bits(),
+    known_write_ring = const crate::Known::WRITE_RING.bits(),
+    descriptor_ring = const slot::descriptor::RING,
+    ring_looks = const slot::RING_LOOKS,
+    ring_reader = const crate::WINDOW_LEN,
+    ring_bytes = const crate::ring::BYTES,
+    ring_size = const crate::ring::RING_SIZE,
+    ring_held = const crate::ring::HELD,
     known_end = const crate::Known::READ_END.bits(),
     known_zeroes = const crate::Known::READ_ZEROES.bits(),
     known_writes = const crate::Known::WRITE_ALL.bits(),
@@ -183,6 +192,7 @@ const DESCRIPTOR_CALLS: u64 = 1 << libc::SYS_read
     | 1 << libc::SYS_pread64
     | 1 << libc::SYS_pwrite64;
 const _: () = assert!(libc::SYS_read == 0 && DESCRIPTOR_CALLS < 1 << 31);
+const _: () = assert!(crate::ring::RING_SIZE.is_power_of_two());
 const _: () = assert!(crate::GUEST_END.is_multiple_of(1 << 32));
 
 /// Of longer reads and writes the stub answers none: a thread that fills memory for long is deaf.

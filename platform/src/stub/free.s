@@ -537,6 +537,8 @@ cofferdam_free_path:
   jae 48b
   cmp eax, {sys_write}
   je 121f
+  test ecx, {known_read_ring}
+  jnz 150f
   test ecx, {known_end}
   jnz 126f
   test ecx, {known_zeroes}
@@ -554,6 +556,8 @@ cofferdam_free_zero:
 121:
   test ecx, {known_writes}
   jnz 96b
+  test ecx, {known_write_ring}
+  jnz 160f
   jmp 48b
 // lseek: to a place (0), or from where it is (1).
 123:
@@ -596,6 +600,7 @@ cofferdam_free_stat:
 cofferdam_free_unknown:
   jmp 125b
   answer_pages
+answer_pipes
 // A futex call: of the guest at the gate, whose arguments are still in their registers. What is not for the host goes on as any call.
 56:
   cmp dword ptr [r15 + {answer_futex}], 0
@@ -1065,6 +1070,7 @@ cofferdam_free_copies:
   copies cofferdam_free_path, cofferdam_free_unknown
   copies cofferdam_free_stat, cofferdam_free_unknown
   copies_pages
+  copies_pipes
   paths_copies
   .short 0
 .global cofferdam_free_end

@@ -52,7 +52,7 @@ pub(crate) struct Mailboxes {
 
 /// A memfd that is mapped, and its descriptor if it is wanted again.
 #[derive(Debug)]
-struct Memory {
+pub(crate) struct Memory {
     map: *mut u8,
     len: usize,
     fd: Option<OwnedFd>,
@@ -377,7 +377,41 @@ impl Depot {
 }
 
 impl Memory {
-    fn new(len: usize) -> Result<(Memory, OwnedFd)> {
+    /// The first word, for atomic access.
+    pub(crate) fn word(&self) -> &AtomicU64 {
+        debug_assert!(self.len >= 8);
+        // SAFETY: the mapping is at least a page long, aligned to one, and lives as long as `self`; everybody accesses this word by atomic operations
+        // (the guest's accesses are another process's, which atomics must bear).
+        unsafe { AtomicU64::from_ptr(self.map.cast()) }
+    }
+
+    /// Copies bytes from `offset` on to `buf`; false if they are not inside it.
+    pub(crate) fn copy_out(&self, offset: usize, buf: &mut [u8]) -> bool {
+        if !self.inside(offset, buf.len()) {
+            return false;
+        }
+        // SAFETY: inside the mapping by the check above; `buf` is memory of ours. The guest may write meanwhile, which this copy bears.
+        unsafe { racy_copy(self.map.add(offset), buf.as_mut_ptr(), buf.len()) };
+        true
+    }
+
+    /// Copies `bytes` to `offset`; false if that is not inside it.
+    #[cfg(test)]
+    pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) -> bool {
+        if !self.inside(offset, bytes.len()) {
+            return false;
+        }
+        // SAFETY: as in `copy_out`.
+        unsafe { racy_copy(bytes.as_ptr(), self.map.add(offset), bytes.len()) };
+        true
+    }
+
+    fn inside(&self, offset: usize, len: usize) -> bool {
+        offset.checked_add(len).is_some_and(|end| end <= self.len)
+    }
+
+    /// A new memfd of this length, mapped.
+    pub(crate) fn new(len: usize) -> Result<(Memory, OwnedFd)> {
         let fd = sys::memfd(c"mailbox", len as u64).map_err(|e| {
             let hint = match e.raw_os_error() {
                 Some(libc::EFBIG) => "; is the hard limit on file sizes (ulimit -H -f) too low?",

@@ -71,6 +71,8 @@ pub(crate) const PENDING: usize = 0xd98;
 pub(crate) const FRAME: usize = 0xda0;
 /// The thread is in a futex call on the host, for all the sentry knows: it likely sleeps. Written by the stub alone.
 pub(crate) const NAP: usize = 0xda8;
+/// How often the stub looks for bytes in a pipe's ring before it asks. Written by the sentry alone.
+pub(crate) const RING_LOOKS: usize = 0xdb0;
 /// Where the stub and the sentry are with each other: see [`state`]. The first word of [`LINE`].
 pub(crate) const STATE: usize = LINE;
 /// One cache line. Behind the state, of a call that is posted there: rdi, rsi, rdx, r10, r8, r9, and the address behind the instruction.
@@ -202,6 +204,8 @@ pub(crate) mod descriptor {
     }
     /// What fstat(2) gives, a `struct stat`. It changes only while the thread is stopped.
     pub const STAT: usize = 64;
+    /// Address of the window with the bytes of a pipe's ring; the reader's page is in the one behind.
+    pub const RING: usize = 208;
 }
 
 /// What a ring says, in its first argument.

@@ -1,14 +1,16 @@
-//! What guest threads are lent of their open files, so that the stub answers lseek, fstat, read and write of memory devices, and reads and writes of files in
-//! memory ([`pages`]) itself ([`Thread::describe`]).
+//! What guest threads are lent of their open files, so that the stub answers lseek, fstat, read and write of memory devices, reads and writes of files in
+//! memory ([`pages`]) and of pipes ([`rings`]) itself ([`Thread::describe`]).
 //!
 //! A loan is known to its task, which has one for each entry of its stub's table; to the descriptor table, which ends it when the descriptor goes; to
 //! the open file whose position it has; and to the inode whose attributes it has copied. Each ends it before it lets a change be seen. It also ends
 //! with the task's host thread, and whenever the task's answers are given anew.
 
 mod pages;
+mod rings;
 
 use super::task::Task;
 use super::{Cx, Kernel, windows};
+use crate::fs::pipe::lent::{self, SharedRing};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::loan::{Fixed, Loan};
 use crate::vfs::pages::MOST;
@@ -22,6 +24,8 @@ pub(super) struct Lent {
     entry: usize,
     /// Of which file: its address, to be compared.
     file: usize,
+    /// Of the pipe whose end it is.
+    ring: Option<Arc<SharedRing>>,
     state: Mutex<State>,
 }
 
@@ -56,6 +60,14 @@ impl Loans {
             loan.end_stopped();
         }
     }
+    /// Whether there is one for this entry, and such a one.
+    fn has(&self, entry: usize, is: impl FnOnce(&Arc<dyn Loan>) -> bool) -> bool {
+        let lent = self.0.lock().get(entry).and_then(Clone::clone);
+        lent.is_some_and(|l| {
+            let loan: Arc<dyn Loan> = l;
+            is(&loan)
+        })
+    }
     /// Puts one in the place of another, which ends: what was lent of the pages of the same file. The thread is stopped.
     fn put(&self, new: &Arc<Lent>) -> Option<bool> {
         let old = self
@@ -71,7 +83,12 @@ impl Loans {
 }
 
 impl Lent {
-    fn new(entry: usize, file: &Arc<File>, thread: &Arc<dyn Thread>) -> Arc<Lent> {
+    fn new(
+        entry: usize,
+        file: &Arc<File>,
+        thread: &Arc<dyn Thread>,
+        ring: Option<Arc<SharedRing>>,
+    ) -> Arc<Lent> {
         let state = State {
             thread: Some(thread.clone()),
             position: 0,
@@ -83,6 +100,7 @@ impl Lent {
         Arc::new(Lent {
             entry,
             file: std::ptr::from_ref::<File>(file).addr(),
+            ring,
             state: Mutex::new(Rank::LEAF, state),
         })
     }
@@ -110,6 +128,9 @@ impl Lent {
                 let position = t.forget(self.entry);
                 if !s.is_taken {
                     s.position = position;
+                }
+                if let Some(ring) = &self.ring {
+                    ring.stop();
                 }
                 if s.has_begun {
                     s.pages.end(t, self.entry, waits);
@@ -156,6 +177,16 @@ impl Loan for Lent {
             t.give_position(self.entry, position);
         }
     }
+    fn unite(&self) {
+        if let Some(t) = &self.state.lock().thread {
+            t.unite();
+        }
+    }
+    fn part(&self) {
+        if let Some(t) = &self.state.lock().thread {
+            t.part();
+        }
+    }
     fn attributes_changed(&self) {
         let mut s = self.state.lock();
         s.stat_is_old = true;
@@ -192,6 +223,12 @@ pub fn closed(cx: &Cx<'_>) {
 
 /// A call by descriptor `fd` on `file` was made that the stub could have answered: after some of them it is told how. `stat` gives what fstat(2) says.
 pub fn asked(cx: &Cx<'_>, fd: i32, file: &Arc<File>, stat: impl FnOnce() -> Option<[u8; 144]>) {
+    if file.ops().fixed().contains(Fixed::RING) {
+        let waits = &cx.local.waits;
+        lent::give(file, |queue| {
+            waits.iter().filter(|(q, _)| Arc::ptr_eq(q, queue)).count()
+        });
+    }
     if file.asked() {
         lend(cx, fd, file, None, stat);
     }
@@ -226,7 +263,10 @@ fn lend(
     else {
         return;
     };
-    let new = Lent::new(Descriptor::entry(number), file, thread);
+    if file.ops().fixed().contains(Fixed::RING) {
+        return rings::lend(cx, number, file);
+    }
+    let new = Lent::new(Descriptor::entry(number), file, thread, None);
     let before = cx.task.loans.put(&new);
     if !cx.fds().lend(fd, file, new.clone()) {
         return new.end();
@@ -263,6 +303,7 @@ fn lend(
         position: None,
         stat,
         pages: None,
+        ring: None,
     };
     let begun = if fixed.contains(Fixed::PLACES) {
         file.lend_position(new.clone(), |at| {

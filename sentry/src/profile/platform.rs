@@ -116,6 +116,12 @@ impl Thread for Timed<Box<dyn Thread>> {
     fn answer(&self, answers: Option<&Answers>) {
         self.inner.answer(answers);
     }
+    fn part(&self) {
+        self.inner.part();
+    }
+    fn unite(&self) {
+        self.inner.unite();
+    }
     fn describe(&self, descriptor: &Descriptor) -> bool {
         self.inner.describe(descriptor)
     }

@@ -140,6 +140,11 @@ impl WaitQueue {
         self.len.load(Ordering::SeqCst) == 0
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::SeqCst)
+    }
+
     /// Removes a registration; unknown keys are ignored.
     pub fn unregister(&self, key: WaitKey) {
         let removed = {

@@ -22,6 +22,8 @@ bitflags::bitflags! {
         const PLACES = 8;
         /// The beginning of the contents can be lent: [`FileOps::lend_pages`](super::FileOps::lend_pages).
         const PAGES = 16;
+        /// It is one end of a pipe.
+        const RING = 32;
     }
 }
 
@@ -33,6 +35,10 @@ pub trait Loan: Send + Sync {
     fn take_position(&self) -> u64;
     /// Gives it again, if the loan is not over.
     fn give_position(&self, position: u64);
+    /// The borrower is going to talk to another one by a pipe: see [`cofferdam_platform::Thread::part`].
+    fn part(&self) {}
+    /// It is not any more.
+    fn unite(&self) {}
     /// The copy of the attributes counts no more.
     fn attributes_changed(&self);
     /// Nothing counts any more.

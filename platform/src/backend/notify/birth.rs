@@ -13,7 +13,7 @@ use super::{POOL, Process, State, Task, bounce, exchange};
 use crate::stub::filter;
 use crate::stub::mailbox::Mailboxes;
 use crate::stub::slot::{
-    ANSWERS, FP, FP_AREA, FRAME, NAP, SLOT, SLOTS, STACK, STACK_START, answer,
+    ANSWERS, FP, FP_AREA, FRAME, NAP, RING_LOOKS, SLOT, SLOTS, STACK, STACK_START, answer,
 };
 use crate::{Error, Registers, Result, Token, bell, sys};
 
@@ -180,6 +180,7 @@ impl Inner {
         mailboxes.set_words(slot, STACK, &stack);
         mailboxes.set_words(slot, ANSWERS, &[0; answer::COUNT]);
         mailboxes.set_words(slot, NAP, &[0]);
+        mailboxes.set_words(slot, RING_LOOKS, &[0]);
         mailboxes.set_words(slot, FRAME, &[address + SLOT as u64 - 64]);
         match vector {
             Some(vector) => {

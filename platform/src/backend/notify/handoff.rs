@@ -36,6 +36,11 @@ impl Handoff {
         self.current.store(tid, Relaxed);
     }
 
+    /// Host thread id of the task whose trap is in hand; 0 if none.
+    pub(super) fn current(&self) -> libc::pid_t {
+        self.current.load(Relaxed)
+    }
+
     /// Another event is about to be in hand: if the last thread was not let run, it waits. Which.
     pub(super) fn end(&self) -> Option<libc::pid_t> {
         let current = self.current.load(Relaxed);
@@ -71,7 +76,7 @@ impl Handoff {
             self.woke.store(sys::cycles(), Relaxed);
             self.calls.store(0, Relaxed);
         }
-        others == 0 || self.score.load(Relaxed) > 0
+        (others == 0 || self.score.load(Relaxed) > 0) && !task.pace.is_apart()
     }
 }
 

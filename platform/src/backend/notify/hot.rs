@@ -21,7 +21,7 @@ use super::events::Heard;
 use super::exchange::IN_SLOT;
 use super::place::{AtomicPlace, Place, Places, processor};
 use super::{Inner, Task, Waits, kin};
-use crate::stub::slot::{HOT, MESSAGE, SLOT, SLOTS, SPIN, STATE, kind, state};
+use crate::stub::slot::{HOT, MESSAGE, RING_LOOKS, SLOT, SLOTS, SPIN, STATE, kind, state};
 use crate::{Error, Event, Result, sys};
 
 /// How many slots are watched at most.
@@ -52,6 +52,8 @@ const CREDIT: u64 = 1_000_000;
 /// ends so soon only moves everybody to and fro.
 const PARENT: u64 = 4_000_000;
 const CHILD: u64 = 1_000_000;
+/// How long threads that talk to each other without the sentry are kept on processors of their own at first, in processor cycles.
+const APART: u64 = 15_000_000;
 /// A pause of the worker in which it cannot have run, in processor cycles.
 const STALL: u64 = 400_000;
 /// How often it looks at the slots between two looks at everything else, and while the ring of somebody is due.
@@ -60,6 +62,8 @@ const FEW_LOOKS: u32 = 20;
 /// How often the stub looks for a reply before it falls asleep: if there is a processor to spare, and if not. A call that waits does not look at all.
 const STUB_LOOKS: u64 = 2500;
 const CROWDED_LOOKS: u64 = 400;
+/// How often a stub looks for bytes in a ring, while that is tried: for some 100 us.
+const RING_STUB_LOOKS: u64 = 2500;
 /// How many messages in a row are taken before everything else is looked at.
 const MESSAGES: u64 = 256;
 /// Fewest calls that make a watch worth its while.
@@ -134,6 +138,12 @@ pub(super) struct Pace {
     pub(super) kin: kin::Kin,
     /// See [`Place`].
     pub(super) place: AtomicPlace,
+    /// Until then it runs beside others rather than in the place of who wakes it, in cycles.
+    apart: AtomicU64,
+    /// It is to wake there next, to run beside another one.
+    away: Mutex<Option<Place>>,
+    /// What its slot says in [`RING_LOOKS`].
+    ring_looks: AtomicU64,
 }
 
 impl Pace {
@@ -153,6 +163,11 @@ impl Pace {
         } else {
             self.not_before = AtomicU64::new(sys::cycles().wrapping_add(CHILD));
         }
+    }
+
+    pub(super) fn is_apart(&self) -> bool {
+        let until = self.apart.load(Relaxed);
+        until != 0 && sys::cycles() < until
     }
 
     /// The thread is about to begin a program: most make many calls at once.
@@ -280,6 +295,14 @@ impl Task {
         }
     }
 
+    /// Tells the stub how long to look for bytes in a ring.
+    fn set_ring_looks(&self, looks: u64) {
+        if self.pace.ring_looks.swap(looks, Relaxed) != looks {
+            let mailboxes = &self.process.mailboxes;
+            mailboxes.set_words(self.slot, RING_LOOKS, &[looks]);
+        }
+    }
+
     pub(super) fn is_hot(&self) -> bool {
         self.pace.hot.load(Relaxed) != 0
     }
@@ -394,6 +417,9 @@ impl Inner {
         task.pace.resumed.store(now, Relaxed);
         if !spare && any {
             self.crowd(now);
+        }
+        if !task.is_hot() && task.pace.is_apart() {
+            return;
         }
         let begins = task.pace.begins.swap(false, Relaxed) && (spare || any);
         let born = task.pace.born.swap(false, Relaxed) && begins;
@@ -634,6 +660,46 @@ impl Inner {
                 self.trapped(task, IN_SLOT, args);
             }
         }
+    }
+
+    /// The thread and the one whose call is in hand, perhaps the same, are going to talk to each other by a ring: nobody watches for a while, each gets a processor, and
+    /// its stub looks for bytes for about as long as another processor takes to wake up.
+    pub(super) fn part(&self, task: &Task) {
+        let caller = self.handoff.current();
+        if caller != task.tid {
+            // A caller that is watched is on another processor than the worker, one that rang is on the same.
+            let is_watched = self.hot.watched.lock().iter().any(|t| t.tid == caller);
+            *task.pace.away.lock() = Some(if is_watched {
+                Place::On(processor())
+            } else {
+                self.hot.places.off(processor())
+            });
+        }
+        self.end_watch();
+        let until = sys::cycles().wrapping_add(APART);
+        task.pace.apart.store(until, Relaxed);
+        task.pace.not_before.store(until, Relaxed);
+        task.set_ring_looks(RING_STUB_LOOKS);
+    }
+
+    /// It was not worth it.
+    pub(super) fn unite(&self, task: &Task) {
+        if task.pace.apart.swap(0, Relaxed) != 0 {
+            task.pace.not_before.store(0, Relaxed);
+        }
+        task.set_ring_looks(0);
+    }
+
+    /// Binds a thread that is about to be let run to the processor that it is to go to, if it is.
+    pub(super) fn send_apart(&self, task: &Task) -> bool {
+        if !task.pace.is_apart() {
+            return false;
+        }
+        let away = task.pace.away.lock().take();
+        if let Some(away) = away {
+            self.put(task, away);
+        }
+        away.is_some()
     }
 
     /// Forgets a thread that is gone.

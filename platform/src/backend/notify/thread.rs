@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use parking_lot::MutexGuard;
 
+use super::place::Place;
 use super::{Inner, Phase, Task, paths};
 use crate::stub::filter;
 use crate::stub::futex::Then;
 use crate::stub::slot::{ANSWERS, DESCRIPTORS, REGS, VALUE, answer, descriptor, order, woken};
 use crate::{
-    AddressSpace, Answers, Call, CutShort, Descriptor, Error, MemOp, Pages, PathAnswer, Registers,
-    Result, Stamps, Thread, Token, Valid,
+    AddressSpace, Answers, Call, CutShort, Descriptor, Error, Known, MemOp, Pages, PathAnswer,
+    Registers, Result, Stamps, Thread, Token, Valid,
 };
 
 /// Whether only the result of a call has changed.
@@ -110,7 +111,11 @@ impl FreeThread {
         let waits = state.waits;
         drop(state);
         inner.starts(task, waits);
+        let is_sent = inner.send_apart(task);
         let answered = inner.order(task, order);
+        if is_sent {
+            inner.put(task, Place::Anywhere);
+        }
         inner.answered();
         if answered.is_err() {
             task.state.lock().phase = Phase::Stopped;
@@ -270,12 +275,17 @@ impl Thread for FreeThread {
         word(descriptor::POSITION, new.position.map_or(0, |p| p | HELD));
         word(descriptor::HAS_STAT, new.stat.is_some().into());
         self.show_pages(entry, new.pages);
+        let mut known = new.known;
+        match new.ring.and_then(|window| self.inner.layout.window(window)) {
+            Some(address) => word(descriptor::RING, address),
+            None => known -= Known::READ_RING | Known::WRITE_RING,
+        }
         let mailboxes = &self.task.process.mailboxes;
         let slot = self.task.slot;
         if let Some(stat) = &new.stat {
             mailboxes.set_bytes(slot, at(entry, descriptor::STAT), stat);
         }
-        let known = u64::from(new.known.bits()) << 32;
+        let known = u64::from(known.bits()) << 32;
         word(descriptor::KEY, (u64::from(new.fd) + 1) | known);
         mailboxes.set_words(slot, ANSWERS + 8 * answer::DESCRIPTORS, &[1]);
         true
@@ -345,6 +355,16 @@ impl Thread for FreeThread {
         self.set_valid(entry, Valid::default());
         self.forget_stat(entry);
         self.take_position(entry)
+    }
+
+    fn part(&self) {
+        if self.inner.inline && self.inner.hot.places.count() > 1 {
+            self.inner.part(&self.task);
+        }
+    }
+
+    fn unite(&self) {
+        self.inner.unite(&self.task);
     }
 
     fn by_instruction(&self) -> bool {

@@ -52,6 +52,7 @@ fn all() -> Descriptor {
         position: Some(100),
         stat: Some(std::array::from_fn(|i| i as u8 + 1)),
         pages: None,
+        ring: None,
     }
 }
 
@@ -183,6 +184,7 @@ pub fn descriptors_are_answered(p: Box<dyn Platform>) {
         position: None,
         stat: None,
         pages: None,
+        ring: None,
     }));
     assert_eq!(ask(read, [0, DATA, 40, 0]), Some(0));
     for (number, args) in [

@@ -13,6 +13,7 @@ mod pages;
 mod paths;
 mod random;
 mod reuse;
+mod rings;
 mod tasks;
 mod traps;
 mod wakes;
@@ -44,6 +45,7 @@ table! {
     descriptors: descriptors_are_answered descriptors_change_hands descriptors_scribbled;
     pages: pages_are_answered pages_interrupted pages_scribbled;
     paths: paths_are_answered paths_are_never_old paths_scribbled;
+    rings: rings_move_bytes rings_change_hands;
     futex: futex_results futex_sleepers futex_interrupted futex_interrupts_arrive futex_signals_from_outside futex_crowd futex_jumped_to
         futex_hijacked_exchange;
     reuse: threads_begin_anew leaders_are_reused answers_are_forgotten scribbled_idle_threads;

@@ -48,6 +48,7 @@ fn described(read: u32, write: u32) -> Descriptor {
             valid: Valid { read, write },
             read_at: 1,
         }),
+        ring: None,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Open ends of pipes and FIFOs.
 
+use super::lent::{self, End};
 use super::{Pipe, State};
 use crate::abi::{Errno, Result};
 use crate::fs::anon::{AnonInode, AnonKind};
 use crate::sync::{Events, Mutex, Rank, WaitQueue};
 use crate::usermem::{Sink, Source, UserPtr};
+use crate::vfs::loan::Fixed;
 use crate::vfs::{Caller, File, FileOps, Inode, InodeMeta, InodeRef, OpenFlags};
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -56,7 +58,7 @@ pub fn create(cx: &dyn Caller, flags: OpenFlags) -> Result<(Arc<File>, Arc<File>
     }
     let inode: InodeRef = anon;
     let end = |read: bool, write: bool| {
-        pipe.state.lock().open(read, write);
+        pipe.lock().open(read, write);
         Box::new(PipeFile {
             pipe: pipe.clone(),
             read,
@@ -99,7 +101,7 @@ pub fn open_fifo(meta: &InodeMeta, flags: OpenFlags) -> Result<Box<dyn FileOps>>
     };
     let anonymous = s.anonymous;
     let (wait_for, quiet_until) = {
-        let mut st = pipe.state.lock();
+        let mut st = pipe.lock();
         if write && !read && nonblock && !anonymous && st.readers == 0 {
             return Err(Errno::ENXIO);
         }
@@ -124,6 +126,17 @@ pub fn open_fifo(meta: &InodeMeta, flags: OpenFlags) -> Result<Box<dyn FileOps>>
     }))
 }
 
+impl PipeFile {
+    /// Which end it is; `None` if it is both.
+    pub(super) fn end(&self) -> Option<End> {
+        match (self.read, self.write) {
+            (true, false) => Some(End::Read),
+            (false, true) => Some(End::Write),
+            _ => None,
+        }
+    }
+}
+
 impl State {
     fn open(&mut self, read: bool, write: bool) {
         if read {
@@ -140,7 +153,7 @@ impl State {
 impl Drop for PipeFile {
     fn drop(&mut self) {
         let (no_readers, no_writers) = {
-            let mut s = self.pipe.state.lock();
+            let mut s = self.pipe.lock();
             s.readers -= usize::from(self.read);
             s.writers -= usize::from(self.write);
             (self.read && s.readers == 0, self.write && s.writers == 0)
@@ -182,11 +195,20 @@ impl FileOps for PipeFile {
         }
         Ok(n)
     }
+    fn fixed(&self) -> Fixed {
+        match self.end() {
+            Some(_) => Fixed::RING,
+            None => Fixed::empty(),
+        }
+    }
+    fn flags_changed(&self, _: &File, _: OpenFlags) {
+        lent::end(&self.pipe);
+    }
     fn open_ready(&self, _: &File) -> Result<()> {
         let Some(before) = self.wait_for else {
             return Ok(());
         };
-        let s = self.pipe.state.lock();
+        let s = self.pipe.lock();
         let now = if self.read {
             s.write_opens
         } else {
@@ -199,7 +221,7 @@ impl FileOps for PipeFile {
         }
     }
     fn poll(&self, _: &File) -> Events {
-        let s = self.pipe.state.lock();
+        let s = self.pipe.lock();
         let mut e = Events::empty();
         if self.read {
             if !s.slots.is_empty() {

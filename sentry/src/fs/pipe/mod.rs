@@ -7,6 +7,7 @@
 
 mod buffer;
 mod file;
+pub mod lent;
 #[cfg(test)]
 mod tests;
 
@@ -14,11 +15,12 @@ pub use file::{PipeFile, create, open_fifo, pipe_of};
 
 use crate::abi::{Errno, Result};
 use crate::auth::Caps;
-use crate::sync::{Charge, Events, Knob, Mutex, Quota, Rank, WaitQueue};
+use crate::sync::{Charge, Events, Knob, Mutex, MutexGuard, Quota, Rank, WaitQueue};
 use crate::usermem::{Segment, Sink, Source, put_all};
 use crate::vfs::Caller;
 use buffer::Slots;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Bytes per slot, and the most that is written atomically (PIPE_BUF).
 pub const PAGE: usize = 4096;
@@ -35,7 +37,10 @@ static PAGES: Quota = Quota::new(4 * SOFT_PAGES);
 
 /// A pipe: a bounded queue of bytes, or of packets.
 pub struct Pipe {
+    /// To be locked by [`Pipe::lock`].
     state: Mutex<State>,
+    /// An end was lent once.
+    is_lent: AtomicBool,
     queue: Arc<WaitQueue>,
 }
 
@@ -47,6 +52,8 @@ struct State {
     read_opens: u64,
     write_opens: u64,
     charge: Charge,
+    lent: Option<lent::Lending>,
+    pace: lent::Pace,
 }
 
 impl Pipe {
@@ -70,10 +77,20 @@ impl Pipe {
                     read_opens: 0,
                     write_opens: 0,
                     charge: PAGES.charge(want).ok_or(Errno::ENFILE)?,
+                    lent: None,
+                    pace: lent::Pace::default(),
                 },
             ),
+            is_lent: AtomicBool::new(false),
             queue: Arc::new(WaitQueue::new()),
         }))
+    }
+
+    /// The state, with all that has been written.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut s = self.state.lock();
+        s.take_ring();
+        s
     }
 
     /// Woken when data, room or an end comes or goes.
@@ -83,7 +100,7 @@ impl Pipe {
 
     /// Bytes buffered (FIONREAD).
     pub fn len(&self) -> usize {
-        self.state.lock().slots.len()
+        self.lock().slots.len()
     }
 
     /// Whether nothing is buffered.
@@ -93,7 +110,7 @@ impl Pipe {
 
     /// Capacity in bytes (F_GETPIPE_SZ).
     pub fn capacity(&self) -> usize {
-        self.state.lock().slots.max() * PAGE
+        self.lock().slots.max() * PAGE
     }
 
     /// F_SETPIPE_SZ: the new capacity, rounded up to a power of two pages.
@@ -111,7 +128,7 @@ impl Pipe {
             .next_power_of_two();
         let pages = bytes / PAGE;
         let grown = {
-            let mut s = self.state.lock();
+            let mut s = self.lock();
             if pages > s.slots.max()
                 && !MAX_SIZE.allows(bytes)
                 && !cx.credentials().has(Caps::SYS_RESOURCE)
@@ -144,9 +161,10 @@ impl Pipe {
         let mut freed = false;
         while dst.remaining() > 0 {
             let (mut run, was_full) = {
-                let mut s = self.state.lock();
+                let mut s = self.lock();
                 if s.slots.is_empty() {
                     if total == 0 && s.writers > 0 {
+                        s.reader_waits();
                         return Err(Errno::EAGAIN);
                     }
                     break;
@@ -166,7 +184,7 @@ impl Pipe {
             total += did;
             if did < want {
                 run.data.advance(did);
-                self.state.lock().slots.unpop(run);
+                self.lock().slots.unpop(run);
                 break;
             }
             if run.packet {
@@ -198,7 +216,7 @@ impl Pipe {
                 break Ok(());
             }
             let room = {
-                let s = self.state.lock();
+                let s = self.lock();
                 if s.readers == 0 {
                     break Err(Errno::EPIPE);
                 }
@@ -222,8 +240,13 @@ impl Pipe {
                 }
             }
             let got = seg.len();
+            let mut keep_pace = None;
             let (did, readers) = {
-                let mut s = self.state.lock();
+                let mut s = self.lock();
+                s.pace.message(got);
+                if !self.queue.is_empty() {
+                    keep_pace = s.wakes_reader();
+                }
                 if s.readers == 0 {
                     (0, false)
                 } else if s.slots.room_for(got) < got && left <= PAGE {
@@ -237,6 +260,9 @@ impl Pipe {
                 src.unread(got - did);
             }
             total += did;
+            for loan in keep_pace.into_iter().flatten() {
+                loan.part();
+            }
             if did > 0 {
                 self.queue.wake(Events::READABLE);
             }
@@ -258,7 +284,7 @@ impl Pipe {
     /// # Errors
     /// EPIPE without readers.
     pub fn room(&self) -> Result<usize> {
-        let s = self.state.lock();
+        let s = self.lock();
         if s.readers == 0 {
             return Err(Errno::EPIPE);
         }
@@ -270,7 +296,7 @@ impl Pipe {
     /// # Errors
     /// EAGAIN if there is nothing and writers exist.
     pub fn peek(&self, max: usize) -> Result<Vec<u8>> {
-        let s = self.state.lock();
+        let s = self.lock();
         if s.slots.is_empty() && s.writers > 0 {
             return Err(Errno::EAGAIN);
         }

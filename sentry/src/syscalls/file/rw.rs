@@ -250,7 +250,7 @@ pub(super) fn read(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let buffers = Buffers::One(args.get(1), args.get(2));
     let done = do_read(cx, &file, &buffers, Place::Current, RwFlags::empty())?;
     let fixed = file.ops().fixed();
-    if fixed.intersects(Fixed::READ_END | Fixed::READ_ZEROES) {
+    if fixed.intersects(Fixed::READ_END | Fixed::READ_ZEROES | Fixed::RING) {
         asked(cx, args.get(0), &file);
     } else if fixed.contains(Fixed::PAGES) {
         pages_asked(cx, args, &file, None, done, false);
@@ -277,7 +277,11 @@ pub(super) fn write(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let file = writable(cx, args.get(0))?;
     let buffers = Buffers::One(args.get(1), args.get(2));
     let done = do_write(cx, &file, &buffers, Place::Current, RwFlags::empty())?;
-    if file.ops().fixed().contains(Fixed::WRITE_ALL) {
+    if file
+        .ops()
+        .fixed()
+        .intersects(Fixed::WRITE_ALL | Fixed::RING)
+    {
         asked(cx, args.get(0), &file);
     }
     Ok(done)
