@@ -53,6 +53,8 @@ pub(super) struct Lending {
     ring: Arc<SharedRing>,
     reader: Option<Arc<dyn Loan>>,
     writer: Option<Arc<dyn Loan>>,
+    /// Which task may have copied to the ring. Another one gets another ring: a copy that was overtaken by its loan's end may still be under way.
+    writer_task: Option<i32>,
     is_given: bool,
 }
 
@@ -298,20 +300,26 @@ pub fn give(file: &File, own: impl FnOnce(&Arc<WaitQueue>) -> usize) {
     }
 }
 
-/// The ring of a pipe that can be lent by this file, and which end the file is. `None` for a FIFO, for packets, and where rings run out.
-pub fn ring_of(file: &File) -> Option<(Arc<SharedRing>, End)> {
+/// The ring of a pipe that can be lent by this file to this task, and which end the file is. `None` for a FIFO, for packets, where rings run out, and if it is
+/// not worth it.
+pub fn ring_of(file: &File, task: i32) -> Option<(Arc<SharedRing>, End)> {
     let pipe = pipe_of(file)?;
     let end = file.downcast::<PipeFile>()?.end()?;
     if file.path().is_some() || file.flags().contains(OpenFlags::DIRECT) {
         return None;
     }
     {
-        let s = pipe.state.lock();
+        let mut s = pipe.lock();
         if s.pace.lending.is_on() || s.slots.max() < FEWEST_SLOTS {
             return None;
         }
         if let Some(lent) = &s.lent {
-            return Some((lent.ring.clone(), end));
+            if end == End::Read || lent.writer_task.is_none_or(|t| t == task) {
+                return Some((lent.ring.clone(), end));
+            }
+            s.end_lending();
+            s.pace.lending.begin(false);
+            return None;
         }
     }
     let ring = Arc::new(SharedRing::new().ok()?);
@@ -320,6 +328,7 @@ pub fn ring_of(file: &File) -> Option<(Arc<SharedRing>, End)> {
         ring,
         reader: None,
         writer: None,
+        writer_task: None,
         is_given: false,
     });
     Some((lent.ring.clone(), end))
@@ -336,8 +345,8 @@ pub fn is_lent_to(file: &File, loan: &Arc<dyn Loan>) -> bool {
     holder.is_some_and(|h| Arc::ptr_eq(h, loan) && !h.is_over())
 }
 
-/// Lends an end to `loan`, which knows the ring; who had it has it no more.
-pub fn lend(file: &File, ring: &Arc<SharedRing>, loan: &Arc<dyn Loan>) -> bool {
+/// Lends an end to `loan`, which knows the ring and is `task`'s; who had it has it no more.
+pub fn lend(file: &File, ring: &Arc<SharedRing>, loan: &Arc<dyn Loan>, task: i32) -> bool {
     let Some((pipe, end)) = pipe_of(file).zip(file.downcast::<PipeFile>().and_then(PipeFile::end))
     else {
         return false;
@@ -346,6 +355,9 @@ pub fn lend(file: &File, ring: &Arc<SharedRing>, loan: &Arc<dyn Loan>) -> bool {
         let mut s = pipe.lock();
         let lent = s.lent.as_mut().filter(|l| Arc::ptr_eq(&l.ring, ring));
         let Some(lent) = lent else { return false };
+        if end == End::Write && *lent.writer_task.get_or_insert(task) != task {
+            return false;
+        }
         lent.holder(end).replace(loan.clone())
     };
     pipe.is_lent.store(true, Ordering::Relaxed);
@@ -367,6 +379,8 @@ struct Shown {
     ring: Weak<SharedRing>,
     end: End,
     loan: Arc<dyn Loan>,
+    /// Whose loan it is.
+    task: i32,
 }
 
 impl Default for Windows {
@@ -376,12 +390,14 @@ impl Default for Windows {
 }
 
 impl Windows {
-    /// The windows for an end, from which number on, for the time of `loan`; and whether they show it already. `None` if all are taken.
+    /// The windows for an end, from which number on, for the time of `loan`, which is the calling `task`'s; and whether they show it already. `None` if all are
+    /// taken. What they showed gives way if that was lent to the same task: another one may still be copying there.
     pub fn take(
         &self,
         ring: &Arc<SharedRing>,
         end: End,
         loan: &Arc<dyn Loan>,
+        task: i32,
     ) -> Option<(usize, bool)> {
         let mut all = self.0.lock();
         let same = |s: &Shown| s.end == end && std::ptr::eq(s.ring.as_ptr(), Arc::as_ptr(ring));
@@ -389,7 +405,8 @@ impl Windows {
         let (at, there) = match all.iter().position(place) {
             Some(at) => (at, true),
             None => {
-                let free = |s: &Option<Shown>| s.as_ref().is_none_or(|s| s.loan.is_over());
+                let is_over = |s: &Shown| s.task == task && s.loan.is_over();
+                let free = |s: &Option<Shown>| s.as_ref().is_some_and(is_over);
                 let never = all.iter().position(Option::is_none);
                 (never.or_else(|| all.iter().position(free))?, false)
             }
@@ -398,6 +415,7 @@ impl Windows {
             ring: Arc::downgrade(ring),
             end,
             loan: loan.clone(),
+            task,
         };
         let old = all.get_mut(at)?.replace(shown);
         drop(all);
@@ -405,11 +423,5 @@ impl Windows {
             old.loan.end();
         }
         Some((FIRST_WINDOW + 2 * at, there))
-    }
-    /// The windows could not be made to show it.
-    pub fn give_back(&self, first: usize) {
-        let at = first.saturating_sub(FIRST_WINDOW) / 2;
-        let old = self.0.lock().get_mut(at).and_then(Option::take);
-        drop(old);
     }
 }

@@ -3,6 +3,7 @@
 use super::Lent;
 use crate::fs::pipe::lent::{self, End};
 use crate::kernel::Cx;
+use crate::sync::before_exchange;
 use crate::vfs::loan::Loan;
 use crate::vfs::{File, notify};
 use cofferdam_platform::{Descriptor, Known};
@@ -17,18 +18,21 @@ pub(super) fn lend(cx: &Cx<'_>, fd: u32, file: &Arc<File>) {
     if cx.task.loans.has(entry, |l| lent::is_lent_to(file, l)) || notify::is_watched() {
         return;
     }
-    let Some((ring, end)) = lent::ring_of(file) else {
+    let task = cx.task.tid();
+    let Some((ring, end)) = lent::ring_of(file, task) else {
         return;
     };
     let new = Lent::new(entry, file, thread, Some(ring.clone()));
     let loan: Arc<dyn Loan> = new.clone();
     let windows = cx.mm.extensions.extension::<lent::Windows>();
-    let Some((window, there)) = windows.take(&ring, end, &loan) else {
+    let Some((window, there)) = windows.take(&ring, end, &loan, task) else {
         return;
     };
-    if !there && thread.execute(&ring.windows(end, window)).is_err() {
-        windows.give_back(window);
-        return new.end();
+    if !there {
+        before_exchange();
+        if thread.execute(&ring.windows(end, window)).is_err() {
+            return new.end();
+        }
     }
     cx.task.loans.put(&new);
     let known = match end {
@@ -36,7 +40,7 @@ pub(super) fn lend(cx: &Cx<'_>, fd: u32, file: &Arc<File>) {
         End::Write => Known::WRITE_RING,
     };
     let begun = cx.fds().lend(number, file, loan.clone())
-        && lent::lend(file, &ring, &loan)
+        && lent::lend(file, &ring, &loan, task)
         && new.begin(&Descriptor {
             fd,
             known,
