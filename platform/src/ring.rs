@@ -3,6 +3,8 @@
 //! Two memfds: one page with the writer's word and one with the bytes, which the reader only sees; and one page with the reader's word, which the
 //! writer only sees. A word is [`HELD`], a number that is new each time the ring is given, and how many bytes have been written, or read, so far. Whoever holds an
 //! end moves its word by compare-and-exchange after it has copied; who takes the ring takes [`HELD`] away first, and what was copied meanwhile did not happen.
+//! The number protects the words, not the bytes: a copy that was overtaken may still be under way, so only its own thread may be given that end again; another
+//! one needs another ring.
 //!
 //! Both words, and the bytes, are what guests say: of a ring that lies nothing is believed but that it is empty.
 use std::os::fd::OwnedFd;
@@ -45,9 +47,7 @@ pub struct Ring {
 pub struct Taken {
     /// Written and not read.
     pub bytes: Vec<u8>,
-    /// How many bytes were written since it was given, and how many read.
-    pub written: u32,
-    /// See [`Taken::written`].
+    /// How many bytes were read since it was given.
     pub read: u32,
 }
 
@@ -112,7 +112,6 @@ impl Ring {
         self.bytes.copy_out(BYTES, tail);
         Taken {
             bytes,
-            written: written.wrapping_sub(began),
             read: read.wrapping_sub(began),
         }
     }
@@ -145,7 +144,7 @@ mod tests {
             ring.reader.word().fetch_add(400, SeqCst);
             let taken = ring.take();
             assert_eq!(taken.bytes, data[400..]);
-            assert_eq!((taken.written, taken.read), (999, 400));
+            assert_eq!(taken.read, 400);
             assert_eq!(ring.take(), Taken::default());
         }
     }

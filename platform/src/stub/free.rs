@@ -1,7 +1,7 @@
 //! The instructions of a stub that nobody traces: signal handlers that post what happened, and a loop that waits
 //! for the sentry's orders at the doorbell. Position independent; no vector registers.
 //!
-//! The instructions themselves are in `free.s`, those for pipes in `pipes.s`; `end.s` is the table of what may fault. The slot of the thread (see [`super::slot`]) is found by the stack pointer: the alternate signal stack is
+//! The instructions themselves are in `free.s`; those for pages of files, paths and pipes are in `pages.s`, `paths.s` and `pipes.s`. The slot of the thread (see [`super::slot`]) is found by the stack pointer: the alternate signal stack is
 //! its end. While the stub works, r15 is the slot. A ring is a system call that the filter turns into a notification:
 //! rdi says what it is ([`super::slot::kind`]), its answer is an order ([`super::slot::order`]) in the low byte of rax.
 //!

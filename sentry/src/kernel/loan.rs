@@ -24,8 +24,6 @@ pub(super) struct Lent {
     entry: usize,
     /// Of which file: its address, to be compared.
     file: usize,
-    /// Of the pipe whose end it is.
-    ring: Option<Arc<SharedRing>>,
     state: Mutex<State>,
 }
 
@@ -40,6 +38,10 @@ struct State {
     stat_is_old: bool,
     /// The stub was told.
     has_begun: bool,
+    /// See [`Loan::is_left`].
+    is_left: bool,
+    /// Of the pipe whose end it is.
+    ring: Option<Arc<SharedRing>>,
     pages: Lending,
 }
 
@@ -95,12 +97,13 @@ impl Lent {
             is_taken: false,
             stat_is_old: false,
             has_begun: false,
+            is_left: false,
+            ring,
             pages: Lending::default(),
         };
         Arc::new(Lent {
             entry,
             file: std::ptr::from_ref::<File>(file).addr(),
-            ring,
             state: Mutex::new(Rank::LEAF, state),
         })
     }
@@ -129,15 +132,16 @@ impl Lent {
                 if !s.is_taken {
                     s.position = position;
                 }
-                if let Some(ring) = &self.ring {
-                    ring.stop();
-                }
                 if s.has_begun {
                     s.pages.end(t, self.entry, waits);
                 }
             }
             if is_stopped {
+                s.is_left = true;
                 s.pages.leave(self.entry);
+            }
+            if let Some(ring) = s.ring.take() {
+                ring.stop();
             }
             thread
         };
@@ -178,14 +182,19 @@ impl Loan for Lent {
         }
     }
     fn unite(&self) {
-        if let Some(t) = &self.state.lock().thread {
+        let thread = self.state.lock().thread.clone();
+        if let Some(t) = thread {
             t.unite();
         }
     }
     fn part(&self) {
-        if let Some(t) = &self.state.lock().thread {
+        let thread = self.state.lock().thread.clone();
+        if let Some(t) = thread {
             t.part();
         }
+    }
+    fn is_left(&self) -> bool {
+        self.state.lock().is_left
     }
     fn attributes_changed(&self) {
         let mut s = self.state.lock();

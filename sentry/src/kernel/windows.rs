@@ -12,20 +12,17 @@ use crate::mm::MemoryManager;
 use crate::sync::{Mutex, Rank};
 use crate::vfs::File;
 use crate::vfs::loan::Loan;
-use crate::vfs::pages::{LentPages, MOST, PageLoan, Reads};
+use crate::vfs::pages::{LentPages, MOST, PageLoan, Reads, WINDOWS};
 use cofferdam_platform::{MemOp, Pages, Thread, Valid};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-
-/// So many windows are for files; the platform's others are for something else.
-const COUNT: usize = 16;
 
 /// The windows of an address space.
 struct Windows(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
-    windows: [Window; COUNT],
+    windows: [Window; WINDOWS],
     /// Somebody changes windows.
     busy: bool,
     /// Somebody else wanted to meanwhile.
@@ -87,7 +84,7 @@ impl Table {
             Some(at) => at,
             None => {
                 // One gives way.
-                let at = self.hand % COUNT;
+                let at = self.hand % WINDOWS;
                 self.hand = at + 1;
                 let window = self.windows.get_mut(at)?;
                 window.users.iter().for_each(|u| u.end());
@@ -195,7 +192,7 @@ impl Windows {
             }
             t.again = false;
             let files = t.unused();
-            let indexes = 0..COUNT;
+            let indexes = 0..WINDOWS;
             let stale: Vec<usize> = indexes
                 .zip(&mut t.windows)
                 .filter_map(|(i, w)| std::mem::take(&mut w.stale).then_some(i))

@@ -22,7 +22,7 @@ bitflags::bitflags! {
         const PLACES = 8;
         /// The beginning of the contents can be lent: [`FileOps::lend_pages`](super::FileOps::lend_pages).
         const PAGES = 16;
-        /// It is one end of a pipe.
+        /// It is one end of a pipe, or of a FIFO (which is not lent).
         const RING = 32;
     }
 }
@@ -45,6 +45,10 @@ pub trait Loan: Send + Sync {
     fn end(&self);
     /// Whether it has ended.
     fn is_over(&self) -> bool;
+    /// Whether it ended while the borrower was stopped: nothing that was begun before can be under way.
+    fn is_left(&self) -> bool {
+        false
+    }
 }
 
 /// Who has a copy of an inode's attributes: one at a time. And whether others were told of them by path.

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How much of a file may be lent, in bytes.
 pub const MOST: u64 = cofferdam_platform::WINDOW_LEN;
+/// So many of a process's windows are for files; the others are for pipes.
+pub const WINDOWS: usize = 16;
 
 /// So many may borrow from one inode.
 const BORROWERS: usize = 64;

@@ -666,15 +666,16 @@ impl Inner {
     /// its stub looks for bytes for about as long as another processor takes to wake up.
     pub(super) fn part(&self, task: &Task) {
         let caller = self.handoff.current();
-        if caller != task.tid {
-            // A caller that is watched is on another processor than the worker, one that rang is on the same.
-            let is_watched = self.hot.watched.lock().iter().any(|t| t.tid == caller);
-            *task.pace.away.lock() = Some(if is_watched {
-                Place::On(processor())
-            } else {
-                self.hot.places.off(processor())
-            });
-        }
+        // A caller that is watched is on another processor than the worker, one that rang is on the same.
+        let is_watched = || self.hot.watched.lock().iter().any(|t| t.tid == caller);
+        let away = if caller == task.tid {
+            None
+        } else if is_watched() {
+            Some(Place::On(processor()))
+        } else {
+            Some(self.hot.places.off(processor()))
+        };
+        *task.pace.away.lock() = away;
         self.end_watch();
         let until = sys::cycles().wrapping_add(APART);
         task.pace.apart.store(until, Relaxed);

@@ -358,7 +358,8 @@ impl Thread for FreeThread {
     }
 
     fn part(&self) {
-        if self.inner.inline && self.inner.hot.places.count() > 1 {
+        if self.inner.inline && self.inner.hot.places.count() > 1 && self.inner.on_worker().is_ok()
+        {
             self.inner.part(&self.task);
         }
     }

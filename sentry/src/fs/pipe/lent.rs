@@ -27,7 +27,7 @@ static RINGS: Quota = Quota::new(128);
 /// A pipe with fewer slots is not lent: messages of more than half a page fill one each, and what the ring takes, the pipe must take.
 const FEWEST_SLOTS: usize = 2 * RING_SIZE / PAGE;
 /// Of the windows of a process those from here on are for pipes, two for each end.
-const FIRST_WINDOW: usize = 16;
+const FIRST_WINDOW: usize = crate::vfs::pages::WINDOWS;
 const PAIRS: usize = (WINDOWS - FIRST_WINDOW) / 2;
 
 /// A ring with the descriptors that show it.
@@ -53,8 +53,9 @@ pub(super) struct Lending {
     ring: Arc<SharedRing>,
     reader: Option<Arc<dyn Loan>>,
     writer: Option<Arc<dyn Loan>>,
-    /// Which task may have copied to the ring. Another one gets another ring: a copy that was overtaken by its loan's end may still be under way.
-    writer_task: Option<i32>,
+    /// Which tasks have had the read end and the write end of this ring. Another one gets another ring: a writer's copy that was overtaken by the end of its loan
+    /// may still be under way, and a process that had an end keeps its way to the ring.
+    tasks: [Option<i32>; 2],
     is_given: bool,
 }
 
@@ -145,6 +146,20 @@ impl Lending {
         match end {
             End::Read => &mut self.reader,
             End::Write => &mut self.writer,
+        }
+    }
+    fn task(&self, end: End) -> Option<i32> {
+        let [reader, writer] = self.tasks;
+        match end {
+            End::Read => reader,
+            End::Write => writer,
+        }
+    }
+    fn task_mut(&mut self, end: End) -> &mut Option<i32> {
+        let [reader, writer] = &mut self.tasks;
+        match end {
+            End::Read => reader,
+            End::Write => writer,
         }
     }
     fn is_held(&self) -> bool {
@@ -314,7 +329,7 @@ pub fn ring_of(file: &File, task: i32) -> Option<(Arc<SharedRing>, End)> {
             return None;
         }
         if let Some(lent) = &s.lent {
-            if end == End::Read || lent.writer_task.is_none_or(|t| t == task) {
+            if lent.task(end).is_none_or(|t| t == task) {
                 return Some((lent.ring.clone(), end));
             }
             s.end_lending();
@@ -328,7 +343,7 @@ pub fn ring_of(file: &File, task: i32) -> Option<(Arc<SharedRing>, End)> {
         ring,
         reader: None,
         writer: None,
-        writer_task: None,
+        tasks: [None; 2],
         is_given: false,
     });
     Some((lent.ring.clone(), end))
@@ -355,7 +370,7 @@ pub fn lend(file: &File, ring: &Arc<SharedRing>, loan: &Arc<dyn Loan>, task: i32
         let mut s = pipe.lock();
         let lent = s.lent.as_mut().filter(|l| Arc::ptr_eq(&l.ring, ring));
         let Some(lent) = lent else { return false };
-        if end == End::Write && *lent.writer_task.get_or_insert(task) != task {
+        if *lent.task_mut(end).get_or_insert(task) != task {
             return false;
         }
         lent.holder(end).replace(loan.clone())
@@ -381,6 +396,15 @@ struct Shown {
     loan: Arc<dyn Loan>,
     /// Whose loan it is.
     task: i32,
+    /// They do show it.
+    ready: bool,
+}
+
+impl Shown {
+    /// Nothing can be under way there: the loan's own task asks, or has not come back from its end.
+    fn is_free(&self, task: i32) -> bool {
+        self.loan.is_over() && (self.task == task || self.loan.is_left())
+    }
 }
 
 impl Default for Windows {
@@ -390,8 +414,8 @@ impl Default for Windows {
 }
 
 impl Windows {
-    /// The windows for an end, from which number on, for the time of `loan`, which is the calling `task`'s; and whether they show it already. `None` if all are
-    /// taken. What they showed gives way if that was lent to the same task: another one may still be copying there.
+    /// The windows for an end, from which number on, for the time of `loan`, which is the calling `task`'s; and whether they show it already, else the caller has to
+    /// see to that ([`Windows::show`]). `None` if all are taken.
     pub fn take(
         &self,
         ring: &Arc<SharedRing>,
@@ -400,28 +424,39 @@ impl Windows {
         task: i32,
     ) -> Option<(usize, bool)> {
         let mut all = self.0.lock();
-        let same = |s: &Shown| s.end == end && std::ptr::eq(s.ring.as_ptr(), Arc::as_ptr(ring));
-        let place = |shown: &Option<Shown>| shown.as_ref().is_some_and(same);
-        let (at, there) = match all.iter().position(place) {
-            Some(at) => (at, true),
-            None => {
-                let is_over = |s: &Shown| s.task == task && s.loan.is_over();
-                let free = |s: &Option<Shown>| s.as_ref().is_some_and(is_over);
-                let never = all.iter().position(Option::is_none);
-                (never.or_else(|| all.iter().position(free))?, false)
-            }
+        let find = |is: &dyn Fn(&Shown) -> bool| {
+            let place = |shown: &Option<Shown>| shown.as_ref().is_some_and(is);
+            all.iter().position(place)
         };
-        let shown = Shown {
+        let same = |s: &Shown| s.end == end && std::ptr::eq(s.ring.as_ptr(), Arc::as_ptr(ring));
+        let at = find(&same)
+            .or_else(|| find(&|s| s.is_free(task)))
+            .or_else(|| all.iter().position(Option::is_none))?;
+        let place = all.get_mut(at)?;
+        let ready = place.as_ref().is_some_and(|s| same(s) && s.ready);
+        let old = place.replace(Shown {
             ring: Arc::downgrade(ring),
             end,
             loan: loan.clone(),
             task,
-        };
-        let old = all.get_mut(at)?.replace(shown);
+            ready,
+        });
         drop(all);
         if let Some(old) = old {
             old.loan.end();
         }
-        Some((FIRST_WINDOW + 2 * at, there))
+        Some((FIRST_WINDOW + 2 * at, ready))
+    }
+    /// The windows from `first` on show now what was to be lent to `loan`.
+    pub fn show(&self, first: usize, loan: &Arc<dyn Loan>) {
+        let at = first.saturating_sub(FIRST_WINDOW) / 2;
+        let mut all = self.0.lock();
+        if let Some(Some(shown)) = all.get_mut(at) {
+            shown.ready = Arc::ptr_eq(&shown.loan, loan);
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "tests_lent.rs"]
+mod tests;

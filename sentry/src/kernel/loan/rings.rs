@@ -33,6 +33,7 @@ pub(super) fn lend(cx: &Cx<'_>, fd: u32, file: &Arc<File>) {
         if thread.execute(&ring.windows(end, window)).is_err() {
             return new.end();
         }
+        windows.show(window, &loan);
     }
     cx.task.loans.put(&new);
     let known = match end {
