@@ -225,6 +225,11 @@ pub fn end_all(kernel: &Kernel) {
     }
 }
 
+/// The calling task has a table of descriptors of its own now: what it was lent by the other one ends.
+pub fn unshared(cx: &Cx<'_>) {
+    cx.task.end_loans();
+}
+
 /// Descriptors were closed.
 pub fn closed(cx: &Cx<'_>) {
     windows::closed(cx);

@@ -1,3 +1,5 @@
+//! What a pipe lends, and when, with borrowers that only note what they are told.
+
 use super::*;
 use crate::fs::pipe::create;
 use crate::usermem::{KernelSink, KernelSource};

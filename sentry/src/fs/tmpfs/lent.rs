@@ -90,6 +90,10 @@ impl RegularFile {
             return None;
         };
         let flags = file.flags();
+        if !flags.readable() {
+            // What can be written in memory can be read there, too.
+            return None;
+        }
         let write = write && flags.writable() && !flags.contains(OpenFlags::APPEND);
         // Not in the middle of a write.
         let whole = writers.try_lock().filter(|_| write);
@@ -109,11 +113,7 @@ impl RegularFile {
         let write = write && inode.attr().perm & SETID == 0;
         let reads = self.reads(file);
         let end = d.seek(0, false).ok()?.min(MOST);
-        let read = if flags.readable() && reads.is_some() {
-            end
-        } else {
-            0
-        };
+        let read = if reads.is_some() { end } else { 0 };
         let write = if write { end.min(limit) } else { 0 };
         if read == 0 && write == 0 || !inode.lent.add(to, write > 0) {
             return None;

@@ -74,6 +74,7 @@ pub(super) fn close_range(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     if flags & UNSHARE != 0 {
         fds = Arc::new(fds.duplicate()?);
         cx.task.set_fds(fds.clone());
+        loan::unshared(cx);
     }
     let within = |fd: i32| u32::try_from(fd).is_ok_and(|n| (first..=last).contains(&n));
     if flags & CLOEXEC != 0 {
