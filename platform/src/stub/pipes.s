@@ -1,4 +1,14 @@
-// Ends of pipes: see `crate::ring`. A window can vanish, so each look at it may fault. The entry is in rbx, the arguments are in their registers, the buffer is the guest's. r14 stays as it is. As with `pages.s`, a macro.
+// Ends of pipes: see `crate::ring`. The entry is in rbx, the arguments are in their registers, the buffer is the guest's; r14 stays as it is. A window can vanish,
+// so each look at it may fault. As with `pages.s`, a macro.
+// Of rdx bytes from place eax of the ring on: in rcx those up to its end, in rax the rest, which are at its beginning.
+.macro ring_parts
+  mov ecx, {ring_size}
+  sub ecx, eax
+  cmp rcx, rdx
+  cmova rcx, rdx
+  mov rax, rdx
+  sub rax, rcx
+.endm
 .macro answer_pipes
 // read:
 150:
@@ -22,12 +32,7 @@ cofferdam_free_ring_2:
   mov eax, ebp
   and eax, {ring_size} - 1
   lea rsi, [r12 + rax + {ring_bytes}]
-  mov ecx, {ring_size}
-  sub ecx, eax
-  cmp rcx, rdx
-  cmova rcx, rdx
-  mov rax, rdx
-  sub rax, rcx
+  ring_parts
 cofferdam_free_ring_read:
   rep movsb
   mov rcx, rax
@@ -79,12 +84,7 @@ cofferdam_free_ring_6:
   mov eax, ebp
   and eax, {ring_size} - 1
   lea rdi, [r12 + rax + {ring_bytes}]
-  mov ecx, {ring_size}
-  sub ecx, eax
-  cmp rcx, rdx
-  cmova rcx, rdx
-  mov rax, rdx
-  sub rax, rcx
+  ring_parts
 cofferdam_free_ring_write:
   rep movsb
   mov rcx, rax

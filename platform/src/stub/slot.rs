@@ -206,6 +206,7 @@ pub(crate) mod descriptor {
     pub const STAT: usize = 64;
     /// Address of the window with the bytes of a pipe's ring; the reader's page is in the one behind.
     pub const RING: usize = 208;
+    const _: () = assert!(RING >= STAT + size_of::<libc::stat>() && RING + 8 <= LEN);
 }
 
 /// What a ring says, in its first argument.

@@ -1,6 +1,5 @@
 /* Calls on a descriptor that are made often, and then something changes what they give: the position, the attributes, the file behind the number. */
-#include "check.h"
-#include <pthread.h>
+#include "often.h"
 #include <sys/inotify.h>
 #include <sys/xattr.h>
 
@@ -9,21 +8,6 @@ static char page[8192];
 /* With lengths and addresses that compilers warn of. */
 #define do_read(fd, at, len) syscall(SYS_read, fd, at, (long)(len))
 #define do_write(fd, at, len) syscall(SYS_write, fd, at, (long)(len))
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-/* Calls long enough that whoever makes them faster has begun to. */
-static void warm(void)
-{
-    double until = now() + 0.4;
-    while (now() < until)
-        getpgrp();
-}
 
 static int fresh(const char *name)
 {
@@ -345,7 +329,7 @@ int main(void)
     char dir[] = "/dev/shm/often.XXXXXX";
     if (!mkdtemp(dir) || chdir(dir))
         return 1;
-    warm();
+    warm(any_call);
     positions();
     processes();
     threads();

@@ -1,6 +1,5 @@
 /* Small files that are read and written often, by place and in turn, and everything that makes such a call mean something else than the one before. */
-#include "check.h"
-#include <pthread.h>
+#include "often.h"
 #include <sys/file.h>
 #include <sys/inotify.h>
 
@@ -9,21 +8,6 @@ static unsigned char page[SIZE], back[SIZE];
 /* With lengths and addresses that compilers warn of. */
 #define do_pread(fd, to, len, at) syscall(SYS_pread64, fd, to, (long)(len), (long)(at))
 #define do_pwrite(fd, from, len, at) syscall(SYS_pwrite64, fd, from, (long)(len), (long)(at))
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-/* Calls long enough that whoever makes them faster has begun to. */
-static void warm(void)
-{
-    double until = now() + 0.4;
-    while (now() < until)
-        getpgrp();
-}
 
 static void fill(unsigned char *to, int seed)
 {
@@ -683,7 +667,7 @@ int main(void)
     char dir[] = "/dev/shm/pages.XXXXXX";
     if (!mkdtemp(dir) || chdir(dir))
         return 1;
-    warm();
+    warm(any_call);
     contents();
     sizes();
     times();

@@ -1,9 +1,8 @@
 /* Paths that are asked for again and again, and then something changes what there is to say: contents, names, modes, kinds, by whoever. */
-#include "check.h"
+#include "often.h"
 #include <dirent.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/un.h>
 #include <sys/xattr.h>
@@ -11,25 +10,14 @@
 enum { OFTEN = 40 };
 static char here[512];
 
-static double now(void)
+static void ask_none(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-/* Calls long enough that whoever makes them faster has begun to. */
-static void warm(void)
-{
-    double until = now() + 0.3;
     struct stat s;
-    while (now() < until) {
-        stat("none", &s);
-        lstat("none", &s);
-        access("none", F_OK);
-        faccessat(AT_FDCWD, "none", R_OK, AT_EACCESS);
-        syscall(SYS_stat, "none", &s);
-    }
+    stat("none", &s);
+    lstat("none", &s);
+    access("none", F_OK);
+    faccessat(AT_FDCWD, "none", R_OK, AT_EACCESS);
+    syscall(SYS_stat, "none", &s);
 }
 
 /* The absolute form of a name; a few of them at a time. */
@@ -134,32 +122,6 @@ static void often(const char *name)
             show(name, &again);
             break;
         }
-    }
-}
-
-static void *run(void *call)
-{
-    ((void (*)(void))call)();
-    return NULL;
-}
-
-/* Has something done by this thread, by another one, by another process. */
-static void by_whom(int who, void (*what)(void))
-{
-    if (who == 0) {
-        what();
-    } else if (who == 1) {
-        pthread_t t;
-        pthread_create(&t, NULL, run, what);
-        pthread_join(t, NULL);
-    } else {
-        pid_t child = MUST(fork());
-        if (child == 0) {
-            what();
-            _exit(0);
-        }
-        int status;
-        MUST(waitpid(child, &status, 0));
     }
 }
 
@@ -475,7 +437,7 @@ int main(void)
 {
     MUST(getcwd(here, sizeof here) ? 0 : -1);
     umask(022);
-    warm();
+    warm(ask_none);
     for (int who = 0; who < 3; who++) {
         contents(who);
         names(who);

@@ -1,10 +1,9 @@
 /* Paths that are asked for again and again, and then something changes that only root changes: mounts, roots, ids, owners. */
 //@ root=only
-#include "check.h"
+#include "often.h"
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/mount.h>
-#include <pthread.h>
 #include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -12,24 +11,13 @@
 enum { OFTEN = 30 };
 static char here[512];
 
-static double now(void)
+static void ask_none(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-/* Calls long enough that whoever makes them faster has begun to. */
-static void warm(void)
-{
-    double until = now() + 0.3;
     struct stat s;
-    while (now() < until) {
-        stat("none", &s);
-        lstat("none", &s);
-        access("none", F_OK);
-        faccessat(AT_FDCWD, "none", R_OK, AT_EACCESS);
-    }
+    stat("none", &s);
+    lstat("none", &s);
+    access("none", F_OK);
+    faccessat(AT_FDCWD, "none", R_OK, AT_EACCESS);
 }
 
 static const char *at(const char *name)
@@ -116,31 +104,6 @@ static void often_at(const char *name, const char *path)
 static void often(const char *name)
 {
     often_at(name, at(name));
-}
-
-static void *run(void *call)
-{
-    ((void (*)(void))call)();
-    return NULL;
-}
-
-static void by_whom(int who, void (*what)(void))
-{
-    if (who == 0) {
-        what();
-    } else if (who == 1) {
-        pthread_t t;
-        pthread_create(&t, NULL, run, what);
-        pthread_join(t, NULL);
-    } else {
-        pid_t child = MUST(fork());
-        if (child == 0) {
-            what();
-            _exit(0);
-        }
-        int status;
-        MUST(waitpid(child, &status, 0));
-    }
 }
 
 static void mount_over(void)
@@ -334,7 +297,7 @@ int main(void)
     put_file("dir/file", "file");
     put_file("second/file", "the second one");
     put_file("other", "the other file");
-    warm();
+    warm(ask_none);
     for (int who = 0; who < 3; who++) {
         mounts(who);
         owners(who);

@@ -1,7 +1,6 @@
 /* Pipes that are used often by the same two, and then something changes: who reads, who waits, how, or whether there is anybody. */
-#include "check.h"
+#include "often.h"
 #include <poll.h>
-#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -12,21 +11,6 @@ static char page[65536], got[65536];
 /* With lengths and addresses that compilers warn of. */
 #define do_read(fd, at, len) syscall(SYS_read, fd, at, (long)(len))
 #define do_write(fd, at, len) syscall(SYS_write, fd, at, (long)(len))
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-/* Calls long enough that whoever makes them faster has begun to. */
-static void warm(void)
-{
-    double until = now() + 0.4;
-    while (now() < until)
-        getpgrp();
-}
 
 /* A pipe that this thread writes and reads. */
 static void often(int p[2])
@@ -395,7 +379,7 @@ static void stream(void)
 
 int main(void)
 {
-    warm();
+    warm(any_call);
     looks();
     packets();
     others();

@@ -8,30 +8,12 @@ use cofferdam_platform::{
 };
 
 use super::attacks::region;
+use super::descriptors::{OTHER, asking};
 use crate::code;
 use crate::guest::*;
 
-/// A number that no stub answers.
-const OTHER: u64 = 500;
 const COUNTER: usize = 77;
 const TEXT: u64 = DATA + PAGE;
-
-/// One call, whose result is in r12 when the next one, with number [`OTHER`], is seen.
-fn asking(p: &dyn Platform) -> Guest {
-    load(
-        p,
-        1,
-        code!(
-            "lea r11, [rip + 5f]",
-            "jmp r14",
-            "syscall",
-            "5:",
-            "mov r12, rax",
-            "mov rax, 500",
-            "jmp 2b"
-        ),
-    )
-}
 
 fn call(gate: u64, number: i64, args: [u64; 4]) -> Registers {
     Registers {
