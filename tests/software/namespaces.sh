@@ -17,14 +17,16 @@ both unshare -Urn sh -c "ip -o link | tr -s ' ' | cut -d' ' -f2-5; ip link set l
 both unshare -n true
 both unshare -Uru sh -c 'hostname inside && hostname'
 both unshare -Urpf sh -c 'echo $$; sh -c "echo \$PPID"; exit 3'
-both unshare -Urm sh -c 'mount -t tmpfs none /tmp && touch /tmp/x && stat -c %u /tmp/x && umount /tmp && ls /tmp/x'
+# A name that no host has in its /tmp: natively that is the host's own.
+both unshare -Urm sh -c 'mount -t tmpfs none /tmp && touch /tmp/of-the-tmpfs && stat -c %u /tmp/of-the-tmpfs && umount /tmp && ls /tmp/of-the-tmpfs'
 both unshare -Uri sh -c 'ipcmk -Q >/dev/null && ipcs -q | grep -c 0x'
 both unshare -Ur sh -c 'unshare -Ur sh -c "cat /proc/self/uid_map"'
 both unshare -Urm sh -c 'mount --bind /proc/self/ns/uts /proc/version && stat -f -c %t /proc/version && grep -c " uts:.* /proc/version .* - nsfs nsfs " /proc/self/mountinfo'
 hostname | wc -l
 # Another process's namespaces.
-unshare -Urupf --kill-child --mount-proc sh -c 'hostname entered; echo ready > /tmp/ready; exec sleep 100' &
-until [ -s /tmp/ready ]; do sleep 0.05; done
+cd "$(mktemp -d)"
+unshare -Urupf --kill-child --mount-proc sh -c 'hostname entered; echo ready > ready; exec sleep 100' &
+until [ -s ready ]; do sleep 0.05; done
 outer=$!
 inner=$(cat /proc/$outer/task/$outer/children)
 nsenter -U --preserve-credentials -t $inner cat /proc/self/uid_map
@@ -35,4 +37,4 @@ nsenter -u -t $inner hostname
 lsns -n -o TYPE,NPROCS,COMMAND -t pid -p $inner | tr -s ' '
 kill -9 $inner
 wait $outer
-rm -f /tmp/ready
+rm -r "$PWD"
