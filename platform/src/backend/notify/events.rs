@@ -25,8 +25,8 @@ const TICK: Duration = Duration::from_millis(20);
 const MOURNING: u64 = 3_000_000;
 /// While guests run, a process for the pool is made only when none of them has said anything for so long: in between, all would wait for it.
 const LULL: Duration = Duration::from_micros(20);
-/// The same before dead processes are buried: the worker's timer would disturb whoever runs on its processor.
-const REST: Duration = Duration::from_micros(300);
+/// The same before dead processes are buried: longer than the host's tick, since a timer that ends before costs as much as a ring.
+const REST: Duration = Duration::from_millis(5);
 /// CPU time after which a process is killed if a thread of it ignores an interrupt, in nanoseconds.
 const PATIENCE: u64 = 50_000_000;
 /// How many times as long as it took is waited before interrupted threads are looked at again: a process that is killed may have thousands.

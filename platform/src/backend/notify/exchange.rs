@@ -24,8 +24,8 @@ use crate::{Aside, Error, GUEST_END, GUEST_START, Result, sys, wake};
 
 /// How often a waiting sentry looks whether the stub ran away.
 const TICK: Duration = Duration::from_millis(50);
-/// How long an exchange takes before the worker waits for it aside.
-const LONG: Duration = Duration::from_millis(2);
+/// How long an exchange takes before the worker waits for it aside. Longer than the host's tick: a timer that ends before costs every exchange as much as a ring.
+const LONG: Duration = Duration::from_millis(5);
 /// After which silence in an exchange the stub is interrupted.
 const SILENCE: Duration = Duration::from_millis(50);
 /// User CPU time that an exchange may cost the process, per host thread of it, in nanoseconds: the others run meanwhile.
@@ -527,6 +527,7 @@ impl Inner {
     /// Carries out what was put off; the process dies if the host refuses.
     pub(super) fn settle(&self, task: &Task) -> Result<()> {
         let length = task.later.swap(0, Relaxed);
+        task.later_bytes.store(0, Relaxed);
         if length == 0 {
             return Ok(());
         }
