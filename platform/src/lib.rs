@@ -217,6 +217,13 @@ pub enum MemOp<'a> {
         /// Whether the stub, and so the guest, may write there.
         writable: bool,
     },
+    /// Copies these bytes to memory that can be written then. Only for [`Thread::execute_later`] of a thread that has not run.
+    Write {
+        /// Address, which need not be page-aligned.
+        addr: u64,
+        /// What goes there.
+        bytes: &'a [u8],
+    },
     /// membarrier(2) within this process: MEMBARRIER_CMD_(REGISTER_)PRIVATE_EXPEDITED(_SYNC_CORE) only.
     Membarrier {
         /// MEMBARRIER_CMD_* value.
@@ -512,7 +519,8 @@ pub trait Thread: Send + Sync {
     /// Has the stub carry out a batch of memory operations in order.
     fn execute(&self, ops: &[MemOp<'_>]) -> Result<()>;
     /// The same on the way back to the guest, if nothing but the host's want of memory can make an operation fail: then the process dies. False: not
-    /// possible, and nothing was done. Until then the guest's memory is as before: [`Thread::settle`] comes before whoever looks at it.
+    /// possible, and nothing was done. Until then the guest's memory is as before: [`Thread::settle`] comes before whoever looks at it. A thread that has not
+    /// run carries the operations out on its way to its first instruction; [`MemOp::Write`] may be among them.
     fn execute_later(&self, _ops: &[MemOp<'_>]) -> bool {
         false
     }

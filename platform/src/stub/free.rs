@@ -88,6 +88,7 @@ global_asm!(
     known_write_ring = const crate::Known::WRITE_RING.bits(),
     descriptor_ring = const slot::descriptor::RING,
     ring_looks = const slot::RING_LOOKS,
+    begun = const slot::BEGUN,
     ring_reader = const crate::WINDOW_LEN,
     ring_bytes = const crate::ring::BYTES,
     ring_size = const crate::ring::RING_SIZE,

@@ -887,6 +887,8 @@ cofferdam_free_resume_end:
   jz 43f
   cmp cl, 3
   je 45f
+  cmp cl, 4
+  je .Lfree_write
 42:
   mov eax, {doorbell}
   mov edi, {want_fd}
@@ -924,6 +926,18 @@ cofferdam_free_resume_end:
   add rbx, 64
   inc r12
   jmp 41b
+.Lfree_write:                            // a copy
+  mov rdi, [rbx + 8]
+  mov rsi, [rbx + 16]
+  mov rcx, [rbx + 24]
+  mov r14, -{efault}
+.global cofferdam_free_write
+cofferdam_free_write:
+  rep movsb
+  xor r14d, r14d
+.global cofferdam_free_written
+cofferdam_free_written:
+  jmp 44b
 45:                                      // the descriptor that an earlier operation kept
   shr ecx, 8
   and ecx, 63
@@ -938,7 +952,9 @@ cofferdam_free_resume_end:
   bt rbp, 63
   jc 95b
   bt rbp, 62
-  jc 97b
+  jnc 49f
+  mov dword ptr [r15 + {begun}], 1
+  jmp 97b
 49:
   mov rsi, r12
   mov rdx, r14
@@ -1066,6 +1082,7 @@ cofferdam_free_copies:
   copies cofferdam_free_probe_first, cofferdam_free_probed
   copies cofferdam_free_probe_last, cofferdam_free_probed
   copies cofferdam_free_copy_out, cofferdam_free_copied_out
+  copies cofferdam_free_write, cofferdam_free_written
   copies cofferdam_free_zero, cofferdam_free_unknown
   copies cofferdam_free_path, cofferdam_free_unknown
   copies cofferdam_free_stat, cofferdam_free_unknown

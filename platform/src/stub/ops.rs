@@ -99,8 +99,8 @@ pub(crate) fn encode<'a>(op: &MemOp<'a>) -> Option<(Op, Option<BorrowedFd<'a>>)>
             let args = [addr, len, prot_bits(prot), 0, 0, 0];
             (addr >= GUEST_END).then(|| (call(libc::SYS_mprotect, args), None))?
         }
-        // Their place is the backend's business: see [`window`].
-        MemOp::Window { .. } => return None,
+        // Their place, and where the bytes are, is the backend's business.
+        MemOp::Window { .. } | MemOp::Write { .. } => return None,
         MemOp::Membarrier { command } => {
             let command = u64::try_from(command).ok()?;
             filter::BARRIERS

@@ -73,6 +73,8 @@ pub(crate) const FRAME: usize = 0xda0;
 pub(crate) const NAP: usize = 0xda8;
 /// How often the stub looks for bytes in a pipe's ring before it asks. Written by the sentry alone.
 pub(crate) const RING_LOOKS: usize = 0xdb0;
+/// The list that an [`order::EXECUTE_RESUME`] gave has been carried out. Written by the stub, and emptied before by the sentry.
+pub(crate) const BEGUN: usize = 0xdb8;
 /// Where the stub and the sentry are with each other: see [`state`]. The first word of [`LINE`].
 pub(crate) const STATE: usize = LINE;
 /// One cache line. Behind the state, of a call that is posted there: rdi, rsi, rdx, r10, r8, r9, and the address behind the instruction.

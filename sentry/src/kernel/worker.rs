@@ -535,10 +535,12 @@ fn run_call(cx: &mut Cx<'_>) -> bool {
                     interrupt(cx, nr, &args, OnSignal::Killable);
                     return true;
                 }
-                unregister(cx);
-                cx.task.run_state.store(QUEUED, Ordering::SeqCst);
-                cx.kernel().enqueue(cx.task.clone());
+                go_behind(cx);
                 TURN_ENDED.set(true);
+                return false;
+            }
+            Err(SysErr::Later) => {
+                go_behind(cx);
                 return false;
             }
             Err(SysErr::Host(wait)) => {
@@ -569,6 +571,13 @@ fn run_call(cx: &mut Cx<'_>) -> bool {
         finish(cx, nr, &args, value);
         return true;
     }
+}
+
+/// The task goes on when those have that are on the run queue.
+fn go_behind(cx: &mut Cx<'_>) {
+    unregister(cx);
+    cx.task.run_state.store(QUEUED, Ordering::SeqCst);
+    cx.kernel().enqueue(cx.task.clone());
 }
 
 fn must_stop_waiting(cx: &Cx<'_>, how: OnSignal) -> bool {

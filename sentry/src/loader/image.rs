@@ -2,7 +2,7 @@
 
 use super::LoadRequest;
 use super::elf::{Program, Segment};
-use super::stack::Stack;
+use super::stack::{Filled, Stack};
 use crate::abi::{Errno, Result};
 use crate::mm::{
     self, Backing, ELF_DYN_BASE, Layout, MemoryManager, MmLimits, PAGE, VmFlags, Vma, VmaMap,
@@ -13,12 +13,17 @@ use cofferdam_platform::rewrite::GAP;
 use cofferdam_platform::{GUEST_END, GUEST_START, Prot, Thread};
 use std::sync::Arc;
 
+/// Arguments and environment of more bytes make their pages beforehand (see [`MemoryManager::touch`]).
+const LONG: usize = 16 << 10;
+
 /// A planned address space.
 pub(super) struct Image {
     /// Everything to map.
     map: VmaMap,
     /// Ranges (address, length) to fill with zeros once mapped: what follows a segment's file data in its last page.
     zeros: Vec<(u64, u64)>,
+    /// A file ends before what is to be mapped of it: filling its last page may fail.
+    is_short: bool,
     /// First instruction: of the interpreter, if there is one.
     pub entry: u64,
     /// AT_ENTRY.
@@ -47,6 +52,7 @@ impl Image {
         let mut image = Image {
             map,
             zeros: Vec::new(),
+            is_short: false,
             entry: 0,
             program_entry: 0,
             base: 0,
@@ -122,8 +128,10 @@ impl Image {
         if low < high && !self.map.is_free(low, high) {
             return Err(Errno::EEXIST);
         }
+        let size = file.inode().stat()?.size;
         let mut out = Vec::new();
         for s in &program.segments {
+            self.is_short |= s.offset.saturating_add(s.filesz) > size;
             self.place_segment(file, &source, s, bias, &mut out)?;
         }
         Ok(())
@@ -208,21 +216,44 @@ impl Image {
         l.brk = l.start_brk;
     }
 
-    /// Maps everything in one exchange.
-    pub fn map(&self, mm: &MemoryManager, thread: &dyn Thread, limits: &MmLimits) -> Result<()> {
+    /// Maps everything and fills it in one exchange, or on the way to the first instruction.
+    pub fn load(
+        &self,
+        mm: &MemoryManager,
+        thread: &dyn Thread,
+        limits: &MmLimits,
+        stack: &Filled,
+    ) -> Result<()> {
         if self.map.total() > limits.address_space || self.map.data() > limits.data {
             return Err(Errno::ENOMEM);
         }
-        mm.map_all(thread, self.map.iter().cloned().collect())?;
         let page = [0u8; PAGE as usize];
-        for (addr, len) in &self.zeros {
-            let part = usize::try_from(*len)
-                .ok()
-                .and_then(|n| page.get(..n))
-                .unwrap_or(&page);
-            if mm.space().write(*addr, part) < part.len() {
+        let zeros = self.zeros.iter().map(|(addr, len)| {
+            let part = usize::try_from(*len).ok().and_then(|n| page.get(..n));
+            (*addr, part.unwrap_or(&page))
+        });
+        let zeros: Vec<_> = zeros.collect();
+        let parts = stack.parts.iter().map(|(addr, bytes)| (*addr, &**bytes));
+        let writes: Vec<_> = zeros.iter().copied().chain(parts).collect();
+        let vmas = self.map.iter().cloned().collect();
+        if self.is_short {
+            // Who calls execve is to hear of it.
+            mm.map_all(thread, vmas, &[])?;
+        } else if mm.map_all(thread, vmas, &writes)? {
+            return Ok(());
+        }
+        if stack.len() > LONG {
+            mm.touch(thread, stack.stack_pointer, stack.len(), 0);
+        }
+        for (i, (addr, bytes)) in writes.iter().enumerate() {
+            if mm.space().write(*addr, bytes) < bytes.len() {
                 // The file is shorter than its headers say, or there is no memory.
-                return Err(Errno::EFAULT);
+                let of_file = i < zeros.len();
+                return Err(if of_file {
+                    Errno::EFAULT
+                } else {
+                    Errno::ENOMEM
+                });
             }
         }
         Ok(())

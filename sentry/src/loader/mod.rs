@@ -23,9 +23,6 @@ use crate::vfs::deny_write::DenyWrite;
 use cofferdam_platform::{Thread, Vdso};
 use std::sync::Arc;
 
-/// Arguments and environment of more bytes make their pages beforehand (see [`MemoryManager::touch`]).
-const LONG: usize = 16 << 10;
-
 /// Most `#!` programs in a row (`exec_binprm`).
 const MAX_DEPTH: usize = 5;
 /// What of a file is looked at to find its format (`BINPRM_BUF_SIZE`).
@@ -126,14 +123,8 @@ pub fn load(mut req: LoadRequest<'_>, mm: &MemoryManager, thread: &dyn Thread) -
     let identity = (req.identify)(&req.file)?;
     let stack = stack::Stack::plan(&req, program.executable_stack);
     let image = image::Image::plan(&req, &program, interpreter.as_ref(), &stack)?;
-    image.map(mm, thread, &req.limits)?;
     let filled = stack.fill(&req, &identity, &image);
-    if filled.bytes.len() > LONG {
-        mm.touch(thread, filled.stack_pointer, filled.bytes.len(), 0);
-    }
-    if mm.space().write(filled.stack_pointer, &filled.bytes) < filled.bytes.len() {
-        return Err(Errno::ENOMEM);
-    }
+    image.load(mm, thread, &req.limits, &filled)?;
     mm.set_layout(|l| {
         image.describe(l);
         filled.describe(l);

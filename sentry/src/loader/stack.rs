@@ -33,10 +33,10 @@ pub(super) struct Stack {
 
 /// The stack's contents.
 pub(super) struct Filled {
-    /// Where the bytes go; argc is first.
+    /// argc is there.
     pub stack_pointer: u64,
-    /// From the stack pointer to the top.
-    pub bytes: Vec<u8>,
+    /// Tables and strings, and where they go. Between them and behind are zeroes.
+    pub parts: [(u64, Vec<u8>); 2],
     args: (u64, u64, u64),
     auxv: Vec<u8>,
 }
@@ -126,20 +126,15 @@ impl Stack {
         words.push(0);
         words.extend(&envp);
         words.push(0);
-        let mut bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-        bytes.extend_from_slice(&auxv);
-        let pad = |bytes: &mut Vec<u8>, to: u64| {
-            let len = usize::try_from(to - self.pointer).unwrap_or(0);
-            bytes.resize(len.max(bytes.len()), 0);
-        };
-        pad(&mut bytes, random);
-        bytes.extend_from_slice(&self.random);
-        bytes.extend_from_slice(PLATFORM);
-        pad(&mut bytes, self.strings);
-        bytes.extend_from_slice(&text);
+        let mut tables: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        tables.extend_from_slice(&auxv);
+        let len = usize::try_from(random - self.pointer).unwrap_or(0);
+        tables.resize(len.max(tables.len()), 0);
+        tables.extend_from_slice(&self.random);
+        tables.extend_from_slice(PLATFORM);
         Filled {
             stack_pointer: self.pointer,
-            bytes,
+            parts: [(self.pointer, tables), (self.strings, text)],
             args: (self.strings, env_start, exec_name),
             auxv,
         }
@@ -187,6 +182,12 @@ impl Stack {
 }
 
 impl Filled {
+    /// Length in bytes from the stack pointer to the last string's end.
+    pub fn len(&self) -> usize {
+        let [_, (strings, text)] = &self.parts;
+        usize::try_from(strings - self.stack_pointer).unwrap_or(usize::MAX) + text.len()
+    }
+
     /// Enters where things lie.
     pub fn describe(&self, l: &mut Layout) {
         l.start_stack = self.stack_pointer;

@@ -41,6 +41,9 @@ impl std::fmt::Debug for MmError {
 /// With fewer mappings than this (half of what Linux allows by default), no change of them fails because the host counts too many.
 const SURE_COUNT: usize = 32_000;
 
+/// Bytes that go to an address.
+pub type Write<'a> = (u64, &'a [u8]);
+
 /// Result of a memory operation.
 pub type Result<T> = std::result::Result<T, MmError>;
 
@@ -315,29 +318,37 @@ impl Change<'_> {
     ) -> std::result::Result<(), Errno> {
         let mut first = self.before(&steps);
         if first.is_empty() {
-            return self.carry_out_just(thread, steps);
+            return self.carry_out_just(thread, steps, &[]).map(drop);
         }
         first.extend(steps);
-        self.carry_out_just(thread, first)
+        self.carry_out_just(thread, first, &[]).map(drop)
     }
 
+    /// The writes follow if the stub does it later: whether it does.
     fn carry_out_just(
         &mut self,
         thread: &dyn Thread,
         steps: Vec<(Op, Edit)>,
-    ) -> std::result::Result<(), Errno> {
+        writes: &[Write<'_>],
+    ) -> std::result::Result<bool, Errno> {
         steps.iter().for_each(|(op, _)| op.forget(&self.mm.touched));
         before_exchange();
         let outcome = {
-            let ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();
+            let mut ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();
+            ops.extend(
+                writes
+                    .iter()
+                    .map(|&(addr, bytes)| MemOp::Write { addr, bytes }),
+            );
             if self.is_sure() && thread.execute_later(&ops) {
-                Ok(())
+                Ok(true)
             } else {
-                thread.execute(&ops)
+                ops.truncate(steps.len());
+                thread.execute(&ops).map(|()| false)
             }
         };
         let confirmed = match &outcome {
-            Ok(()) => steps.len(),
+            Ok(_) => steps.len(),
             Err(cofferdam_platform::Error::Op { index, .. }) => *index,
             Err(_) => 0,
         };
@@ -365,12 +376,14 @@ impl Change<'_> {
         self.mm.state.lock().map.count() < SURE_COUNT
     }
 
-    /// Has the stub map all these, in order and in one exchange.
+    /// Has the stub of a fresh process map all these, in order, and write there what `writes` says: in one exchange without the writes, which are left to the caller
+    /// (false), or on its way to the guest (true).
     pub(super) fn map_all(
         &mut self,
         thread: &dyn Thread,
         mut vmas: Vec<Vma>,
-    ) -> std::result::Result<(), Errno> {
+        writes: &[Write<'_>],
+    ) -> std::result::Result<bool, Errno> {
         if self.texts().is_none() {
             vmas.iter_mut().for_each(|v| v.flags -= VmFlags::KEEPS_GAP);
         }
@@ -378,7 +391,9 @@ impl Change<'_> {
         for v in &vmas {
             steps.extend(self.steps_for(v.clone(), &vmas));
         }
-        self.carry_out_or_plainly(thread, steps, vmas)
+        self.or_plainly(thread, steps, vmas, |change, steps| {
+            change.carry_out_just(thread, steps, writes)
+        })
     }
 
     /// Carries out what [`Change::steps_for`] planned for these mappings. If the host cannot do it the rewritten way, the files' own
@@ -389,15 +404,27 @@ impl Change<'_> {
         steps: Vec<(Op, Edit)>,
         vmas: Vec<Vma>,
     ) -> std::result::Result<(), Errno> {
+        self.or_plainly(thread, steps, vmas, |change, steps| {
+            change.carry_out(thread, steps)
+        })
+    }
+
+    fn or_plainly<T: Default>(
+        &mut self,
+        thread: &dyn Thread,
+        steps: Vec<(Op, Edit)>,
+        vmas: Vec<Vma>,
+        carry_out: impl FnOnce(&mut Self, Vec<(Op, Edit)>) -> std::result::Result<T, Errno>,
+    ) -> std::result::Result<T, Errno> {
         let rewritten = steps.iter().any(|(op, _)| matches!(op, Op::Text { .. }));
-        match self.carry_out(thread, steps) {
+        match carry_out(self, steps) {
             Err(e) if rewritten && e != Errno::ESRCH => {
                 log::debug!("mapping a rewritten text failed: {e:?}");
                 let plain = vmas
                     .into_iter()
                     .map(|v| (Op::Map(v.clone()), Edit::Insert(v)))
                     .collect();
-                self.carry_out(thread, plain)
+                self.carry_out(thread, plain).map(|()| T::default())
             }
             other => other,
         }

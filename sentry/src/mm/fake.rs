@@ -120,6 +120,7 @@ impl FakeSpace {
                 }
             }
             MemOp::Membarrier { .. } | MemOp::Vdso { .. } | MemOp::Window { .. } => {}
+            MemOp::Write { .. } => return Err(libc::EINVAL),
             MemOp::Advise { addr, len, .. } => {
                 if range(addr, len).any(|a| !pages.contains_key(&a)) {
                     return Err(libc::ENOMEM);

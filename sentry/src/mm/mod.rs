@@ -41,7 +41,7 @@ mod touch;
 mod vdso;
 mod vma;
 
-pub use change::{MmError, patiently};
+pub use change::{MmError, Write, patiently};
 pub use layout::{
     ELF_DYN_BASE, Layout, MmLimits, random_brk_shift, random_dyn_shift, random_mmap_base,
     random_stack_top, random_u64,
@@ -67,7 +67,7 @@ use cofferdam_platform::{AddressSpace, Thread};
 pub(crate) use map::VmaMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// Most mappings in one address space (`vm.max_map_count`).
 pub static MAX_MAP_COUNT: Knob = Knob::new(0, 65530);
@@ -78,6 +78,8 @@ static MAPPINGS: Quota = Quota::new(1 << 20);
 /// One guest address space (`struct mm_struct`).
 pub struct MemoryManager {
     id: u64,
+    /// Tasks that run in it (`mm_users`).
+    users: AtomicUsize,
     space: Arc<dyn AddressSpace>,
     state: Mutex<State>,
     /// Woken when a change is done.
@@ -138,6 +140,7 @@ impl MemoryManager {
     fn with_state(space: Arc<dyn AddressSpace>, state: State) -> MemoryManager {
         MemoryManager {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            users: AtomicUsize::new(0),
             space,
             state: Mutex::new(Rank::MM, state),
             free: Arc::new(WaitQueue::new()),
@@ -155,6 +158,18 @@ impl MemoryManager {
     /// A number that no other address space has had or will have.
     pub fn id(&self) -> u64 {
         self.id
+    }
+    /// A task runs in it from now on.
+    pub fn enter(&self) {
+        self.users.fetch_add(1, Ordering::AcqRel);
+    }
+    /// It does not any more.
+    pub fn leave(&self) {
+        self.users.fetch_sub(1, Ordering::AcqRel);
+    }
+    /// Whether more than one task runs in it.
+    pub fn is_shared(&self) -> bool {
+        self.users.load(Ordering::Acquire) > 1
     }
     /// The host process.
     pub fn space(&self) -> &Arc<dyn AddressSpace> {
@@ -176,12 +191,18 @@ impl MemoryManager {
         drop(old);
     }
 
-    /// Maps all these in one exchange with the stub (program loading). The ranges are free or to be replaced.
+    /// Maps all these (program loading) in one exchange with the stub, and `writes` are still to be done (false); or the stub does that, and the writes,
+    /// on its way to the first instruction (true). The ranges are free or to be replaced.
     ///
     /// # Errors
     /// What the host says; mappings before the failing one stay.
-    pub fn map_all(&self, thread: &dyn Thread, vmas: Vec<Vma>) -> Result<(), MmError> {
-        Ok(self.begin()?.map_all(thread, vmas)?)
+    pub fn map_all(
+        &self,
+        thread: &dyn Thread,
+        vmas: Vec<Vma>,
+        writes: &[Write<'_>],
+    ) -> Result<bool, MmError> {
+        Ok(self.begin()?.map_all(thread, vmas, writes)?)
     }
 
     /// Copies this address space: `make` has the platform copy the host process (with MADV_WIPEONFORK done by the host

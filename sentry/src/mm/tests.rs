@@ -432,7 +432,8 @@ fn stack(reserve: u64, start: u64, end: u64) -> Vma {
 fn a_stack_has_its_reserve_and_grows_below_it() {
     let (space, mm, t) = world();
     let far = 5000;
-    mm.map_all(&t, vec![stack(far, far + 8, far + 10)]).unwrap();
+    mm.map_all(&t, vec![stack(far, far + 8, far + 10)], &[])
+        .unwrap();
     check(&space, &mm);
     // The sentry can write where the guest has not been.
     let mem: &dyn GuestMemory = &mm;
@@ -462,7 +463,7 @@ fn a_stack_has_its_reserve_and_grows_below_it() {
 fn faults_grow_stacks_within_limit_and_gap() {
     let (space, mm, t) = world();
     let far = 5000;
-    mm.map_all(&t, vec![stack(far, far, far + 2)]).unwrap();
+    mm.map_all(&t, vec![stack(far, far, far + 2)], &[]).unwrap();
     let at = |page: u64| BASE + page * PAGE + 8;
     let limits = MmLimits {
         stack: 100 * PAGE,
@@ -541,7 +542,7 @@ fn one_change_at_a_time() {
 fn an_elf_sized_batch_is_one_exchange() {
     let (space, mm, t) = world();
     let v = |p: u64, prot| Vma::anonymous(BASE + p * PAGE, BASE + (p + 1) * PAGE, prot);
-    mm.map_all(&t, vec![v(0, Prot::READ), v(1, RW), v(2, RW)])
+    mm.map_all(&t, vec![v(0, Prot::READ), v(1, RW), v(2, RW)], &[])
         .unwrap();
     assert_eq!(space.batches.load(Ordering::Relaxed), 1);
     check(&space, &mm);

@@ -28,6 +28,8 @@ pub enum SysErr {
     /// The call has worked long enough for one turn ([`TURN`]) and is run again, with its progress, after the others.
     /// Only a fatal signal ends it.
     Again,
+    /// The call is done but for its result: the handler is run again for that, once those have run that it has woken or made.
+    Later,
     /// The call was ended by a signal that is already known; handle it as [`Block::on_signal`] would.
     Interrupted(OnSignal),
     /// The host makes the call, and waits in it; see [`host`](crate::kernel::futex::host).

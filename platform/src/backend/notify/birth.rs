@@ -94,6 +94,7 @@ impl Inner {
             hosts: AtomicUsize::new(1),
             final_time: Mutex::default(),
             exchange: Mutex::default(),
+            begins: AtomicUsize::new(0),
         });
         if let Err(e) = bell::watch(self.deaths.as_fd(), process.pidfd.as_fd(), key) {
             self.abandon(&child);
@@ -102,6 +103,7 @@ impl Inner {
         self.processes.lock().insert(key, Arc::clone(&process));
         let state = State::new(token, regs, child.ring);
         let mut task = Task::new(child.tid, process, parent.slot, state);
+        task.fresh.store(true, Relaxed);
         task.pace.place.copy(&parent.pace.place);
         if !trusted {
             task.pace.is_forked_from(&parent.pace);

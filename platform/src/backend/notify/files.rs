@@ -12,9 +12,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{Inner, Task};
 use crate::stub::mailbox::Op;
 use crate::stub::ops::{self, encode};
-use crate::stub::slot::MAX_OPS;
+use crate::stub::slot::{BOUNCE, IN, MAX_OPS, OUT, PATHS, STACK_START};
 use crate::sys::{self, FileId};
-use crate::{Error, MemOp, Prot, Result};
+use crate::{Error, GUEST_END, GUEST_START, MemOp, Prot, Result};
 
 /// How many descriptors a stub keeps at most; its limit on descriptors is [`crate::zygote::FILES`].
 const KEPT: usize = 24;
@@ -32,6 +32,11 @@ const CHUNK: usize = MAX_OPS / 2;
 /// that runs but does not heed an interrupt in the meantime would be taken for one that ignores it.
 const LATER: u64 = 64 << 20;
 
+/// What a thread that has not run copies comes from its bounce buffer, whose two halves lie side by side; zeroes come from where it is to be told of paths.
+const _: () = assert!(OUT == IN + BOUNCE);
+const ZEROES: usize = PATHS;
+const ZEROES_LEN: usize = STACK_START - PATHS;
+
 /// In the place of a descriptor's number until the stub has it.
 const NOT_YET: u64 = u64::MAX;
 
@@ -40,6 +45,9 @@ pub(super) type Files = Vec<(FileId, u64)>;
 
 /// Files that every process may read and that were given to one, the oldest first.
 pub(super) type Common = VecDeque<FileId>;
+
+/// Descriptors of the zygote's by which a process has mapped its file to be executed, the oldest first: the host does not forbid it.
+pub(super) type Executable = VecDeque<(FileId, u64)>;
 
 /// One exchange in the making.
 #[derive(Default)]
@@ -50,6 +58,8 @@ struct Batch<'a> {
     fds: Vec<BorrowedFd<'a>>,
     /// Which of `ops` bring a descriptor to be kept.
     kept: Vec<(usize, FileId)>,
+    /// Descriptors that the process has already, by which it maps what is to be executed.
+    executed: Vec<(FileId, u64)>,
     /// What processes to come shall have.
     wanted: Vec<(FileId, BorrowedFd<'a>)>,
 }
@@ -87,6 +97,12 @@ impl Inner {
             }
             let result = self.execute_list(task, &batch.ops, &batch.fds);
             batch.note(task, &result);
+            if result.is_ok() {
+                batch
+                    .executed
+                    .iter()
+                    .for_each(|file| self.note_executable(*file));
+            }
             for (id, fd) in &batch.wanted {
                 self.bequeath(*id, *fd);
             }
@@ -122,53 +138,107 @@ impl Inner {
         ops::window(at, len, file.is_some(), writable)
     }
 
-    /// Posts operations that the stub is to carry out on the way back from the call in hand; false if one of them could fail, takes long, needs a
-    /// descriptor, or other threads of the process would have to wait for it.
+    /// Posts operations that the stub is to carry out on the way back from the call in hand, or on the way to its first instruction; false if one of them could
+    /// fail, takes long, needs a descriptor, or other threads of the process would have to wait for it.
     pub(super) fn put_off(&self, task: &Task, ops: &[MemOp<'_>]) -> bool {
         let first = task.later.load(Relaxed);
+        let fresh = task.fresh.load(Relaxed);
         if self.strict
-            || !task.light.load(Relaxed)
+            || !fresh && !task.light.load(Relaxed)
             || task.process.threads.load(Relaxed) != 1
             || first + ops.len() > MAX_OPS
         {
             return false;
         }
+        let mut bytes = task.later_bytes.load(Relaxed);
         for (i, op) in ops.iter().enumerate() {
-            // The host may forbid what is to be executed: a file system mounted noexec.
-            let certain = match op {
-                MemOp::MapAnon { len, .. } | MemOp::Unmap { len, .. } => *len <= LATER,
-                MemOp::MapFile {
-                    prot, shared, len, ..
-                } => !shared && !prot.contains(Prot::EXEC) && *len <= LATER,
-                MemOp::Protect { prot, len, .. } => !prot.contains(Prot::EXEC) && *len <= LATER,
-                _ => false,
-            };
-            let empties = match op {
+            let posted = match op {
                 MemOp::Window { file: None, .. } => {
                     self.window(op).and_then(|ops| ops.first().copied())
                 }
-                _ => None,
+                MemOp::Write { addr, bytes: new } if fresh => {
+                    self.put_off_write(task, *addr, new, &mut bytes)
+                }
+                _ => self.put_off_mapping(task, op, fresh),
             };
-            if let Some(empties) = empties {
-                let mailboxes = &task.process.mailboxes;
-                mailboxes.post_from(first + i, task.slot, &[empties]);
-                continue;
-            }
-            let Some((mut encoded, fd)) = encode(op).filter(|_| certain) else {
+            let Some(posted) = posted else {
                 return false;
             };
-            if let Some(fd) = fd {
-                let known = sys::file_id(fd)
-                    .is_some_and(|id| Batch::default().reuse(task, id, &mut encoded));
-                if !known {
-                    return false;
-                }
-            }
             let mailboxes = &task.process.mailboxes;
-            mailboxes.post_from(first + i, task.slot, &[encoded]);
+            mailboxes.post_from(first + i, task.slot, &[posted]);
         }
         task.later.store(first + ops.len(), Relaxed);
+        task.later_bytes.store(bytes, Relaxed);
         true
+    }
+
+    /// An operation that is certain to succeed.
+    fn put_off_mapping(&self, task: &Task, op: &MemOp<'_>, fresh: bool) -> Option<Op> {
+        // In a fresh process nothing goes.
+        let is_short = |len: u64| fresh || len <= LATER;
+        // The host may forbid what is to be executed: a file system mounted noexec.
+        let executed = is_executed(op);
+        let certain = match op {
+            MemOp::MapAnon { len, .. } | MemOp::Unmap { len, .. } => is_short(*len),
+            MemOp::MapFile { shared, len, .. } => !shared && is_short(*len) && (fresh || !executed),
+            MemOp::Protect { prot, len, .. } => !prot.contains(Prot::EXEC) && is_short(*len),
+            _ => false,
+        };
+        let (mut encoded, fd) = encode(op).filter(|_| certain)?;
+        if let Some(fd) = fd {
+            let id = sys::file_id(fd)?;
+            let known = Batch::default().reuse(task, id, &mut encoded);
+            if !known || executed && !self.is_executable((id, encoded.args[FD])) {
+                return None;
+            }
+        }
+        Some(encoded)
+    }
+
+    /// A copy from the slot of a fresh thread, of which `used` bytes are taken.
+    fn put_off_write(&self, task: &Task, addr: u64, bytes: &[u8], used: &mut usize) -> Option<Op> {
+        let end = addr.checked_add(bytes.len() as u64)?;
+        if addr < GUEST_START || end > GUEST_END {
+            return None;
+        }
+        let at = if bytes.len() <= ZEROES_LEN && bytes.iter().all(|b| *b == 0) {
+            ZEROES
+        } else {
+            let at = IN + *used;
+            // In whole words.
+            let mut words = bytes.to_vec();
+            words.resize(bytes.len().next_multiple_of(8), 0);
+            *used = used.checked_add(words.len())?;
+            if *used > 2 * BOUNCE {
+                return None;
+            }
+            task.process.mailboxes.set_bytes(task.slot, at, &words);
+            at
+        };
+        let from = self.slot_address(task.slot) + at as u64;
+        Some(Op {
+            number: 0,
+            args: [addr, from, bytes.len() as u64, 0, 0, 0],
+            with_fd: 4,
+        })
+    }
+
+    /// A process has mapped this to be executed, by a descriptor that it may have from the zygote.
+    fn note_executable(&self, file: (FileId, u64)) {
+        if !self.zygote.process.files.lock().contains(&file) {
+            return;
+        }
+        let mut executable = self.executable.lock();
+        if !executable.contains(&file) {
+            if executable.len() >= REMEMBERED {
+                executable.pop_front();
+            }
+            executable.push_back(file);
+        }
+    }
+
+    fn is_executable(&self, file: (FileId, u64)) -> bool {
+        self.executable.lock().contains(&file)
     }
 
     /// A process is given this file, which is common: was another one before? Forgets it then.
@@ -211,6 +281,11 @@ impl Inner {
     }
 }
 
+/// Whether it maps a file to be executed.
+fn is_executed(op: &MemOp<'_>) -> bool {
+    matches!(op, MemOp::MapFile { prot, .. } if prot.contains(Prot::EXEC))
+}
+
 fn close(number: u64) -> Op {
     Op {
         number: libc::SYS_close.cast_unsigned(),
@@ -241,7 +316,11 @@ impl<'a> Batch<'a> {
             let private = matches!(op, MemOp::MapFile { shared: false, .. });
             let common = matches!(op, MemOp::MapFile { common: true, .. });
             let id = private.then(|| sys::file_id(fd)).flatten();
-            if !id.is_some_and(|id| self.reuse(task, id, &mut encoded)) {
+            let known = id.is_some_and(|id| self.reuse(task, id, &mut encoded));
+            if known && encoded.with_fd == 0 && is_executed(op) {
+                self.executed.extend(id.map(|id| (id, encoded.args[FD])));
+            }
+            if !known {
                 encoded.with_fd = 1;
                 self.fds.push(fd);
                 if let Some(id) = id.filter(|_| sys::is_safe_to_keep(fd)) {

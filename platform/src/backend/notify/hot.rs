@@ -43,6 +43,8 @@ const SOON: u64 = 120_000;
 const LINGER: u64 = 150_000;
 /// The same before the first one of a program that begins: its loader has work to do first.
 const FIRST: u64 = 600_000;
+/// For how long it does nothing that can wait after a program has begun, unless that makes its first call before: then its loader computes for [`FIRST`].
+const BEGINNING: u64 = 520_000;
 /// After which silence it does what can wait: buries the dead, makes a process for the pool; in processor cycles.
 const LULL: u64 = 80_000;
 /// It may watch longer, by what it has saved: what a call by a ring would have cost, and how much of that counts at most.
@@ -98,6 +100,8 @@ pub(super) struct Hot {
     /// When a message was last known to have come, in cycles, and how many there were then.
     last: AtomicU64,
     seen: AtomicU64,
+    /// Nothing is done before that can wait, in cycles.
+    attentive_until: AtomicU64,
     /// Messages since the watch began.
     messages: AtomicU64,
     /// What bad watches cost; and the same of those that began without a processor to spare, which say nothing of the others.
@@ -131,6 +135,8 @@ pub(super) struct Pace {
     processor: AtomicI32,
     /// Many calls are expected at once: see [`Pace::expect_calls`].
     begins: AtomicBool,
+    /// It runs a program that has made no call yet.
+    silent: AtomicBool,
     /// That is because it has forked, or was, and so is stopped beside the worker: it can go on elsewhere.
     born: AtomicBool,
     /// No watch for its calls before this, in cycles.
@@ -170,9 +176,15 @@ impl Pace {
         until != 0 && sys::cycles() < until
     }
 
-    /// The thread is about to begin a program: most make many calls at once.
-    pub(super) fn expect_calls(&self) {
+    /// The thread makes many calls soon.
+    fn expect_calls(&self) {
         self.begins.store(true, Relaxed);
+    }
+
+    /// The thread is about to begin a program: most make many calls at once.
+    pub(super) fn begins_program(&self) {
+        self.expect_calls();
+        self.silent.store(true, Relaxed);
     }
 
     pub(super) fn processor(&self) -> i32 {
@@ -224,6 +236,7 @@ impl Hot {
             credit: AtomicU64::new(0),
             last: AtomicU64::new(0),
             seen: AtomicU64::new(0),
+            attentive_until: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             spare: Penalty::default(),
             crowd: Penalty::default(),
@@ -330,6 +343,12 @@ impl Inner {
     /// Counts a call that came from this thread.
     pub(super) fn pace(&self, task: &Task) {
         task.pace.kin.calls();
+        if task.pace.silent.load(Relaxed) {
+            task.pace.silent.store(false, Relaxed);
+            self.hot.attentive_until.store(0, Relaxed);
+            let until = sys::cycles().wrapping_add(FIRST);
+            self.hot.last.fetch_max(until, Relaxed);
+        }
         if !self.inline || task.is_hot() {
             return;
         }
@@ -415,13 +434,17 @@ impl Inner {
         }
         let now = sys::cycles();
         task.pace.resumed.store(now, Relaxed);
+        let begins = task.pace.begins.swap(false, Relaxed) && (spare || any);
+        if begins {
+            // It takes the place of another one, or its parent soon waits for it.
+            hot.crowded.store(0, Relaxed);
+        }
         if !spare && any {
             self.crowd(now);
         }
         if !task.is_hot() && task.pace.is_apart() {
             return;
         }
-        let begins = task.pace.begins.swap(false, Relaxed) && (spare || any);
         let born = task.pace.born.swap(false, Relaxed) && begins;
         let fast = hot.streak.load(Relaxed) >= STREAK
             && task.pace.streak.load(Relaxed) >= OWN_STREAK
@@ -457,6 +480,9 @@ impl Inner {
         // A fresh watch: the thread may need long to get to its processor.
         let patience = if begins { FIRST } else { LINGER };
         hot.last.store(now + patience, Relaxed);
+        if task.pace.silent.load(Relaxed) {
+            hot.attentive_until.store(now + BEGINNING, Relaxed);
+        }
     }
 
     /// There is no processor to spare: ceases to watch if that has been so for long.
@@ -516,7 +542,8 @@ impl Inner {
                     credit = credit.saturating_sub(silent.saturating_sub(LINGER));
                     credit = (credit + new.saturating_mul(SAVED)).min(CREDIT);
                     hot.credit.store(credit, Relaxed);
-                    hot.last.store(now, Relaxed);
+                    // A program that has just begun may still be waited for.
+                    hot.last.fetch_max(now, Relaxed);
                     silent = 0;
                 }
                 if stalled || silent > LINGER + credit {
@@ -529,7 +556,8 @@ impl Inner {
                 if silence == 0 {
                     silence = now;
                 }
-                let idle = now.saturating_sub(silence) > LULL;
+                let idle =
+                    now.saturating_sub(silence) > LULL && now > hot.attentive_until.load(Relaxed);
                 if idle && (dead || self.needs_stubs() || self.depot.is_empty()) {
                     let mut more = self.refill() || dead;
                     if dead {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::place::Place;
 use super::{Inner, Phase, State, Task, Waits};
-use crate::stub::slot::{FP_AREA, USED_BEFORE, order, windows};
+use crate::stub::slot::{BEGUN, FP_AREA, USED_BEFORE, order, windows};
 use crate::{Registers, Result, Token};
 
 /// How many idle threads a process has at most, and all together: they count against the host's limits.
@@ -101,8 +101,15 @@ impl Inner {
         })
     }
 
-    /// A thread is about to run, by this order: the first time on a host thread that another one had, the stub says before what that used.
+    /// A thread is about to run, by this order, and perhaps to carry out before what was put off until its first instruction. The first time on a host thread that
+    /// another one had, the stub says before what that used.
     pub(super) fn begin_anew(&self, task: &Task, order: u64) -> Result<u64> {
+        let later = task.later.swap(0, Relaxed);
+        if later != 0 {
+            task.process.mailboxes.set_words(task.slot, BEGUN, &[0]);
+            task.process.begins.store(task.slot + 1, Relaxed);
+            return Ok(order::EXECUTE_RESUME | (later as u64) << 8);
+        }
         if !task.reused.swap(false, Relaxed) {
             return Ok(order);
         }

@@ -40,13 +40,13 @@ use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
 
 use crate::stub::mailbox::{Depot, Mailboxes, Op};
-use crate::stub::slot::{FP_LEN, SLOT, SLOTS};
+use crate::stub::slot::{BEGUN, FP_LEN, SLOT, SLOTS};
 use crate::stub::{Layout, TASK_END, free, parse_maps};
 use crate::{
     AddressSpace, Aside, Call, Error, Event, Platform, Registers, Result, Thread, Token, Trap,
@@ -62,6 +62,9 @@ const POOL: usize = 3;
 const ZOMBIES: usize = 8;
 /// The same before that cannot wait for a pause any longer.
 const MOST_ZOMBIES: usize = 24;
+/// How often to look whether a process has made its first memory, and how long to wait in between.
+const BEGINNING_LOOKS: u32 = 200;
+const BEGINNING_LOOK: Duration = Duration::from_micros(50);
 
 /// The platform. Dropping it ends every stub process.
 pub struct NotifyPlatform {
@@ -103,6 +106,7 @@ struct Inner {
     pool: Mutex<Vec<Arc<Task>>>,
     depot: Arc<Depot>,
     common: Mutex<files::Common>,
+    executable: Mutex<files::Executable>,
     /// Idle host threads of all processes.
     idle: AtomicUsize,
     /// Threads whose handle was dropped elsewhere than on the worker.
@@ -171,6 +175,8 @@ struct Process {
     final_time: Mutex<(u64, u64)>,
     /// Held during an exchange with a thread of it.
     exchange: Mutex<()>,
+    /// Its first thread makes its memory on the way to its first instruction, for all that is known: that thread's slot plus 1, or 0.
+    begins: AtomicUsize,
 }
 
 /// A host thread of a stub process.
@@ -185,6 +191,10 @@ struct Task {
     light: AtomicBool,
     /// How many operations are in its list, to be carried out on the way back to the guest. Changed on the worker only.
     later: AtomicUsize,
+    /// How many bytes of its bounce buffer those copy from. Changed on the worker only.
+    later_bytes: AtomicUsize,
+    /// It has not run yet, nor has anybody else in its process. Changed on the worker only.
+    fresh: AtomicBool,
     /// The second word of [`kind::WOKEN`] plus 1, if that was the last message. Changed on the worker only.
     cut_short: AtomicU8,
     /// It is the second guest thread or a later one of its host thread, and has not run yet. Changed on the worker only.
@@ -257,6 +267,23 @@ struct Kick {
 }
 
 impl Process {
+    /// Memory that is being made is there when somebody else looks at it.
+    fn await_beginning(&self) {
+        let slot = self.begins.load(Relaxed);
+        if slot == 0 {
+            return;
+        }
+        for _ in 0..BEGINNING_LOOKS {
+            let [begun] = self.mailboxes.words(slot - 1, BEGUN);
+            if begun != 0 || self.killed.load(SeqCst) {
+                break;
+            }
+            // It may want this very processor.
+            let _ = bell::poll([None; 3], Some(BEGINNING_LOOK));
+        }
+        self.begins.store(0, Relaxed);
+    }
+
     /// SIGKILL to the process.
     fn kill(&self) {
         self.killed.store(true, SeqCst);
@@ -270,6 +297,7 @@ impl AddressSpace for Process {
         if let Some(n) = self.bounced_read(addr, buf) {
             return n;
         }
+        self.await_beginning();
         let dead = self.dead.read();
         if *dead || self.killed.load(SeqCst) {
             0
@@ -282,6 +310,7 @@ impl AddressSpace for Process {
         if let Some(n) = self.bounced_write(addr, buf) {
             return n;
         }
+        self.await_beginning();
         let dead = self.dead.read();
         if *dead || self.killed.load(SeqCst) {
             0
@@ -402,6 +431,7 @@ impl NotifyPlatform {
             hosts: AtomicUsize::new(1),
             final_time: Mutex::default(),
             exchange: Mutex::default(),
+            begins: AtomicUsize::new(0),
         });
         let state = State::new(Token(0), Registers::default(), 0);
         let zygote = Arc::new(Task::new(started.pid, process, 0, state));
@@ -427,6 +457,7 @@ impl NotifyPlatform {
             pool: Mutex::default(),
             depot: Arc::default(),
             common: Mutex::default(),
+            executable: Mutex::default(),
             idle: AtomicUsize::new(0),
             dropped: backlog::Backlog::default(),
             condemned: Mutex::default(),
@@ -503,6 +534,8 @@ impl Task {
             state: Mutex::new(state),
             light: AtomicBool::new(false),
             later: AtomicUsize::new(0),
+            later_bytes: AtomicUsize::new(0),
+            fresh: AtomicBool::new(false),
             cut_short: AtomicU8::new(0),
             reused: AtomicBool::new(false),
             before: AtomicBool::new(false),
@@ -586,9 +619,7 @@ impl Platform for NotifyPlatform {
             None => self.inner.new_stub()?,
         };
         task.state.lock().token = token;
-        task.pace.expect_calls();
-        // It was made where the zygote is; what the sentry orders it to do is done best here.
-        self.inner.bind_here(&task);
+        task.pace.begins_program();
         let process = Arc::clone(&task.process);
         Ok((
             process,

@@ -87,7 +87,9 @@ impl FreeThread {
             Some(result) => self.returning(result),
             None => {
                 inner.close_bounce();
-                self.settled()?;
+                if order != order::RESUME || !task.fresh.load(Relaxed) {
+                    self.settled()?;
+                }
                 let mut regs = regs.sanitized();
                 if inner.inline && regs.gs_base == 0 {
                     // The gate's way to the slot.
@@ -104,6 +106,7 @@ impl FreeThread {
             // It was buried while an exchange waited aside: nobody would ever tell of its end.
             return Err(Error::Gone);
         }
+        task.fresh.store(false, Relaxed);
         // Running before it runs: an interrupt from here on is not lost.
         state.phase = Phase::Running;
         state.generation += 1;
@@ -158,6 +161,10 @@ impl FreeThread {
         let alone = self.inner.begin_exchange(&self.task.process);
         // Others worked while that waited.
         self.is_stopped()?;
+        if self.task.fresh.load(Relaxed) {
+            // It was made where the zygote or its parent is; what the sentry orders it to do is done best here.
+            self.inner.bind_here(&self.task);
+        }
         self.inner.settle(&self.task)?;
         self.inner.close_bounce();
         Ok(alone)

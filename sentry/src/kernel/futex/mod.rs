@@ -22,7 +22,7 @@ pub use key::{Key, Target, target};
 pub use op::wake_op;
 pub use pi::{LockPi, lock_pi, unlock_pi};
 pub use requeue_pi::{Pair, cmp_requeue_pi, wait_requeue_pi};
-pub use robust::{exit_robust_list, wake_clear_child_tid};
+pub use robust::{clear_child_tid, exit_robust_list};
 pub use table::{Enqueued, FutexTable, Requeue};
 
 /// Any bit: FUTEX_BITSET_MATCH_ANY.

@@ -99,9 +99,10 @@ fn died(
     Ok(())
 }
 
-/// CLONE_CHILD_CLEARTID: writes 0 to the address and wakes one waiter.
-pub fn wake_clear_child_tid(cx: &mut Cx<'_>, addr: u64) {
-    if cx.mem().put(UserPtr::<u32>::new(addr), &0).is_err() {
+/// CLONE_CHILD_CLEARTID: writes 0 to the address and wakes one waiter, if somebody else is in that memory (`mm_release`).
+pub fn clear_child_tid(cx: &mut Cx<'_>) {
+    let addr = std::mem::take(&mut cx.local.clear_child_tid);
+    if addr == 0 || !cx.mm.is_shared() || cx.mem().put(UserPtr::<u32>::new(addr), &0).is_err() {
         return;
     }
     if let Ok(target) = target(cx.mm, addr, true) {

@@ -9,10 +9,12 @@ use crate::kernel::pidfd::PidFd;
 use crate::kernel::ptrace::{self, event_code};
 use crate::kernel::tree::{Life, Node};
 use crate::kernel::{Cx, ExitStatus, ThreadGroup, signal};
+use crate::mm::{Backing, MemoryManager, Vma};
 use crate::sync::before_exchange;
 use crate::syscalls::{Block, OnSignal, SysErr, SysResult};
-use crate::usermem::UserPtr;
+use crate::usermem::{GuestMemory, UserPtr};
 use crate::vfs::OpenFlags;
+use cofferdam_platform::{MemOp, Prot};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -105,7 +107,7 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
         return Err(e.into());
     }
     cx.kernel().start(child);
-    if done.is_none() && event.is_none() {
+    if a.flags & VM != 0 && done.is_none() && event.is_none() {
         return Ok(i64::from(tid));
     }
     let p = cx.progress();
@@ -115,6 +117,10 @@ pub fn clone(cx: &mut Cx<'_>, a: &CloneArgs) -> SysResult {
     let message = ptrace::seen_by_tracer(cx.task, child_tid).cast_unsigned();
     if event.is_some_and(|e| ptrace::event(cx, e, message.into())) {
         return Err(SysErr::Traced);
+    }
+    if a.flags & (VM | VFORK) == 0 {
+        // A new process first: mostly its parent soon waits for it.
+        return Err(SysErr::Later);
     }
     wait_for_vfork(cx)
 }
@@ -364,10 +370,31 @@ fn make(
     }
     drop(tree);
     if has(CHILD_SETTID) {
-        let mem: &dyn crate::usermem::GuestMemory = &*mm;
-        let _ = mem.put(UserPtr::<i32>::new(a.child_tid), &task.own_tid());
+        write_tid(&task, &mm, a.child_tid, !has(VM));
     }
     Ok(task)
+}
+
+/// CLONE_CHILD_SETTID: a fault is ignored by Linux too.
+fn write_tid(child: &Task, mm: &MemoryManager, to: u64, is_process: bool) {
+    let tid = child.own_tid();
+    let write = MemOp::Write {
+        addr: to,
+        bytes: &tid.to_ne_bytes(),
+    };
+    // What is put off and cannot be written costs the process its life.
+    let is_sure = |v: Vma| {
+        v.prot.contains(Prot::WRITE)
+            && matches!(v.backing, Backing::Anonymous)
+            && to.checked_add(4).is_some_and(|end| end <= v.end)
+    };
+    let put_off = is_process
+        && mm.find_vma(to).is_some_and(is_sure)
+        && child.thread().is_some_and(|t| t.execute_later(&[write]));
+    if !put_off {
+        let mem: &dyn GuestMemory = mm;
+        let _ = mem.put(UserPtr::<i32>::new(to), &tid);
+    }
 }
 
 pub(in crate::kernel) fn host_error(e: cofferdam_platform::Error) -> Errno {

@@ -338,10 +338,7 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     own_descriptors(cx)?;
     let thread = p.thread.lock().take().ok_or(Errno::ENOEXEC)?;
     futex::exit_robust_list(cx);
-    let tid_address = std::mem::take(&mut cx.local.clear_child_tid);
-    if tid_address != 0 {
-        futex::wake_clear_child_tid(cx, tid_address);
-    }
+    futex::clear_child_tid(cx);
     task.follow_time(&p.mm, &*thread);
     let old_thread = task.replace_thread(p.token, Some(thread.into()));
     let group = cx.group();

@@ -44,10 +44,8 @@ pub fn exit_task(cx: &mut Cx<'_>, status: ExitStatus) {
     cx.local.call = None;
     cx.local.interrupted = None;
     crate::kernel::futex::exit_robust_list(cx);
-    let tid_address = std::mem::take(&mut cx.local.clear_child_tid);
-    if tid_address != 0 {
-        crate::kernel::futex::wake_clear_child_tid(cx, tid_address);
-    }
+    crate::kernel::futex::clear_child_tid(cx);
+    cx.mm.leave();
     if let Some(done) = cx.local.vfork_done.take() {
         done.finish();
     }

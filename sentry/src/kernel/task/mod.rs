@@ -248,6 +248,7 @@ impl Kernel {
 impl Task {
     pub(super) fn new(kernel: &Arc<Kernel>, parts: TaskParts) -> Arc<Task> {
         parts.fds.enter();
+        parts.mm.enter();
         let task = Arc::new_cyclic(|me| Task {
             me: me.clone(),
             kernel: kernel.clone(),
@@ -315,7 +316,10 @@ impl Task {
     }
     pub(super) fn set_mm(&self, mm: Arc<MemoryManager>) -> Arc<MemoryManager> {
         self.group.cpu.enter_fresh(mm.space());
-        self.change(|s| std::mem::replace(&mut s.mm, mm))
+        mm.enter();
+        let old = self.change(|s| std::mem::replace(&mut s.mm, mm));
+        old.leave();
+        old
     }
     fn changed(&self) {
         self.generation.fetch_add(1, Ordering::Release);
