@@ -80,6 +80,38 @@ fn memory() {
     assert_eq!(abandoned_groups(), Vec::<PathBuf>::new());
 }
 
+/// Who has been waited for has no memory any more, and who begins another program not that of before.
+#[test]
+fn memory_of_the_dead_is_free_at_once() {
+    if !can_limit_memory() {
+        return;
+    }
+    let code = "import os, sys
+def fill():
+    m = bytearray(120 << 20)
+    del m
+for i in range(6):
+    pid = os.fork()
+    if not pid:
+        m = bytearray(120 << 20)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    fill()
+if len(sys.argv) < 4:
+    m = bytearray(120 << 20)
+    os.execv('/usr/bin/env', ['env', 'python3', '-c', sys.argv[1], *sys.argv[1:], 'x'])
+print('done')";
+    for platform in platforms() {
+        let options = ["--memory", "148m"];
+        let got = inside(platform, &options, &["python3", "-c", code, code]);
+        assert_eq!(
+            (got.stdout.as_str(), got.stderr.as_str()),
+            ("done\n", ""),
+            "{platform}"
+        );
+    }
+}
+
 #[test]
 fn a_killed_monitor_leaves_nothing_for_long() {
     if !can_limit_memory() {

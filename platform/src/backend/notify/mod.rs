@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
@@ -297,6 +297,18 @@ impl AddressSpace for Process {
     fn has_ended(&self) -> bool {
         let dead = self.dead.read();
         *dead || self.killed.load(SeqCst) || mem::is_gone(self.pid)
+    }
+
+    fn await_end(&self, limit: Duration) -> bool {
+        if *self.dead.read() {
+            return true;
+        }
+        if !self.killed.load(SeqCst) {
+            return false;
+        }
+        self.kill();
+        // Readable when all its threads are dead, whose memory goes before (`do_exit` of the kernel).
+        sys::readable_within(self.pidfd.as_fd(), limit)
     }
 
     fn host_pid(&self) -> Option<u32> {
@@ -594,6 +606,12 @@ impl Platform for NotifyPlatform {
             process,
             Box::new(FreeThread::new(Arc::clone(&self.inner), task)),
         ))
+    }
+
+    fn ending(&self) -> Vec<Arc<dyn AddressSpace>> {
+        let processes = self.inner.processes.lock();
+        let ending = processes.values().filter(|p| p.killed.load(SeqCst));
+        ending.map(|p| Arc::clone(p) as _).collect()
     }
 
     fn next_event(&self) -> Result<Event> {

@@ -2,6 +2,7 @@
 mod attacks;
 mod births;
 mod descriptors;
+mod ends;
 mod forged;
 mod futex;
 mod gate;
@@ -38,6 +39,7 @@ table! {
     wakes: interrupt_busy_loop interrupt_when_stopped interrupt_storm wake_coalesces wake_from_elsewhere wake_is_never_lost;
     hostile: wild_registers no_restart jump_into_stub scribbled_mailboxes mailboxes_of_the_dead exchange_beside_busy_thread;
     attacks: calls_of_the_stub scribbled_system_calls scribbled_clones own_segment_bases;
+    ends: ends_can_be_awaited;
     births: lost_children kept_mailboxes lies_about_children;
     forged: forged_signal_frame other_selectors foreign_descriptors flood_of_rings exchange_answered_by_calls;
     long: others_are_served_meanwhile one_ends_though_nobody_takes_over;
