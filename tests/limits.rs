@@ -80,6 +80,48 @@ fn memory() {
     assert_eq!(abandoned_groups(), Vec::<PathBuf>::new());
 }
 
+/// Files in memory may take three quarters of it.
+#[test]
+fn memory_limits_what_file_systems_say_they_hold() {
+    if !can_limit_memory() {
+        return;
+    }
+    let script = "df -k --output=size,used,avail /tmp /dev/shm | tail -n +2
+        head -c 30M /dev/zero > /tmp/x
+        df -k --output=size,used,avail /tmp /dev/shm | tail -n +2
+        head -c 90M /dev/zero > /dev/shm/y 2>/dev/null || stat -c %s /dev/shm/y
+        df -k --output=avail /tmp /dev/shm | tail -n +2";
+    for platform in platforms() {
+        let options = ["--memory", "128m", "--tmpfs", "/dev/shm:size=70m"];
+        let got = inside(platform, &options, &["sh", "-c", script]);
+        let numbers: Vec<u64> = got
+            .stdout
+            .split_whitespace()
+            .map(|n| n.parse().unwrap())
+            .collect();
+        let [mib, all, shm] = [1 << 10, 96 << 10, 70 << 10];
+        let near = |a: u64, b: u64| a.abs_diff(b) <= mib;
+        assert_eq!((numbers[0], numbers[3]), (all, shm), "{platform}: {got:?}");
+        let want = [
+            (1, 0),
+            (2, all),
+            (5, shm),
+            (7, 30 * mib),
+            (8, 66 * mib),
+            (10, 0),
+            (11, 66 * mib),
+            (12, 66 * mib * 1024),
+            (13, 0),
+            (14, 0),
+        ];
+        for (i, n) in want {
+            let close = near(numbers[i], n) || i == 12 && numbers[i].abs_diff(n) <= 1 << 20;
+            assert!(close, "{platform}: {i} is not {n}: {got:?}");
+        }
+        assert_eq!(numbers.len(), 15);
+    }
+}
+
 /// Who has been waited for has no memory any more, and who begins another program not that of before.
 #[test]
 fn memory_of_the_dead_is_free_at_once() {
