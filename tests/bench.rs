@@ -289,6 +289,31 @@ fn a_profile_counts_calls_errors_and_time() {
     }
 }
 
+/// A call that stubs do not answer does not make others of the same pipe come to the sentry.
+#[test]
+fn a_pipe_that_is_lent_stays_so_after_readv() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("profile.json");
+    let option = format!("--profile={}", file.display());
+    let program = "import os
+r, w = os.pipe()
+for i in range(32000):
+    os.write(w, b'x')
+    if i % 16 != 15: os.read(r, 1)
+    else: os.readv(r, [bytearray(1)])";
+    let args = ["do", "--platform", "inline", &option, "--", "python3", "-c"];
+    let outcome = cofferdam(&[&args[..], &[program]].concat());
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    let profile = json(&file);
+    let count = |name: &str| {
+        let mut calls = list(&profile["calls"]).iter();
+        let call = calls.find(|c| c["name"] == name).unwrap();
+        call["count"].as_u64().unwrap()
+    };
+    assert_eq!(count("readv"), 2000);
+    assert!(count("write") < count("readv"), "{profile}");
+}
+
 #[test]
 fn a_profile_on_standard_error_is_a_table() {
     let outcome = cofferdam(&["do", "--profile", "--strace=/dev/null", "--", "true"]);

@@ -448,6 +448,67 @@ fn hosts_without_user_namespaces_are_told_what_to_change() {
         return;
     }
     is_one_sentence(&done, 125, &["user.max_user_namespaces=0", "sysctl"]);
+    // And before anybody starts anything.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" platforms";
+    let mut c = command("unshare", &["-r", "sh", "-c", script]);
+    c.arg(&copy).current_dir("/");
+    let done = run(c, b"", LIMIT);
+    assert_eq!(done.status, 125, "{done:?}");
+    let verdicts: Vec<&str> = done.stdout.lines().collect();
+    assert_eq!(verdicts.len(), 3, "{done:?}");
+    for verdict in verdicts {
+        assert!(
+            verdict.contains("does not work here: ")
+                && verdict.contains("user.max_user_namespaces=0"),
+            "{verdict}"
+        );
+    }
+    let here = cofferdam(&["platforms"]);
+    assert_eq!(here.stdout.matches("works here").count(), 3, "{here:?}");
+}
+
+#[test]
+fn root_without_capabilities_is_told_which() {
+    if !nix::unistd::geteuid().is_root() || !common::have("setpriv") {
+        eprintln!("skip: needs root and setpriv");
+        return;
+    }
+    let with = |caps: &str| {
+        let bounding = format!("--bounding-set=-all{caps}");
+        run(
+            command(
+                "setpriv",
+                &[&bounding, "--inh-caps=-all", COFFERDAM, "do", "--", "true"],
+            ),
+            b"",
+            LIMIT,
+        )
+    };
+    let words = [
+        "root lacks",
+        "CAP_SETUID",
+        "CAP_SETFCAP",
+        "--cap-add SETUID",
+        "--user",
+    ];
+    is_one_sentence(&with(""), 125, &words);
+    is_one_sentence(&with(",+setuid,+setgid"), 125, &words);
+    let enough = with(",+setuid,+setgid,+setfcap");
+    assert_eq!((enough.status, enough.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn limits_on_descriptors_are_named() {
+    for few in ["5", "20", "40"] {
+        is_one_sentence(
+            &after(&format!("ulimit -n {few};"), "true"),
+            125,
+            &[few, "descriptors", "ulimit -n", "1024"],
+        );
+    }
+    // The soft limit is the caller's own.
+    let low = after("ulimit -S -n 20;", "bash -c 'exec 40</dev/null'");
+    assert_eq!((low.status, low.stderr.as_str()), (0, ""));
 }
 
 /// Runs a script in a mount namespace of its own, as root there; `None`, with a message, where the host forbids that. The

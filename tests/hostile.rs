@@ -278,3 +278,21 @@ fn nobody_keeps_the_others_waiting() {
     assert!(done, "the guest did not end by itself");
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
+
+/// What stubs are shown of files is no more than descriptors allow.
+#[test]
+fn windows_show_what_may_be_read() {
+    let program = build("windows");
+    for platform in platforms() {
+        let mut c = command(COFFERDAM, &["do", "--platform", platform, "--bind"]);
+        c.arg(&program).arg("--").arg(&program);
+        let got = run(c, b"", Duration::from_secs(60));
+        // Only there are windows.
+        let seen = u8::from(platform == "inline");
+        let want = format!(
+            "reading and writing: read {seen} written {seen}\nclosed: read 0 written 0\nreading: read {seen} written 0\n\
+             writing: read 0 written 0\nnobody: read 0 written 0\n"
+        );
+        assert_eq!(got.stdout, want, "{platform}: {}", got.stderr);
+    }
+}

@@ -80,6 +80,80 @@ fn memory() {
     assert_eq!(abandoned_groups(), Vec::<PathBuf>::new());
 }
 
+/// Files in memory may take three quarters of it.
+#[test]
+fn memory_limits_what_file_systems_say_they_hold() {
+    if !can_limit_memory() {
+        return;
+    }
+    let script = "df -k --output=size,used,avail /tmp /dev/shm | tail -n +2
+        head -c 30M /dev/zero > /tmp/x
+        df -k --output=size,used,avail /tmp /dev/shm | tail -n +2
+        head -c 90M /dev/zero > /dev/shm/y 2>/dev/null || stat -c %s /dev/shm/y
+        df -k --output=avail /tmp /dev/shm | tail -n +2";
+    for platform in platforms() {
+        let options = ["--memory", "128m", "--tmpfs", "/dev/shm:size=70m"];
+        let got = inside(platform, &options, &["sh", "-c", script]);
+        let numbers: Vec<u64> = got
+            .stdout
+            .split_whitespace()
+            .map(|n| n.parse().unwrap())
+            .collect();
+        let [mib, all, shm] = [1 << 10, 96 << 10, 70 << 10];
+        let near = |a: u64, b: u64| a.abs_diff(b) <= mib;
+        assert_eq!((numbers[0], numbers[3]), (all, shm), "{platform}: {got:?}");
+        let want = [
+            (1, 0),
+            (2, all),
+            (5, shm),
+            (7, 30 * mib),
+            (8, 66 * mib),
+            (10, 0),
+            (11, 66 * mib),
+            (12, 66 * mib * 1024),
+            (13, 0),
+            (14, 0),
+        ];
+        for (i, n) in want {
+            let close = near(numbers[i], n) || i == 12 && numbers[i].abs_diff(n) <= 1 << 20;
+            assert!(close, "{platform}: {i} is not {n}: {got:?}");
+        }
+        assert_eq!(numbers.len(), 15);
+    }
+}
+
+/// Who has been waited for has no memory any more, and who begins another program not that of before.
+#[test]
+fn memory_of_the_dead_is_free_at_once() {
+    if !can_limit_memory() {
+        return;
+    }
+    let code = "import os, sys
+def fill():
+    m = bytearray(120 << 20)
+    del m
+for i in range(6):
+    pid = os.fork()
+    if not pid:
+        m = bytearray(120 << 20)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    fill()
+if len(sys.argv) < 4:
+    m = bytearray(120 << 20)
+    os.execv('/usr/bin/env', ['env', 'python3', '-c', sys.argv[1], *sys.argv[1:], 'x'])
+print('done')";
+    for platform in platforms() {
+        let options = ["--memory", "148m"];
+        let got = inside(platform, &options, &["python3", "-c", code, code]);
+        assert_eq!(
+            (got.stdout.as_str(), got.stderr.as_str()),
+            ("done\n", ""),
+            "{platform}"
+        );
+    }
+}
+
 #[test]
 fn a_killed_monitor_leaves_nothing_for_long() {
     if !can_limit_memory() {

@@ -41,6 +41,7 @@ mod zygote;
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use arch::Registers;
 pub use backend::notify::NotifyPlatform;
@@ -250,6 +251,11 @@ pub trait AddressSpace: Send + Sync {
     /// Whether the host process has given up its memory for good, although it may not have been reported as gone yet.
     fn has_ended(&self) -> bool {
         self.host_pid().is_none()
+    }
+    /// Waits until the host process has given up its memory, if it has been killed or its last thread has ended, no longer than this; whether it has. Its end
+    /// is not put off any more. Any thread may call it.
+    fn await_end(&self, _limit: Duration) -> bool {
+        self.has_ended()
     }
     /// CPU time used by the host process so far in nanoseconds (user, system).
     fn cpu_time(&self) -> (u64, u64);
@@ -589,6 +595,10 @@ pub trait Platform: Send + Sync {
     /// An empty address space (nothing mapped in the guest range) with one stopped thread, from the pool
     /// if one is ready. FPU state is as at process start.
     fn new_process(&self, token: Token) -> Result<(Arc<dyn AddressSpace>, Box<dyn Thread>)>;
+    /// Those that end, but may not have given up their memory yet: see [`AddressSpace::await_end`].
+    fn ending(&self) -> Vec<Arc<dyn AddressSpace>> {
+        Vec::new()
+    }
     /// Waits for the next event. Called by worker threads only.
     fn next_event(&self) -> Result<Event>;
     /// Makes one call of `next_event`, current or next, return [`Event::Woken`]. Callable from any thread; calls coalesce.

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use libc::{c_int, c_long, c_ulong, c_void, pid_t, siginfo_t};
 
@@ -424,6 +425,19 @@ pub(crate) fn readable(fd: BorrowedFd<'_>, timeout_ms: c_int) -> io::Result<bool
         Ok(n) => Ok(n > 0 && poll.revents & libc::POLLIN != 0),
         Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(false),
         Err(e) => Err(e),
+    }
+}
+
+/// The same whatever signals come.
+pub(crate) fn readable_within(fd: BorrowedFd<'_>, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let ms = c_int::try_from(left.as_millis()).unwrap_or(c_int::MAX);
+        match readable(fd, ms) {
+            Ok(false) if !left.is_zero() => {}
+            outcome => return outcome.unwrap_or(false),
+        }
     }
 }
 

@@ -8,7 +8,8 @@ pub fn run() -> ExitCode {
     use std::io::Write;
     let mut any = false;
     for name in sandbox::PLATFORMS {
-        let verdict = match sandbox::check_platform(name) {
+        let checked = sandbox::check_platform(name).and_then(|()| sandbox::check_namespaces());
+        let verdict = match checked {
             Ok(()) => {
                 any = true;
                 "works here".to_owned()

@@ -8,6 +8,9 @@ use std::fs;
 /// signal cannot interrupt (5.19).
 const OLDEST_KERNEL: (u32, u32) = (5, 19);
 
+/// Descriptors that a sandbox needs to start, and a simple program to run.
+const FEWEST_DESCRIPTORS: u64 = 64;
+
 /// Names of the platforms, in the order in which they are tried.
 pub const PLATFORMS: &[&str] = &["inline", "notify", "ptrace"];
 
@@ -25,6 +28,7 @@ pub fn check_platform(name: &str) -> Result<()> {
             PLATFORMS.join(", ")
         )));
     }
+    check_descriptors()?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     check_kernel(&release)?;
     if !fs::exists("/proc/self/status").unwrap_or(false) {
@@ -62,6 +66,37 @@ pub fn check_platform(name: &str) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Whether the limit on descriptors lets a sandbox start. A low soft limit is raised: those of the programs inside are their own.
+fn check_descriptors() -> Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return Ok(());
+    };
+    if hard < FEWEST_DESCRIPTORS {
+        return Err(Error::Host(format!(
+            "no more than {hard} descriptors are allowed here (ulimit -n), too few for a sandbox, where one process holds those of all programs inside; \
+             allow 1024 or more"
+        )));
+    }
+    if soft < FEWEST_DESCRIPTORS {
+        // Else some later step says what is missing.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, FEWEST_DESCRIPTORS, hard);
+    }
+    Ok(())
+}
+
+/// Whether this machine lets the processes of a sandbox be made: makes one, which ends at once. The caller must be single-threaded.
+///
+/// # Errors
+/// The sentence that says what forbids it.
+pub fn check_namespaces() -> Result<()> {
+    let plan = super::ids::Plan::for_caller()?;
+    for maps in [plan.gofer_maps()?, plan.sentry_maps()] {
+        super::spawn::spawn(&maps, || 0)?.wait();
+    }
+    Ok(())
 }
 
 fn check_kernel(release: &str) -> Result<()> {
@@ -140,9 +175,23 @@ pub fn explain_map(file: &str, error: &std::io::Error) -> Error {
     if apparmor_restricts() {
         return Error::Host(APPARMOR.into());
     }
+    if nix::unistd::geteuid().is_root() && !may_map() {
+        return Error::Host(format!(
+            "root lacks the capabilities to map users of a sandbox, so {file} cannot be set ({error}); give it CAP_SETUID, CAP_SETGID and \
+             CAP_SETFCAP (Docker: --cap-add SETUID --cap-add SETGID --cap-add SETFCAP), or run Cofferdam as another user (Docker: --user 1000)"
+        ));
+    }
     Error::Host(format!(
         "cannot set {file} of the sandbox's user namespace: {error}; run as root or as a user whom the host lets do that"
     ))
+}
+
+/// Whether this process has CAP_SETUID, CAP_SETGID and, to map root, CAP_SETFCAP (user_namespaces(7)).
+fn may_map() -> bool {
+    const ALL: u64 = 1 << 6 | 1 << 7 | 1 << 31;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+    effective.is_none_or(|c| u64::from_str_radix(c.trim(), 16).is_ok_and(|c| c & ALL == ALL))
 }
 
 /// Adds the likely cause to what was refused while the gofer's mount tree was built.

@@ -22,7 +22,7 @@ pub mod streams;
 pub mod terminal;
 pub mod tree;
 
-pub use host::{AUTO, PLATFORMS, check_platform};
+pub use host::{AUTO, PLATFORMS, check_namespaces, check_platform};
 pub use monitor::run;
 pub use spec::{Identity, Limits, Mount, Root, Spec};
 pub use tree::SYSTEM;

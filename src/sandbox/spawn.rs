@@ -41,7 +41,11 @@ pub enum Ended {
 /// # Errors
 /// A sentence that names what the host forbids.
 pub fn spawn(maps: &Maps, body: impl FnOnce() -> u8) -> Result<Child> {
-    let broken = |e: std::io::Error| Error::Host(format!("cannot make a pipe: {e}"));
+    let broken = |e: std::io::Error| {
+        Error::Host(format!(
+            "cannot make a pipe: {e}; is a limit on descriptors (ulimit -n) too low?"
+        ))
+    };
     let (mut wait, mut go) = std::io::pipe().map_err(broken)?;
     let mut pidfd: libc::c_int = -1;
     // SAFETY: zero is a valid clone_args.

@@ -235,14 +235,19 @@ pub fn closed(cx: &Cx<'_>) {
     windows::closed(cx);
 }
 
-/// A call by descriptor `fd` on `file` was made that the stub could have answered: after some of them it is told how. `stat` gives what fstat(2) says.
-pub fn asked(cx: &Cx<'_>, fd: i32, file: &Arc<File>, stat: impl FnOnce() -> Option<[u8; 144]>) {
+/// A call has moved bytes that may have been a pipe's, and its ring be given again.
+pub fn moved(cx: &Cx<'_>, file: &File) {
     if file.ops().fixed().contains(Fixed::RING) {
         let waits = &cx.local.waits;
         lent::give(file, |queue| {
             waits.iter().filter(|(q, _)| Arc::ptr_eq(q, queue)).count()
         });
     }
+}
+
+/// A call by descriptor `fd` on `file` was made that the stub could have answered: after some of them it is told how. `stat` gives what fstat(2) says.
+pub fn asked(cx: &Cx<'_>, fd: i32, file: &Arc<File>, stat: impl FnOnce() -> Option<[u8; 144]>) {
+    moved(cx, file);
     if file.asked() {
         lend(cx, fd, file, None, stat);
     }

@@ -9,6 +9,7 @@ pub mod async_io;
 pub mod cpu_time;
 pub mod cx;
 pub mod dnotify;
+mod ends;
 mod fd_table;
 pub mod futex;
 mod heap;
@@ -174,9 +175,6 @@ impl Kernel {
     }
     /// Memory of the sandbox.
     pub fn memory(&self) -> MemoryInfo {
-        let machine = self
-            .machine_memory
-            .load(std::sync::atomic::Ordering::Relaxed);
         let used = self
             .processes()
             .iter()
@@ -185,9 +183,15 @@ impl Kernel {
             .map(|r| r.total - r.shared)
             .sum();
         MemoryInfo {
-            total: machine.min(self.allowance().memory.unwrap_or(u64::MAX)),
+            total: self.total_memory(),
             used,
         }
+    }
+    fn total_memory(&self) -> u64 {
+        let machine = self
+            .machine_memory
+            .load(std::sync::atomic::Ordering::Relaxed);
+        machine.min(self.allowance().memory.unwrap_or(u64::MAX))
     }
     /// Sets how much memory the machine is said to have, in bytes.
     pub fn set_machine_memory(&self, bytes: u64) {

@@ -8,6 +8,7 @@ use cofferdam_platform::{
     Registers, Result, Stamps, Thread, Token, Valid, Vdso,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The same platform, counted.
 pub fn wrap(inner: Arc<dyn Platform>, profile: &Arc<Profile>) -> Arc<dyn Platform> {
@@ -72,6 +73,9 @@ impl Platform for Timed<Arc<dyn Platform>> {
         let made = self.host(|p| p.new_process(token))?;
         Ok(self.process(made))
     }
+    fn ending(&self) -> Vec<Arc<dyn AddressSpace>> {
+        self.inner.ending()
+    }
     fn next_event(&self) -> Result<Event> {
         self.profile.time(Part::Wait, || self.inner.next_event())
     }
@@ -98,6 +102,9 @@ impl AddressSpace for Timed<Arc<dyn AddressSpace>> {
     }
     fn has_ended(&self) -> bool {
         self.inner.has_ended()
+    }
+    fn await_end(&self, limit: Duration) -> bool {
+        self.inner.await_end(limit)
     }
     fn cpu_time(&self) -> (u64, u64) {
         self.inner.cpu_time()

@@ -328,6 +328,18 @@ impl AddressSpace for Process {
         *dead || self.killed.load(SeqCst) || mem::is_gone(self.pid)
     }
 
+    fn await_end(&self, limit: Duration) -> bool {
+        if *self.dead.read() {
+            return true;
+        }
+        if !self.killed.load(SeqCst) {
+            return false;
+        }
+        self.kill();
+        // Readable when all its threads are dead, whose memory goes before (`do_exit` of the kernel).
+        sys::readable_within(self.pidfd.as_fd(), limit)
+    }
+
     fn host_pid(&self) -> Option<u32> {
         let dead = self.dead.read();
         u32::try_from(self.pid).ok().filter(|_| !*dead)
@@ -625,6 +637,12 @@ impl Platform for NotifyPlatform {
             process,
             Box::new(FreeThread::new(Arc::clone(&self.inner), task)),
         ))
+    }
+
+    fn ending(&self) -> Vec<Arc<dyn AddressSpace>> {
+        let processes = self.inner.processes.lock();
+        let ending = processes.values().filter(|p| p.killed.load(SeqCst));
+        ending.map(|p| Arc::clone(p) as _).collect()
     }
 
     fn next_event(&self) -> Result<Event> {

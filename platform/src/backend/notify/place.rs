@@ -31,9 +31,12 @@ impl AtomicPlace {
         self.0.store(other.get(), Relaxed);
     }
 
-    /// Whether it was another one.
-    fn set(&self, place: Place) -> bool {
-        self.0.swap(place.code(), Relaxed) != place.code()
+    fn set(&self, place: Place) {
+        self.0.store(place.code(), Relaxed);
+    }
+
+    fn is(&self, place: Place) -> bool {
+        self.get() == place.code()
     }
 }
 
@@ -89,17 +92,19 @@ impl Places {
         }
     }
 
-    fn bind(&self, tid: libc::pid_t, place: Place) {
+    /// Whether the host did.
+    fn bind(&self, tid: libc::pid_t, place: Place) -> bool {
         let Some(allowed) = self.allowed.as_ref().filter(|_| self.count > 1) else {
-            return;
+            // Nobody moves.
+            return true;
         };
         let set = match place {
             Place::Anywhere => *allowed,
             Place::On(cpu) => sys::single_cpu(cpu),
             Place::Off(cpu) => sys::without_cpu(allowed, cpu),
         };
-        // Of a thread that is gone; or processors were taken away from this sandbox: then the kernel chooses.
-        let _ = sys::set_affinity(tid, &set);
+        // Not of a thread that is gone; or processors were taken away from this sandbox: then the kernel chooses.
+        sys::set_affinity(tid, &set).is_ok()
     }
 }
 
@@ -116,15 +121,20 @@ pub(super) fn processor() -> usize {
 impl Inner {
     /// Binds a stub's thread. Those that it makes inherit that.
     pub(super) fn put(&self, task: &Task, place: Place) {
-        if task.pace.place.set(place) {
-            self.hot.places.bind(task.tid, place);
+        if task.pace.place.is(place) {
+            return;
+        }
+        // The id of a process that was killed from outside, too, is nobody else's before it is marked dead.
+        let dead = task.process.dead.read_recursive();
+        if !*dead && self.hot.places.bind(task.tid, place) {
+            task.pace.place.set(place);
         }
     }
 
     /// Binds the calling thread. It makes none meanwhile, which would inherit that: see [`Inner::unbind_worker`].
     pub(super) fn put_worker(&self, place: Place) {
-        if WORKER.replace(place.code()) != place.code() {
-            self.hot.places.bind(0, place);
+        if WORKER.get() != place.code() && self.hot.places.bind(0, place) {
+            WORKER.set(place.code());
         }
     }
 
@@ -178,11 +188,35 @@ mod tests {
     fn places_are_told_apart() {
         let all = [Place::Anywhere, Place::On(0), Place::Off(0), Place::On(7)];
         let place = AtomicPlace::default();
-        assert!(!place.set(Place::Anywhere), "nobody is bound at first");
+        assert!(place.is(Place::Anywhere), "nobody is bound at first");
         for (i, one) in all.iter().enumerate().skip(1).chain([(0, &all[0])]) {
-            assert!(place.set(*one), "{i}");
-            assert!(!place.set(*one), "{i}");
+            assert!(!place.is(*one), "{i}");
+            place.set(*one);
+            assert!(place.is(*one), "{i}");
         }
+    }
+
+    #[test]
+    fn only_what_the_host_grants_is_a_binding() {
+        let mut places = Places::new();
+        places.count = 2;
+        let Some(here) = places
+            .allowed
+            .as_ref()
+            .and_then(|s| sys::cpus(s).first().copied())
+        else {
+            return;
+        };
+        std::thread::spawn(move || {
+            assert!(places.bind(0, Place::On(here)));
+            assert!(
+                !places.bind(0, Place::On(size_of::<CpuSet>() * 8 - 1)),
+                "no such processor"
+            );
+            assert!(places.bind(0, Place::Anywhere));
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

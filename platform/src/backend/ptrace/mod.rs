@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 use libc::pid_t;
 use parking_lot::{Mutex, RwLock};
@@ -63,6 +64,8 @@ struct Process {
     pid: pid_t,
     /// Set before the process is reaped, so that whoever holds this lock and finds false may use `pid`.
     dead: RwLock<bool>,
+    /// Was sent SIGKILL.
+    killed: AtomicBool,
     mailboxes: Mailboxes,
     /// Guest threads that were not terminated.
     threads: AtomicUsize,
@@ -109,6 +112,7 @@ struct State {
 impl Process {
     /// SIGKILL to the process unless it is dead.
     fn kill(&self) {
+        self.killed.store(true, SeqCst);
         let dead = self.dead.read();
         if !*dead {
             // ESRCH cannot happen while the lock is held; nothing to do about anything else.
@@ -143,6 +147,27 @@ impl AddressSpace for Process {
     fn has_ended(&self) -> bool {
         let dead = self.dead.read();
         *dead || mem::is_gone(self.pid)
+    }
+
+    fn await_end(&self, limit: Duration) -> bool {
+        if !self.killed.load(SeqCst) {
+            return *self.dead.read();
+        }
+        let end = Instant::now() + limit;
+        let mut without = 0;
+        loop {
+            let dead = self.dead.read();
+            without += u32::from(!*dead && mem::is_gone(self.pid));
+            // It is not said of a leader before its other threads have been reaped, which only the tracer does; they have given up their memory a moment after the leader.
+            let over = *dead
+                || sys::wait_for_any_thread(self.pid).is_ok_and(|w| w.is_some())
+                || without > 10;
+            drop(dead);
+            if over || Instant::now() >= end {
+                return over;
+            }
+            sys::pause(1);
+        }
     }
 
     fn host_pid(&self) -> Option<u32> {
@@ -280,6 +305,13 @@ impl Platform for PtracePlatform {
         ))
     }
 
+    fn ending(&self) -> Vec<Arc<dyn AddressSpace>> {
+        let tasks = self.inner.tasks.lock();
+        let leaders = tasks.values().filter(|t| t.tid == t.process.pid);
+        let ending = leaders.filter(|t| t.process.killed.load(SeqCst));
+        ending.map(|t| Arc::clone(&t.process) as _).collect()
+    }
+
     fn next_event(&self) -> Result<Event> {
         self.inner.on_worker()?;
         self.inner.next_event()
@@ -357,6 +389,7 @@ impl Inner {
             let process = Arc::new(Process {
                 pid,
                 dead: RwLock::new(false),
+                killed: AtomicBool::new(false),
                 mailboxes,
                 threads: AtomicUsize::new(1),
                 hosts: AtomicUsize::new(1),

@@ -3,6 +3,7 @@ mod attacks;
 mod begin;
 mod births;
 mod descriptors;
+mod ends;
 mod forged;
 mod futex;
 mod gate;
@@ -40,6 +41,7 @@ table! {
     hostile: wild_registers no_restart jump_into_stub scribbled_mailboxes mailboxes_of_the_dead exchange_beside_busy_thread;
     attacks: calls_of_the_stub scribbled_system_calls scribbled_clones own_segment_bases;
     begin: writes_before_the_first_instruction texts_before_the_first_instruction;
+    ends: ends_can_be_awaited;
     births: lost_children kept_mailboxes lies_about_children;
     forged: forged_signal_frame other_selectors foreign_descriptors flood_of_rings exchange_answered_by_calls;
     long: others_are_served_meanwhile one_ends_though_nobody_takes_over;

@@ -316,8 +316,13 @@ pub fn give(file: &File, own: impl FnOnce(&Arc<WaitQueue>) -> usize) {
 }
 
 /// The ring of a pipe that can be lent by this file to this task, and which end the file is. `None` for a FIFO, for packets, where rings run out, and if it is
-/// not worth it.
-pub fn ring_of(file: &File, task: i32) -> Option<(Arc<SharedRing>, End)> {
+/// not worth it. A new one
+/// is made only if there is room for it.
+pub fn ring_of(
+    file: &File,
+    task: i32,
+    has_room: impl FnOnce() -> bool,
+) -> Option<(Arc<SharedRing>, End)> {
     let pipe = pipe_of(file)?;
     let end = file.downcast::<PipeFile>()?.end()?;
     if file.path().is_some() || file.flags().contains(OpenFlags::DIRECT) {
@@ -336,6 +341,9 @@ pub fn ring_of(file: &File, task: i32) -> Option<(Arc<SharedRing>, End)> {
             s.pace.lending.begin(false);
             return None;
         }
+    }
+    if !has_room() {
+        return None;
     }
     let ring = Arc::new(SharedRing::new().ok()?);
     let mut s = pipe.state.lock();
@@ -414,6 +422,12 @@ impl Default for Windows {
 }
 
 impl Windows {
+    /// Whether another end can be shown to `task`.
+    pub fn has_room(&self, task: i32) -> bool {
+        let all = self.0.lock();
+        all.iter()
+            .any(|shown| shown.as_ref().is_none_or(|s| s.is_free(task)))
+    }
     /// The windows for an end, from which number on, for the time of `loan`, which is the calling `task`'s; and whether they show it already, else the caller has to
     /// see to that ([`Windows::show`]). `None` if all are taken.
     pub fn take(

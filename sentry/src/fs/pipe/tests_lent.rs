@@ -51,7 +51,7 @@ fn is_given(f: &File) -> bool {
     s.lent.as_ref().is_some_and(|l| l.is_given)
 }
 fn borrow(f: &File, task: i32) -> (Arc<Fake>, Arc<SharedRing>) {
-    let (ring, _) = ring_of(f, task).unwrap();
+    let (ring, _) = ring_of(f, task, || true).unwrap();
     let fake = Arc::new(Fake::default());
     let loan: Arc<dyn Loan> = fake.clone();
     assert!(lend(f, &ring, &loan, task));
@@ -93,12 +93,23 @@ fn who_had_no_end_before_gets_another_ring() {
         let (_, again) = borrow(f, task);
         assert!(Arc::ptr_eq(&ring, &again) && first.is_over());
         let (loan, _) = borrow(f, task);
-        assert!(ring_of(f, 2).is_none(), "and not at once");
+        assert!(ring_of(f, 2, || true).is_none(), "and not at once");
         assert!(loan.is_over());
         pipe_of(f).unwrap().state.lock().pace.lending = Pause::default();
-        let (other, _) = ring_of(f, 2).unwrap();
+        let (other, _) = ring_of(f, 2, || true).unwrap();
         assert!(!Arc::ptr_eq(&ring, &other));
     }
+}
+
+#[test]
+fn nothing_is_made_for_which_there_is_no_room() {
+    let (r, w) = create(&KernelCaller, OpenFlags::empty()).unwrap();
+    assert!(ring_of(&w, 1, || false).is_none());
+    assert!(pipe_of(&w).unwrap().state.lock().lent.is_none());
+    let (_, ring) = borrow(&w, 1);
+    // What is there is found: it may be shown already.
+    let (same, end) = ring_of(&r, 1, || false).unwrap();
+    assert!(Arc::ptr_eq(&ring, &same) && end == End::Read);
 }
 
 #[test]
@@ -113,7 +124,7 @@ fn loans_that_move_little_end() {
         assert_eq!(read(&r), Ok(1));
     }
     assert!(loans.0.is_over());
-    assert!(ring_of(&w, 1).is_none());
+    assert!(ring_of(&w, 1, || true).is_none());
 }
 
 #[test]
@@ -158,6 +169,7 @@ fn windows_give_way_to_their_own_task() {
         assert!(other != at && !there);
     }
     lent.end();
+    assert!(windows.has_room(1) && !windows.has_room(2));
     assert_eq!(windows.take(&ring(), End::Read, &loan(), 2), None);
     assert_eq!(
         windows.take(&ring(), End::Read, &loan(), 1),

@@ -131,6 +131,8 @@ impl Tmpfs {
         self.used_inodes.fetch_sub(1, Ordering::Relaxed);
     }
     fn statfs(&self) -> StatFs {
+        // With a limit on memory a file system is no larger than all may be, and what others have is not available here.
+        let room = options::room_set();
         let pages = self.max_pages.load(Ordering::Relaxed);
         let inodes = self.max_inodes.load(Ordering::Relaxed);
         let mut s = StatFs {
@@ -140,9 +142,10 @@ impl Tmpfs {
             ..StatFs::default()
         };
         if pages != u64::MAX {
-            s.blocks = pages;
-            s.blocks_free = pages.saturating_sub(self.used_pages.load(Ordering::Relaxed));
-            s.blocks_available = s.blocks_free;
+            s.blocks = pages.min(room.unwrap_or(u64::MAX));
+            s.blocks_free = s.blocks.saturating_sub(self.used_pages.load(Ordering::Relaxed));
+            let left = room.map(|room| room.saturating_sub(ALL_PAGES.load(Ordering::Relaxed)));
+            s.blocks_available = s.blocks_free.min(left.unwrap_or(u64::MAX));
         }
         if inodes != u64::MAX {
             s.files = inodes;

@@ -40,6 +40,11 @@ pub(super) fn room() -> u64 {
     (*HOST_MEMORY / 2).min(ROOM.load(Ordering::Relaxed)) / PAGE as u64
 }
 
+/// The same if it is a limit that somebody set: then statfs(2) shows it.
+pub(super) fn room_set() -> Option<u64> {
+    (ROOM.load(Ordering::Relaxed) != u64::MAX).then(room)
+}
+
 impl Default for TmpfsOptions {
     /// Half of the host's memory, half a million objects, mode 1777, root's.
     fn default() -> TmpfsOptions {

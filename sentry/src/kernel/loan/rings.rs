@@ -19,12 +19,12 @@ pub(super) fn lend(cx: &Cx<'_>, fd: u32, file: &Arc<File>) {
         return;
     }
     let task = cx.task.tid();
-    let Some((ring, end)) = lent::ring_of(file, task) else {
+    let windows = cx.mm.extensions.extension::<lent::Windows>();
+    let Some((ring, end)) = lent::ring_of(file, task, || windows.has_room(task)) else {
         return;
     };
     let new = Lent::new(entry, file, thread, Some(ring.clone()));
     let loan: Arc<dyn Loan> = new.clone();
-    let windows = cx.mm.extensions.extension::<lent::Windows>();
     let Some((window, there)) = windows.take(&ring, end, &loan, task) else {
         return;
     };

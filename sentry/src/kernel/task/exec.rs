@@ -340,6 +340,7 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     futex::exit_robust_list(cx);
     futex::clear_child_tid(cx);
     task.follow_time(&p.mm, &*thread);
+    let peak = super::exit::final_peak(cx);
     let old_thread = task.replace_thread(p.token, Some(thread.into()));
     let group = cx.group();
     let dumpable = |yes: bool| group.dumpable.store(i32::from(yes), Ordering::Relaxed);
@@ -372,6 +373,7 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     // Tracers see the call that this was.
     regs.orig_rax = cx.local.call.map_or(u64::MAX, |(number, _)| number);
     cx.local.regs = regs.into();
+    cx.kernel().await_end(&**cx.mm.space(), peak);
     Ok(())
 }
 

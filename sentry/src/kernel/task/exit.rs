@@ -57,6 +57,7 @@ pub fn exit_task(cx: &mut Cx<'_>, status: ExitStatus) {
     let thread = task.replace_thread(task.token(), None);
     if let Some(t) = thread {
         t.terminate();
+        kernel.await_end(&**cx.mm.space(), rss);
     }
     leave(&kernel, task, status, rss);
     if last {
@@ -65,7 +66,7 @@ pub fn exit_task(cx: &mut Cx<'_>, status: ExitStatus) {
 }
 
 /// The process's greatest resident size, if this is its leader or its last thread.
-fn final_peak(cx: &Cx<'_>) -> u64 {
+pub(super) fn final_peak(cx: &Cx<'_>) -> u64 {
     let group = cx.group();
     if cx.task.tid() != group.pid() && group.threads().len() > 1 {
         return 0;
