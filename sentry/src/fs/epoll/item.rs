@@ -9,10 +9,10 @@ use std::sync::{Arc, Weak};
 
 /// Items are found by descriptor and open file: after dup2 the same number may be watched twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub fd: i32,
+pub struct Key {
+    pub(super) fd: i32,
     /// Address of the file; an item keeps it from being used again.
-    pub file: usize,
+    pub(super) file: usize,
 }
 
 impl Key {

@@ -18,7 +18,8 @@ use crate::abi::{Errno, Result};
 use crate::fs::anon::{AnonKind, anon_file};
 use crate::sync::{Charge, Events, Mutex, Quota, Rank, WaitQueue};
 use crate::vfs::{Caller, File, FileOps, OpenFlags};
-use item::{Item, Key};
+use item::Item;
+pub use item::Key;
 use noted::Lent;
 use ready::Ready;
 use smallvec::SmallVec;
@@ -213,7 +214,7 @@ impl Epoll {
             let item = i.items.get(&key).filter(|i| !i.is_retired());
             let item = item.ok_or(Errno::ENOENT)?.clone();
             item.retire(&mut self.ready.lock());
-            if i.lent.any() && !item.is_exclusive() && epoll_of(file).is_none() {
+            if i.lent.keeps(&item) && epoll_of(file).is_none() {
                 return Ok(());
             }
             i.items.remove(&key);
@@ -295,7 +296,7 @@ impl Epoll {
     /// What is watched: descriptor, events, data (for /proc/PID/fdinfo).
     pub fn targets(&self) -> Vec<(i32, u32, u64)> {
         let mut i = self.interest.lock();
-        i.settle(self, None);
+        i.settle_now(self);
         i.items
             .values()
             .filter(|t| !t.is_retired() && !t.is_closed())

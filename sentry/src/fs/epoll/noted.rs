@@ -5,11 +5,12 @@
 //!
 //! What is noted cannot fail: an item that is taken out while notes count is *retired*, not gone, and can be put in again.
 
-use super::item::Key;
+use super::item::{Item, Key};
 use super::{ALWAYS, Epoll, EpollEvent, Interest};
-use crate::abi::Errno;
 use std::sync::Arc;
 
+/// Of descriptors below, an item that is taken out while notes count can be put in again.
+const FDS: i32 = cofferdam_platform::INTEREST_FDS as i32;
 /// How many times notes may be ended by others until an instance has none any more.
 const DISPUTES: u32 = 16;
 
@@ -25,22 +26,22 @@ pub trait Notes: Send + Sync {
 
 /// A change that was noted; as the guest says.
 pub struct Change {
-    /// EPOLL_CTL_*.
-    pub op: i32,
-    /// Of which descriptor and file.
-    pub(super) key: Key,
-    /// The new interest.
-    pub event: EpollEvent,
+    key: Key,
+    /// The new interest, `None` if there is none.
+    to: Option<EpollEvent>,
 }
 
 impl Change {
-    /// `file`: the address of the file, which cannot be that of another one as long as the notes exist.
-    pub fn new(op: i32, fd: i32, file: usize, event: EpollEvent) -> Change {
+    /// Of which descriptor and file: the address of the file, which cannot be that of another one as long as the notes exist.
+    pub fn new(fd: i32, file: usize, to: Option<EpollEvent>) -> Change {
         Change {
-            op,
             key: Key { fd, file },
-            event,
+            to,
         }
+    }
+    /// Of what: only the last change of each counts.
+    pub fn key(&self) -> Key {
+        self.key
     }
 }
 
@@ -54,6 +55,10 @@ pub(super) struct Lent {
 impl Lent {
     pub fn any(&self) -> bool {
         self.notes.is_some()
+    }
+    /// Whether what is taken out is to be kept, so that it can be put in without fail.
+    pub fn keeps(&self, item: &Item) -> bool {
+        self.any() && item.key().fd < FDS && !item.is_exclusive()
     }
 }
 
@@ -86,6 +91,12 @@ impl Epoll {
 }
 
 impl Interest {
+    /// As [`Epoll::settle`], for somebody who will not wait.
+    pub(super) fn settle_now(&mut self, epoll: &Epoll) {
+        let borrower = self.lent.notes.as_ref().map(|n| n.borrower());
+        self.settle(epoll, borrower);
+    }
+
     /// As [`Epoll::settle`]. Nobody need be woken: those who wait look for themselves.
     pub(super) fn settle(&mut self, epoll: &Epoll, by: Option<u64>) {
         let Some(notes) = &self.lent.notes else {
@@ -99,8 +110,7 @@ impl Interest {
             self.lent.notes = None;
         }
         for change in changes {
-            // Nobody is told of what a hostile guest notes.
-            let _: Result<(), Errno> = self.apply(epoll, &change);
+            self.apply(epoll, &change);
         }
         if self.lent.any() {
             return;
@@ -115,25 +125,20 @@ impl Interest {
         epoll.forget(&gone);
     }
 
-    fn apply(&mut self, epoll: &Epoll, change: &Change) -> Result<(), Errno> {
-        let item = self.items.get(&change.key).ok_or(Errno::ENOENT)?;
-        let EpollEvent { events, data } = change.event;
-        let is_in = !item.is_retired();
-        match change.op {
-            libc::EPOLL_CTL_DEL if is_in && !item.is_exclusive() => {
-                item.retire(&mut epoll.ready.lock());
-            }
-            libc::EPOLL_CTL_MOD if is_in && !item.is_exclusive() => {
-                item.set(events | ALWAYS, data);
-                // Whether it is ready is found out when somebody wants to know.
-                epoll.ready.lock().push(item);
-            }
-            libc::EPOLL_CTL_ADD if !is_in => {
+    fn apply(&mut self, epoll: &Epoll, change: &Change) {
+        // Nobody is told of what only a hostile guest can note.
+        let item = self.items.get(&change.key);
+        let Some(item) = item.filter(|item| !item.is_exclusive()) else {
+            return;
+        };
+        let mut ready = epoll.ready.lock();
+        match change.to {
+            None => item.retire(&mut ready),
+            Some(EpollEvent { events, data }) => {
                 item.revive(events | ALWAYS, data);
-                epoll.ready.lock().push(item);
+                // Whether it is ready is found out when somebody wants to know.
+                ready.push(item);
             }
-            _ => return Err(Errno::EINVAL),
         }
-        Ok(())
     }
 }

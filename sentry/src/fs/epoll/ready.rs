@@ -26,6 +26,11 @@ impl Ready {
     pub fn len(&self) -> usize {
         self.list.len().saturating_sub(self.void)
     }
+    /// How long the list is.
+    #[cfg(test)]
+    pub fn places(&self) -> usize {
+        self.list.len()
+    }
     /// Appends an item unless it is there; whether it was not.
     pub fn push(&mut self, item: &Arc<Item>) -> bool {
         match self.place(item) {

@@ -4,7 +4,7 @@
 //! file now is asked for again.
 
 use crate::fs::epoll::noted::{Change, Notes};
-use crate::fs::epoll::{EXCLUSIVE, Epoll, EpollEvent, WAKEUP, epoll_of};
+use crate::fs::epoll::{EXCLUSIVE, Epoll, EpollEvent, Key, WAKEUP, epoll_of};
 use crate::kernel::Cx;
 use crate::sync::{Mutex, Rank};
 use crate::vfs::File;
@@ -12,6 +12,9 @@ use crate::vfs::loan::Loan;
 use cofferdam_platform::{INTEREST_FDS, Thread};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+
+/// How many changes are left to be taken before those that others have made void are dropped: more than there are descriptors.
+const LEFT: usize = 2 * INTEREST_FDS as usize;
 
 /// The notes of a task.
 pub(in crate::kernel) struct Interest {
@@ -47,9 +50,23 @@ impl State {
                 events: n.events & !(WAKEUP | EXCLUSIVE),
                 data: n.data,
             };
+            let to = (n.op != libc::EPOLL_CTL_DEL).then_some(event);
             let file = file.as_ptr().addr();
-            self.left.push(Change::new(n.op, fd, file, event));
+            self.left.push(Change::new(fd, file, to));
         }
+        if self.left.len() > LEFT {
+            self.thin();
+        }
+    }
+    /// Leaves of all changes of one descriptor the last one.
+    fn thin(&mut self) {
+        let mut last: HashMap<Key, usize, ahash::RandomState> = HashMap::default();
+        for (i, change) in self.left.iter().enumerate() {
+            last.insert(change.key(), i);
+        }
+        let mut i = 0..;
+        self.left
+            .retain(|change| i.next() == last.get(&change.key()).copied());
     }
 }
 
