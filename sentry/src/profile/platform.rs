@@ -5,8 +5,7 @@
 use super::{Part, Profile};
 use cofferdam_platform::{
     AddressSpace, Answers, Aside, Call, CutShort, Descriptor, Event, MemOp, Noted, PathAnswer,
-    Platform,
-    Registers, Result, Stamps, Thread, Token, Valid, Vdso,
+    Platform, Registers, Result, Stamps, Thread, Token, Valid, Vdso,
 };
 use std::sync::Arc;
 

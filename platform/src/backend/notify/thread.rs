@@ -11,8 +11,8 @@ use crate::stub::filter;
 use crate::stub::futex::Then;
 use crate::stub::slot::{ANSWERS, DESCRIPTORS, REGS, VALUE, answer, descriptor, order, woken};
 use crate::{
-    AddressSpace, Answers, Call, CutShort, Descriptor, Error, Known, MemOp, Noted, Pages, PathAnswer,
-    Registers, Result, Stamps, Thread, Token, Valid,
+    AddressSpace, Answers, Call, CutShort, Descriptor, Error, Known, MemOp, Noted, Pages,
+    PathAnswer, Registers, Result, Stamps, Thread, Token, Valid,
 };
 
 /// Whether only the result of a call has changed.

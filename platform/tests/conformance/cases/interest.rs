@@ -39,7 +39,8 @@ pub fn changes_are_noted(p: Box<dyn Platform>) {
     };
     let (ep, fd) = (u64::from(EPOLL), u64::from(FD));
     let high = 1 << 32;
-    g.space.write(DATA, &event(libc::EPOLLIN as u32, 0x1234_5678_9abc));
+    g.space
+        .write(DATA, &event(libc::EPOLLIN as u32, 0x1234_5678_9abc));
     assert_eq!(ask([ep, ADD, fd, DATA]), None, "not lent yet");
     assert!(g.thread.lend_interest(EPOLL));
     for op in 0..5 {
@@ -82,7 +83,11 @@ pub fn changes_are_noted(p: Box<dyn Platform>) {
     for round in 0..3 {
         for i in 0..NOTED {
             g.space.write(DATA, &event(4, i as u64));
-            assert_eq!(ask([ep, MOD, u64::from(last), DATA]), Some(0), "{round} {i}");
+            assert_eq!(
+                ask([ep, MOD, u64::from(last), DATA]),
+                Some(0),
+                "{round} {i}"
+            );
         }
         assert_eq!(ask([ep, MOD, u64::from(last), DATA]), None, "full");
         let all = g.thread.take_noted(false);
@@ -211,5 +216,8 @@ pub fn changes_interrupted(p: Box<dyn Platform>) {
     take(&mut last, true);
     let count = last.1;
     println!("{count} rounds, {interrupted} interrupts, {seen} calls seen");
-    assert!(interrupted > 100 && seen > 100 && count > seen, "{count} {interrupted} {seen}");
+    assert!(
+        interrupted > 100 && seen > 100 && count > seen,
+        "{count} {interrupted} {seen}"
+    );
 }

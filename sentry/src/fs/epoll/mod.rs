@@ -25,6 +25,7 @@ use ready::Ready;
 use smallvec::SmallVec;
 use std::any::Any;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -59,6 +60,8 @@ pub struct EpollEvent {
 pub struct Epoll {
     me: Weak<Epoll>,
     interest: Mutex<Interest>,
+    /// Whether notes count; changed under that lock.
+    is_lent: AtomicBool,
     ready: Mutex<Ready>,
     queue: Arc<WaitQueue>,
     /// Instances that watch this one; changed under `EPOLL_TREE`.
@@ -93,6 +96,7 @@ pub fn create(cx: &dyn Caller) -> Result<Arc<File>> {
                 purge_at: 64,
             },
         ),
+        is_lent: AtomicBool::new(false),
         ready: Mutex::new(Rank::EPOLL_READY, Ready::default()),
         queue: Arc::new(WaitQueue::new()),
         parents: Mutex::new(Rank::LEAF, Vec::new()),

@@ -8,6 +8,7 @@
 use super::item::{Item, Key};
 use super::{ALWAYS, Epoll, EpollEvent, Interest};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Of descriptors below, an item that is taken out while notes count can be put in again.
 const FDS: i32 = cofferdam_platform::INTEREST_FDS as i32;
@@ -68,18 +69,25 @@ impl Epoll {
         self.settle(None);
         let mut i = self.interest.lock();
         // A race with another one that lends.
-        let free = !i.lent.any() && i.lent.disputes < DISPUTES;
-        let begun = free && self.queue.is_empty() && begin();
+        if i.lent.any() || i.lent.disputes >= DISPUTES {
+            return false;
+        }
+        // Who waits registers first and looks at this then: one of the two sees the other.
+        self.is_lent.store(true, Ordering::SeqCst);
+        let begun = self.queue.is_empty() && begin();
         if begun {
             i.lent.notes = Some(notes);
+        } else {
+            self.is_lent.store(false, Ordering::SeqCst);
         }
         begun
     }
 
     /// Carries out what was noted, for task `by`, or for others.
     pub fn settle(&self, by: Option<u64>) {
-        let mut i = self.interest.lock();
-        i.settle(self, by);
+        if self.is_lent.load(Ordering::SeqCst) {
+            self.interest.lock().settle(self, by);
+        }
     }
 
     /// Whether the file has an item that is not in the set, but can be put in without fail.
@@ -108,6 +116,7 @@ impl Interest {
         if end {
             self.lent.disputes += u32::from(!was_over);
             self.lent.notes = None;
+            epoll.is_lent.store(false, Ordering::SeqCst);
         }
         for change in changes {
             self.apply(epoll, &change);
