@@ -296,6 +296,24 @@ bitflags::bitflags! {
 /// Of how many descriptors a stub may know at a time, for each thread.
 pub const DESCRIPTORS: usize = 16;
 
+/// Of which descriptors a stub may note what epoll_ctl(2) asks for: those below.
+pub const INTEREST_FDS: u32 = 960;
+/// How much it notes until it asks.
+pub const NOTED: usize = stub::interest::NOTES;
+
+/// What epoll_ctl(2) asked for, as the guest says: see [`Thread::lend_interest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// EPOLL_CTL_ADD, EPOLL_CTL_MOD or EPOLL_CTL_DEL, unless the guest lies.
+    pub op: i32,
+    /// Of which descriptor, below [`INTEREST_FDS`] unless the guest lies.
+    pub fd: u32,
+    /// EPOLL* bits.
+    pub events: u32,
+    /// The caller's own.
+    pub data: u64,
+}
+
 /// What the stub may say itself of an open file, by one of its descriptors: see [`Thread::describe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor {
@@ -463,6 +481,20 @@ pub trait Thread: Send + Sync {
     fn forget(&self, _entry: usize) -> u64 {
         0
     }
+    /// Lets the stub note at the gate what epoll_ctl(2) by descriptor `epoll` asks for, and say that it was done; of descriptors that [`Thread::set_interest`] names. Until
+    /// [`Thread::answer`] says anything, or the notes are taken for good. False if it cannot. The thread is stopped.
+    fn lend_interest(&self, _epoll: u32) -> bool {
+        false
+    }
+    /// Whether the descriptor is in that set, so that the stub knows which operations cannot fail; it asks if `None`.
+    fn set_interest(&self, _fd: u32, _is_in: Option<bool>) {}
+    /// Takes what the stub has noted since the last time, oldest first: at most [`NOTED`]. `end`: it notes nothing any more, from before this returns on. Callable from any thread,
+    /// by one at a time.
+    fn take_noted(&self, _end: bool) -> Vec<Noted> {
+        Vec::new()
+    }
+    /// After the end, the stub notes on. What it began before does not count.
+    fn note_on(&self) {}
     /// The thread is going to talk by rings ([`Descriptor::ring`]) to the one whose call is in hand, or is that one: each is to have a processor, and its stub
     /// to look for bytes for a while before it asks. On the worker.
     fn part(&self) {}

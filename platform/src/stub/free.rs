@@ -1,7 +1,7 @@
 //! The instructions of a stub that nobody traces: signal handlers that post what happened, and a loop that waits
 //! for the sentry's orders at the doorbell. Position independent; no vector registers.
 //!
-//! The instructions themselves are in `free.s`; those for pages of files, paths and pipes are in `pages.s`, `paths.s` and `pipes.s`. The slot of the thread (see [`super::slot`]) is found by the stack pointer: the alternate signal stack is
+//! The instructions themselves are in `free.s`; those for pages of files, paths, pipes and epoll sets are in `pages.s`, `paths.s`, `pipes.s` and `interest.s`. The slot of the thread (see [`super::slot`]) is found by the stack pointer: the alternate signal stack is
 //! its end. While the stub works, r15 is the slot. A ring is a system call that the filter turns into a notification:
 //! rdi says what it is ([`super::slot::kind`]), its answer is an order ([`super::slot::order`]) in the low byte of rax.
 //!
@@ -12,11 +12,12 @@
 #![allow(bad_asm_style)] // only AT&T syntax takes a difference of labels as an immediate
 use std::arch::global_asm;
 
-use super::{paths, slot};
+use super::{interest, paths, slot};
 
 global_asm!(
     include_str!("pages.s"),
     include_str!("pipes.s"),
+    include_str!("interest.s"),
     include_str!("paths.s"),
     include_str!("free.s"),
     slot = const slot::SLOT,
@@ -93,6 +94,19 @@ global_asm!(
     ring_bytes = const crate::ring::BYTES,
     ring_size = const crate::ring::RING_SIZE,
     ring_held = const crate::ring::HELD,
+    sys_epoll_ctl = const libc::SYS_epoll_ctl,
+    epoll_ctl_del = const libc::EPOLL_CTL_DEL,
+    epoll_exclusive = const libc::EPOLLEXCLUSIVE,
+    interest_noted = const interest::NOTED,
+    interest_held = const interest::HELD,
+    interest_epoll = const interest::EPOLL,
+    interest_taken = const interest::TAKEN,
+    interest_allowed = const interest::ALLOWED,
+    interest_fds = const interest::FDS,
+    interest_list = const interest::LIST,
+    interest_notes = const interest::NOTES,
+    interest_in = const interest::IN,
+    interest_out = const interest::OUT,
     known_end = const crate::Known::READ_END.bits(),
     known_zeroes = const crate::Known::READ_ZEROES.bits(),
     known_writes = const crate::Known::WRITE_ALL.bits(),

@@ -503,7 +503,7 @@ cofferdam_free_path:
   mov eax, {sys_fstat}
 128:
   cmp eax, 31
-  ja 48b
+  ja 170f
   mov ecx, {descriptor_calls}
   bt ecx, eax
   jnc 48b
@@ -601,6 +601,7 @@ cofferdam_free_unknown:
   jmp 125b
   answer_pages
 answer_pipes
+answer_interest
 // A futex call: of the guest at the gate, whose arguments are still in their registers. What is not for the host goes on as any call.
 56:
   cmp dword ptr [r15 + {answer_futex}], 0
@@ -1088,6 +1089,7 @@ cofferdam_free_copies:
   copies cofferdam_free_stat, cofferdam_free_unknown
   copies_pages
   copies_pipes
+  copies_interest
   paths_copies
   .short 0
 .global cofferdam_free_end

@@ -15,6 +15,7 @@ pub(crate) mod eager;
 pub(crate) mod filter;
 pub(crate) mod free;
 pub(crate) mod futex;
+pub(crate) mod interest;
 pub(crate) mod mailbox;
 pub(crate) mod ops;
 pub(crate) mod paths;

@@ -2,7 +2,7 @@
 //!
 //! A thread's slot has [`ENTRIES`] entries. Which one a call and a path may be in follows from both ([`hash`]), so that the stub needs to look at one only; there it compares
 //! the call, the length, the whole path, and where the answer's counters stand ([`crate::epochs`]). The instructions are in `paths.s`.
-use super::slot::{PATHS, STACK_START};
+use super::slot::{INTEREST, PATHS};
 use crate::{PATH_LONGEST, PathCall};
 
 /// How many entries there are.
@@ -32,7 +32,7 @@ pub(crate) const TEXT: usize = 208;
 pub(crate) const WORDS: usize = (LEN - TEXT) / 8;
 const _: () = assert!(ATTRIBUTES + size_of::<libc::stat>() <= TEXT && WORDS < 256);
 const _: () = assert!(PATH_LONGEST + 1 == WORDS * 8 && LEN.is_power_of_two());
-const _: () = assert!(PATHS + ENTRIES * LEN <= STACK_START);
+const _: () = assert!(PATHS + ENTRIES * LEN <= INTEREST);
 
 /// What words are mixed with: an odd number without pattern.
 pub(crate) const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -8,7 +8,8 @@
 //! 0x3000  bounce buffer, out             what the stub copies to guest memory on the way back
 //! 0x4000  descriptors                    what the stub answers of them itself: see [`descriptor`]
 //! 0x5000  paths                          what the stub answers of them itself: see [`super::paths`]
-//! 0x7000  alternate signal stack         to the end of the slot
+//! 0x7000  epoll set                      what the stub notes of it: see [`super::interest`]
+//! 0x8000  alternate signal stack         to the end of the slot
 //! ```
 //!
 //! # The hot exchange
@@ -56,13 +57,16 @@ pub(crate) const FP_AREA: usize = 0x1000;
 /// Length of [`FP_AREA`] in bytes.
 pub(crate) const FP_LEN: usize = 0x1000;
 /// The alternate signal stack: room for a frame of every signal that has a handler, since all may come at once from outside.
-pub(crate) const STACK_START: usize = 0x7000;
+pub(crate) const STACK_START: usize = 0x8000;
 /// What the stub knows of descriptors: [`crate::DESCRIPTORS`] entries, see [`descriptor`].
 pub(crate) const DESCRIPTORS: usize = 0x4000;
 const _: () = assert!(DESCRIPTORS + crate::DESCRIPTORS * descriptor::LEN <= STACK_START);
 const _: () = assert!(crate::DESCRIPTORS.is_power_of_two() && descriptor::LEN.is_power_of_two());
 /// What the stub knows of paths: see [`super::paths`].
 pub(crate) const PATHS: usize = 0x5000;
+/// What the stub notes of an epoll set: see [`super::interest`].
+pub(crate) const INTEREST: usize = 0x7000;
+const _: () = assert!(INTEREST + super::interest::LEN <= STACK_START);
 /// What the stub answers itself, as value plus 1, 0 if it must ask: see [`answer`].
 pub(crate) const ANSWERS: usize = 0xd40;
 /// An interrupt met the stub since its last message: it says so before it runs the guest.

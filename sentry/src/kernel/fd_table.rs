@@ -25,6 +25,9 @@ pub struct FdTable {
     inner: Mutex<Inner>,
 }
 
+/// So many loans may be over besides as many as are not.
+const LOANS: usize = 16;
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Slots of all tables of the sandbox: a table may have a million of them, and every fork copies it.
@@ -38,6 +41,8 @@ struct Inner {
     first_free: usize,
     /// What was lent by descriptors.
     loans: Vec<(usize, Arc<dyn Loan>)>,
+    /// Those that are over are looked for when there are this many.
+    purge_at: usize,
 }
 
 impl Default for FdTable {
@@ -194,7 +199,10 @@ impl FdTable {
         let mut t = self.inner.lock();
         let there = matches!(t.slots.get(at), Some(Some(e)) if Arc::ptr_eq(&e.file, file));
         if there {
-            t.loans.retain(|(_, loan)| !loan.is_over());
+            if t.loans.len() >= t.purge_at {
+                t.loans.retain(|(_, loan)| !loan.is_over());
+                t.purge_at = 2 * t.loans.len() + LOANS;
+            }
             t.loans.push((at, loan));
         }
         there
@@ -260,6 +268,7 @@ impl FdTable {
             charge,
             first_free: t.first_free.min(used),
             loans: Vec::new(),
+            purge_at: LOANS,
         }))
     }
     /// Takes out every entry for which `pick(fd, entry)` holds (exec's close-on-exec, close_range, exit).

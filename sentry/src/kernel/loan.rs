@@ -1,12 +1,15 @@
 //! What guest threads are lent of their open files, so that the stub answers lseek, fstat, read and write of memory devices, reads and writes of files in
-//! memory ([`pages`]) and of pipes ([`rings`]) itself ([`Thread::describe`]).
+//! memory ([`pages`]) and of pipes ([`rings`]) itself, and notes changes of epoll sets ([`interest`]) ([`Thread::describe`]).
 //!
 //! A loan is known to its task, which has one for each entry of its stub's table; to the descriptor table, which ends it when the descriptor goes; to
 //! the open file whose position it has; and to the inode whose attributes it has copied. Each ends it before it lets a change be seen. It also ends
 //! with the task's host thread, and whenever the task's answers are given anew.
 
+mod interest;
 mod pages;
 mod rings;
+
+pub use interest::{set_changed, set_unknown};
 
 use super::task::Task;
 use super::{Cx, Kernel, windows};
@@ -16,6 +19,7 @@ use crate::vfs::loan::{Fixed, Loan};
 use crate::vfs::pages::MOST;
 use crate::vfs::{File, notify};
 use cofferdam_platform::{DESCRIPTORS, Descriptor, Known, Thread};
+use interest::Interest;
 use pages::Lending;
 use std::sync::Arc;
 
@@ -45,12 +49,18 @@ struct State {
     pages: Lending,
 }
 
-/// The loans of a task, by entry.
-pub(super) struct Loans(Mutex<[Option<Arc<Lent>>; DESCRIPTORS]>);
+/// The loans of a task, by entry; and what it notes.
+pub(super) struct Loans(
+    Mutex<[Option<Arc<Lent>>; DESCRIPTORS]>,
+    Mutex<Option<Arc<Interest>>>,
+);
 
 impl Default for Loans {
     fn default() -> Loans {
-        Loans(Mutex::new(Rank::LEAF, [const { None }; DESCRIPTORS]))
+        Loans(
+            Mutex::new(Rank::LEAF, [const { None }; DESCRIPTORS]),
+            Mutex::new(Rank::LEAF, None),
+        )
     }
 }
 
@@ -60,6 +70,20 @@ impl Loans {
         let all = std::mem::take(&mut *self.0.lock());
         for loan in all.into_iter().flatten() {
             loan.end_stopped();
+        }
+        let interest = self.1.lock().take();
+        if let Some(interest) = interest {
+            interest.end_notes();
+        }
+    }
+    fn interest(&self) -> Option<Arc<Interest>> {
+        self.1.lock().clone()
+    }
+    /// Its notes are these; those of another instance end.
+    fn put_interest(&self, new: Arc<Interest>) {
+        let old = self.1.lock().replace(new);
+        if let Some(old) = old {
+            old.end_notes();
         }
     }
     /// Whether there is one for this entry, and such a one.

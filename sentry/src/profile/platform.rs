@@ -4,8 +4,8 @@
 
 use super::{Part, Profile};
 use cofferdam_platform::{
-    AddressSpace, Answers, Aside, Call, CutShort, Descriptor, Event, MemOp, PathAnswer, Platform,
-    Registers, Result, Stamps, Thread, Token, Valid, Vdso,
+    AddressSpace, Answers, Aside, Call, CutShort, Descriptor, Event, MemOp, Noted, PathAnswer,
+    Platform, Registers, Result, Stamps, Thread, Token, Valid, Vdso,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,6 +161,18 @@ impl Thread for Timed<Box<dyn Thread>> {
     }
     fn forget(&self, entry: usize) -> u64 {
         self.inner.forget(entry)
+    }
+    fn lend_interest(&self, epoll: u32) -> bool {
+        self.inner.lend_interest(epoll)
+    }
+    fn set_interest(&self, fd: u32, is_in: Option<bool>) {
+        self.inner.set_interest(fd, is_in);
+    }
+    fn take_noted(&self, end: bool) -> Vec<Noted> {
+        self.inner.take_noted(end)
+    }
+    fn note_on(&self) {
+        self.inner.note_on();
     }
     fn by_instruction(&self) -> bool {
         self.inner.by_instruction()

@@ -16,6 +16,11 @@ pub struct TimerQueue {
 struct State {
     next: u64,
     entries: BTreeMap<(Instant, u64), Arc<dyn Notify>>,
+    /// Until when the thread sleeps, if it does and for no longer. Perhaps for a timer that is disarmed: most are before they
+    /// are due, and to be told of each would cost more than to look once in vain.
+    wakes_at: Option<Instant>,
+    /// It sleeps, or is about to.
+    sleeps: bool,
     stop: bool,
 }
 
@@ -51,10 +56,13 @@ impl TimerQueue {
         let mut s = self.state.lock();
         let key = (deadline, s.next);
         s.next = s.next.wrapping_add(1);
-        let first = s.entries.keys().next().is_none_or(|k| key < *k);
         s.entries.insert(key, target);
+        let too_late = s.sleeps && s.wakes_at.is_none_or(|at| deadline < at);
+        if too_late {
+            s.wakes_at = Some(deadline);
+        }
         drop(s);
-        if first {
+        if too_late {
             self.changed.notify_one();
         }
         TimerHandle {
@@ -74,13 +82,19 @@ impl TimerQueue {
         while !s.stop {
             let Some((key, target)) = s.entries.first_key_value().map(|(k, t)| (*k, t.clone()))
             else {
+                s.wakes_at = None;
+                s.sleeps = true;
                 self.changed.wait(&mut s);
+                s.sleeps = false;
                 continue;
             };
             let left = key.0.remaining();
             if left > 0 {
+                s.wakes_at = Some(key.0);
+                s.sleeps = true;
                 self.changed
                     .wait_for(&mut s, std::time::Duration::from_nanos(left));
+                s.sleeps = false;
                 continue;
             }
             s.entries.remove(&key);

@@ -25,6 +25,7 @@ mod futex;
 mod handoff;
 mod hot;
 mod idle;
+mod interest;
 mod kin;
 mod paths;
 mod pause;
@@ -204,6 +205,8 @@ struct Task {
     pace: hot::Pace,
     letters: pause::Letters,
     telling: paths::Telling,
+    /// How many notes of its stub were taken: see [`interest`].
+    noted: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -554,6 +557,7 @@ impl Task {
             pace: hot::Pace::default(),
             letters: pause::Letters::default(),
             telling: paths::Telling::default(),
+            noted: AtomicU64::new(0),
         }
     }
 }

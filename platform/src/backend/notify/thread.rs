@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use parking_lot::MutexGuard;
 
 use super::place::Place;
-use super::{Inner, Phase, Task, paths};
+use super::{Inner, Phase, Task, interest, paths};
 use crate::stub::filter;
 use crate::stub::futex::Then;
 use crate::stub::slot::{ANSWERS, DESCRIPTORS, REGS, VALUE, answer, descriptor, order, woken};
 use crate::{
-    AddressSpace, Answers, Call, CutShort, Descriptor, Error, Known, MemOp, Pages, PathAnswer,
-    Registers, Result, Stamps, Thread, Token, Valid,
+    AddressSpace, Answers, Call, CutShort, Descriptor, Error, Known, MemOp, Noted, Pages,
+    PathAnswer, Registers, Result, Stamps, Thread, Token, Valid,
 };
 
 /// Whether only the result of a call has changed.
@@ -362,6 +362,22 @@ impl Thread for FreeThread {
         self.set_valid(entry, Valid::default());
         self.forget_stat(entry);
         self.take_position(entry)
+    }
+
+    fn lend_interest(&self, epoll: u32) -> bool {
+        self.inner.inline && interest::lend(&self.task, epoll)
+    }
+
+    fn set_interest(&self, fd: u32, is_in: Option<bool>) {
+        interest::set(&self.task, fd, is_in);
+    }
+
+    fn take_noted(&self, end: bool) -> Vec<Noted> {
+        interest::take(&self.task, end)
+    }
+
+    fn note_on(&self) {
+        interest::note_on(&self.task);
     }
 
     fn part(&self) {

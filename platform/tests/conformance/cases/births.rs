@@ -190,7 +190,7 @@ pub fn kept_mailboxes(p: Box<dyn Platform>) {
     let (_, child) = g.thread.fork(Token(2)).unwrap();
     let (space, heir) = child.fork(Token(3)).unwrap();
     // What the heir sees of the child's slot is what the child was told.
-    assert_eq!(word(&*space, KEPT + 0xd08) & 0xffff, 0x7000);
+    assert_eq!(word(&*space, KEPT + 0xd08) & 0xffff, 0x8000);
     drop(child);
     eventually(&*p, || living() <= before + 4);
     let mut others = Vec::new();

@@ -9,6 +9,7 @@ mod futex;
 mod gate;
 mod host;
 mod hostile;
+mod interest;
 mod long;
 mod memory;
 mod pages;
@@ -50,6 +51,7 @@ table! {
     pages: pages_are_answered pages_interrupted pages_scribbled;
     paths: paths_are_answered paths_are_never_old paths_scribbled;
     rings: rings_move_bytes rings_change_hands;
+    interest: changes_are_noted changes_interrupted;
     futex: futex_results futex_sleepers futex_interrupted futex_interrupts_arrive futex_signals_from_outside futex_crowd futex_jumped_to
         futex_hijacked_exchange;
     reuse: threads_begin_anew leaders_are_reused answers_are_forgotten scribbled_idle_threads;

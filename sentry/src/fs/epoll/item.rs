@@ -1,18 +1,18 @@
 //! One watched file of an epoll instance.
 
+use super::ready::{Listed, Ready};
 use super::{EXCLUSIVE, Epoll, PRIVATE};
 use crate::sync::{Charge, Events, Notify, WaitKey, WaitQueue};
 use crate::vfs::File;
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Items are found by descriptor and open file: after dup2 the same number may be watched twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub fd: i32,
+pub struct Key {
+    pub(super) fd: i32,
     /// Address of the file; an item keeps it from being used again.
-    file: usize,
+    pub(super) file: usize,
 }
 
 impl Key {
@@ -34,8 +34,9 @@ pub(super) struct Item {
     registration: parking_lot::Mutex<Option<WaitKey>>,
     events: AtomicU32,
     data: AtomicU64,
-    /// Whether it is on the ready list; changed under that list's lock.
-    listed: AtomicBool,
+    listed: Listed,
+    /// It is not in the set (any more); changed under the instance's `EPOLL` lock.
+    retired: AtomicBool,
     _charge: Charge,
 }
 
@@ -58,7 +59,8 @@ impl Item {
             registration: parking_lot::Mutex::new(None),
             events: AtomicU32::new(events),
             data: AtomicU64::new(data),
-            listed: AtomicBool::new(false),
+            listed: Listed::default(),
+            retired: AtomicBool::new(false),
             _charge: charge,
         })
     }
@@ -110,28 +112,39 @@ impl Item {
             self.notify(now);
         }
     }
-    /// Appends the item to the ready list unless it is there; whether it was not.
-    pub fn list(&self, ready: &mut VecDeque<Arc<Item>>) -> bool {
-        let new = !self.listed.swap(true, Ordering::SeqCst);
-        if new {
-            ready.extend(self.me.upgrade());
-        }
-        new
+    /// Where it is on the ready list.
+    pub fn listed(&self) -> &Listed {
+        &self.listed
     }
-    /// As [`Self::list`], at the front.
-    pub fn list_first(&self, ready: &mut VecDeque<Arc<Item>>) {
-        if let (false, Some(me)) = (self.listed.swap(true, Ordering::SeqCst), self.me.upgrade()) {
-            ready.push_front(me);
-        }
+    /// Whether only one of those is woken that wait for the file.
+    pub fn is_exclusive(&self) -> bool {
+        self.events() & EXCLUSIVE != 0
     }
-    /// The item was taken from the ready list.
-    pub fn unlist(&self, _ready: &VecDeque<Arc<Item>>) {
-        self.listed.store(false, Ordering::SeqCst);
+    /// Whether it is not in the set.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+    /// It is not in the set any more; the instance's `EPOLL` lock is held.
+    pub fn retire(&self, ready: &mut Ready) {
+        self.retired.store(true, Ordering::Relaxed);
+        ready.remove(self);
+    }
+    /// As [`Self::retire`], of one that is on no list that matters: its file is closed.
+    pub fn is_gone(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+    /// It is in the set again, as if it were new; the instance's `EPOLL` lock is held.
+    pub fn revive(&self, events: u32, data: u64) {
+        self.set(events, data);
+        self.retired.store(false, Ordering::Relaxed);
     }
 }
 
 impl Notify for Item {
     fn notify(&self, events: Events) {
+        if self.is_retired() {
+            return;
+        }
         let mask = self.events();
         // Without events of interest it is disabled (EPOLLONESHOT); not even errors are reported then.
         if mask & !PRIVATE == 0 || (!events.is_empty() && events.bits() & mask & !PRIVATE == 0) {

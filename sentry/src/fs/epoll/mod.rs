@@ -3,10 +3,14 @@
 //! An [`Epoll`] has a set of [`Item`]s, each registered in its file's wait queue. A wake-up puts the item on the ready list;
 //! [`Epoll::collect`] asks each listed file what is really ready. Items do not keep files open.
 //!
+//! Programs change interests all the time; most changes are noted by the stub, see [`noted`].
+//!
 //! Locks: `EPOLL_TREE` (which instance watches which) → `EPOLL` (items; outer instance before inner) → `EPOLL_READY`.
 
 mod item;
 mod nesting;
+pub mod noted;
+mod ready;
 #[cfg(test)]
 mod tests;
 
@@ -14,10 +18,14 @@ use crate::abi::{Errno, Result};
 use crate::fs::anon::{AnonKind, anon_file};
 use crate::sync::{Charge, Events, Mutex, Quota, Rank, WaitQueue};
 use crate::vfs::{Caller, File, FileOps, OpenFlags};
-use item::{Item, Key};
+use item::Item;
+pub use item::Key;
+use noted::Lent;
+use ready::Ready;
 use smallvec::SmallVec;
 use std::any::Any;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -52,7 +60,9 @@ pub struct EpollEvent {
 pub struct Epoll {
     me: Weak<Epoll>,
     interest: Mutex<Interest>,
-    ready: Mutex<VecDeque<Arc<Item>>>,
+    /// Whether notes count; changed under that lock.
+    is_lent: AtomicBool,
+    ready: Mutex<Ready>,
     queue: Arc<WaitQueue>,
     /// Instances that watch this one; changed under `EPOLL_TREE`.
     parents: Mutex<Vec<Weak<Epoll>>>,
@@ -60,7 +70,9 @@ pub struct Epoll {
 }
 
 struct Interest {
-    items: HashMap<Key, Arc<Item>>,
+    /// Also those that are retired, if notes count.
+    items: HashMap<Key, Arc<Item>, ahash::RandomState>,
+    lent: Lent,
     /// Items of closed files are looked for when there are this many.
     purge_at: usize,
 }
@@ -79,11 +91,13 @@ pub fn create(cx: &dyn Caller) -> Result<Arc<File>> {
         interest: Mutex::new(
             Rank::EPOLL,
             Interest {
-                items: HashMap::new(),
+                items: HashMap::default(),
+                lent: Lent::default(),
                 purge_at: 64,
             },
         ),
-        ready: Mutex::new(Rank::EPOLL_READY, VecDeque::new()),
+        is_lent: AtomicBool::new(false),
+        ready: Mutex::new(Rank::EPOLL_READY, Ready::default()),
         queue: Arc::new(WaitQueue::new()),
         parents: Mutex::new(Rank::LEAF, Vec::new()),
         _charge: charge,
@@ -125,8 +139,10 @@ impl Epoll {
         }
         // EEXIST comes before ELOOP; a race with another add is found below.
         let key = Key::new(fd, file);
-        if self.interest.lock().items.contains_key(&key) {
-            return Err(Errno::EEXIST);
+        if let Some(revived) = self.revive(key, event) {
+            let item = revived?;
+            item.check(file);
+            return Ok(());
         }
         let charge = WATCHES.charge(1).ok_or(Errno::ENOSPC)?;
         let _tree = match target {
@@ -149,6 +165,24 @@ impl Epoll {
         Ok(())
     }
 
+    /// For EPOLL_CTL_ADD: the item that is there already, if it was retired, or EEXIST.
+    fn revive(&self, key: Key, event: EpollEvent) -> Option<Result<Arc<Item>>> {
+        let mut i = self.interest.lock();
+        let item = i.items.get(&key)?.clone();
+        let EpollEvent { events, data } = event;
+        if !item.is_retired() {
+            return Some(Err(Errno::EEXIST));
+        }
+        if events & EXCLUSIVE == 0 {
+            item.revive(events | ALWAYS, data);
+            return Some(Ok(item));
+        }
+        i.items.remove(&key);
+        drop(i);
+        self.forget(&[item]);
+        None
+    }
+
     /// EPOLL_CTL_MOD.
     ///
     /// # Errors
@@ -160,7 +194,8 @@ impl Epoll {
         }
         let item = {
             let i = self.interest.lock();
-            let item = i.items.get(&Key::new(fd, file)).ok_or(Errno::ENOENT)?;
+            let item = i.items.get(&Key::new(fd, file));
+            let item = item.filter(|i| !i.is_retired()).ok_or(Errno::ENOENT)?;
             if item.events() & EXCLUSIVE != 0 {
                 return Err(Errno::EINVAL);
             }
@@ -176,12 +211,19 @@ impl Epoll {
     /// # Errors
     /// ENOENT.
     pub fn remove(&self, fd: i32, file: &Arc<File>) -> Result<()> {
-        let item = self
-            .interest
-            .lock()
-            .items
-            .remove(&Key::new(fd, file))
-            .ok_or(Errno::ENOENT)?;
+        let item = {
+            let mut guard = self.interest.lock();
+            let i = &mut *guard;
+            let key = Key::new(fd, file);
+            let item = i.items.get(&key).filter(|i| !i.is_retired());
+            let item = item.ok_or(Errno::ENOENT)?.clone();
+            item.retire(&mut self.ready.lock());
+            if i.lent.keeps(&item) && epoll_of(file).is_none() {
+                return Ok(());
+            }
+            i.items.remove(&key);
+            item
+        };
         if let Some(inner) = epoll_of(file) {
             nesting::unlink(self, inner);
         }
@@ -212,10 +254,11 @@ impl Epoll {
                 };
                 let Some(file) = item.file() else {
                     interest.items.remove(&item.key());
+                    item.retire(&mut self.ready.lock());
                     dead.push(item);
                     continue;
                 };
-                if !interest.holds(&item) {
+                if item.is_retired() {
                     files.push(file);
                     continue;
                 }
@@ -243,9 +286,9 @@ impl Epoll {
             for (item, mask) in reported {
                 if outcome.is_err() {
                     item.set(mask, item.data());
-                    item.list(&mut ready);
+                    ready.push(&item);
                 } else if mask & (EDGE | ONESHOT) == 0 {
-                    item.list(&mut ready);
+                    ready.push(&item);
                 }
             }
             outcome.map(|()| events.len())
@@ -256,18 +299,17 @@ impl Epoll {
 
     /// What is watched: descriptor, events, data (for /proc/PID/fdinfo).
     pub fn targets(&self) -> Vec<(i32, u32, u64)> {
-        let i = self.interest.lock();
+        let mut i = self.interest.lock();
+        i.settle_now(self);
         i.items
             .values()
+            .filter(|t| !t.is_retired() && !t.is_closed())
             .map(|t| (t.key().fd, t.events(), t.data()))
             .collect()
     }
 
     fn take_ready(&self) -> Option<Arc<Item>> {
-        let mut ready = self.ready.lock();
-        let item = ready.pop_front()?;
-        item.unlist(&ready);
-        Some(item)
+        self.ready.lock().pop()
     }
 
     /// Whether anybody waits for events now.
@@ -277,7 +319,7 @@ impl Epoll {
 
     /// Called by an item whose file may be ready.
     fn became_ready(&self, item: &Arc<Item>) {
-        let new = item.list(&mut self.ready.lock());
+        let new = self.ready.lock().push(item);
         if new {
             self.queue.wake(Events::READABLE);
         }
@@ -285,36 +327,31 @@ impl Epoll {
 
     /// Takes items that are no longer of interest out of queues and the ready list.
     fn forget(&self, items: &[Arc<Item>]) {
-        if items.is_empty() {
-            return;
-        }
         for item in items {
             item.unregister();
+            self.ready.lock().remove(item);
         }
-        // By address: both lists may be long.
-        let gone: HashSet<*const Item> = items.iter().map(Arc::as_ptr).collect();
-        let mut ready = self.ready.lock();
-        ready.retain(|r| !gone.contains(&Arc::as_ptr(r)));
     }
 
     /// Whether something is ready, dropping what is not from the ready list.
     fn is_ready(&self) -> bool {
         let mut files: SmallVec<[Arc<File>; 4]> = SmallVec::new();
-        let interest = self.interest.lock_nested();
+        let mut interest = self.interest.lock_nested();
+        interest.settle(self, None);
         let listed = self.ready.lock().len();
         let mut found = false;
         for _ in 0..listed {
             let Some(item) = self.take_ready() else {
                 break;
             };
-            let Some(file) = item.file().filter(|_| interest.holds(&item)) else {
+            let Some(file) = item.file().filter(|_| !item.is_retired()) else {
                 continue;
             };
             found = file.poll().bits() & item.events() & !PRIVATE != 0;
             files.push(file);
             if found {
                 // It goes back to the front: nothing was reported.
-                item.list_first(&mut self.ready.lock());
+                self.ready.lock().push_first(&item);
                 break;
             }
         }
@@ -324,11 +361,6 @@ impl Epoll {
 }
 
 impl Interest {
-    fn holds(&self, item: &Arc<Item>) -> bool {
-        self.items
-            .get(&item.key())
-            .is_some_and(|i| Arc::ptr_eq(i, item))
-    }
     /// Takes out the items of closed files, now and then.
     fn purge(&mut self) -> Vec<Arc<Item>> {
         if self.items.len() < self.purge_at {
@@ -342,6 +374,7 @@ impl Interest {
             .collect();
         for d in &dead {
             self.items.remove(&d.key());
+            d.is_gone();
         }
         self.purge_at = self.items.len().saturating_mul(2).max(64);
         dead

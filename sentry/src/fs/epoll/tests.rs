@@ -1,3 +1,4 @@
+use super::noted::Notes;
 use super::*;
 use crate::fs::{eventfd::EventFd, pipe};
 use crate::usermem::{KernelSink, KernelSource};
@@ -193,4 +194,116 @@ fn exclusive_items_that_nobody_waits_for_are_all_ready() {
         ep(&a).add(2, &w, event(OUT | ONESHOT | EXCLUSIVE, 1)),
         Err(Errno::EINVAL)
     );
+}
+
+/// Notes of task 1.
+#[derive(Default)]
+struct Noting {
+    changes: parking_lot::Mutex<Vec<noted::Change>>,
+    over: std::sync::atomic::AtomicBool,
+}
+
+impl noted::Notes for Noting {
+    fn borrower(&self) -> u64 {
+        1
+    }
+    fn take(&self, end: bool) -> Vec<noted::Change> {
+        self.over.fetch_or(end, std::sync::atomic::Ordering::SeqCst);
+        std::mem::take(&mut *self.changes.lock())
+    }
+    fn is_over(&self) -> bool {
+        self.over.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+impl Noting {
+    fn note(&self, fd: i32, file: &Arc<File>, to: Option<EpollEvent>) {
+        let change = noted::Change::new(fd, Arc::as_ptr(file) as usize, to);
+        self.changes.lock().push(change);
+    }
+}
+
+#[test]
+fn what_was_noted_is_done_before_anybody_looks() {
+    let (e, (r, w)) = (new(), pipe());
+    write(&w, b"a");
+    ep(&e).add(3, &r, event(IN, 7)).unwrap();
+    let notes = Arc::new(Noting::default());
+    assert!(ep(&e).lend(notes.clone(), || true));
+    notes.note(3, &r, None);
+    ep(&e).settle(Some(1));
+    assert_eq!(wait(&e, 8), []);
+    assert!(ep(&e).is_retired(3, &r) && ep(&e).targets().is_empty());
+    assert_eq!(ep(&e).modify(3, &r, event(IN, 7)), Err(Errno::ENOENT));
+    assert_eq!(ep(&e).remove(3, &r), Err(Errno::ENOENT));
+    write(&w, b"b");
+    assert_eq!(wait(&e, 8), []);
+    // What an unknown file's change says does not count.
+    notes.note(4, &r, Some(event(IN, 1)));
+    notes.note(3, &w, Some(event(IN, 1)));
+    notes.note(3, &r, Some(event(IN | EDGE, 8)));
+    ep(&e).settle(Some(1));
+    assert_eq!(wait(&e, 8), [(IN, 8)]);
+    assert_eq!(wait(&e, 8), []);
+    // As EPOLL_CTL_MOD, once more.
+    notes.note(3, &r, Some(event(IN | EDGE, 9)));
+    ep(&e).settle(Some(1));
+    assert_eq!(wait(&e, 8), [(IN, 9)]);
+    assert!(!notes.is_over());
+    // By poll: of somebody who may wait.
+    notes.note(3, &r, None);
+    assert_eq!(e.poll(), Events::empty());
+    assert!(notes.is_over() && !ep(&e).is_retired(3, &r));
+    ep(&e).add(3, &r, event(IN, 1)).unwrap();
+    assert_eq!(wait(&e, 8), [(IN, 1)]);
+}
+
+#[test]
+fn notes_count_only_while_nobody_waits() {
+    let (e, outer, (r, w)) = (new(), new(), pipe());
+    write(&w, b"a");
+    ep(&e).add(3, &r, event(IN, 7)).unwrap();
+    let notes = Arc::new(Noting::default());
+    assert!(ep(&e).lend(notes.clone(), || true));
+    notes.note(3, &r, None);
+    ep(&outer).add(5, &e, event(IN, 1)).unwrap();
+    assert!(notes.is_over());
+    assert_eq!(wait(&outer, 8), []);
+    let refused = Arc::new(Noting::default());
+    assert!(!ep(&e).lend(refused, || panic!("somebody waits")));
+    ep(&outer).remove(5, &e).unwrap();
+    // An exclusive item is taken out for good, or it would take wake-ups of others.
+    let (p, _q) = pipe();
+    ep(&e).add(6, &p, event(IN | EXCLUSIVE, 1)).unwrap();
+    let notes = Arc::new(Noting::default());
+    assert!(ep(&e).lend(notes.clone(), || true));
+    ep(&e).remove(6, &p).unwrap();
+    assert!(!ep(&e).is_retired(6, &p));
+    // One that was kept can become such.
+    ep(&e).add(6, &p, event(IN, 1)).unwrap();
+    ep(&e).remove(6, &p).unwrap();
+    assert!(ep(&e).is_retired(6, &p));
+    ep(&e).add(6, &p, event(IN | EXCLUSIVE, 1)).unwrap();
+    assert_eq!(ep(&e).targets(), [(6, IN | EXCLUSIVE | ALWAYS, 1)]);
+}
+
+/// Taking items out leaves no more void places than there are others.
+#[test]
+fn the_ready_list_stays_short() {
+    let (e, (r, w)) = (new(), pipe());
+    write(&w, b"a");
+    for i in 0..100 {
+        ep(&e).add(i, &r, event(IN, i as u64)).unwrap();
+    }
+    for round in 0..50 {
+        for i in 0..50 {
+            ep(&e).remove(i, &r).unwrap();
+            ep(&e).add(i, &r, event(IN, i as u64)).unwrap();
+        }
+        assert!(ep(&e).ready.lock().places() < 400, "{round}");
+    }
+    let mut order: Vec<u64> = wait(&e, 200).iter().map(|e| e.1).collect();
+    assert_eq!(order[..2], [50, 51]);
+    order.sort_unstable();
+    assert!(order.iter().copied().eq(0..100));
 }

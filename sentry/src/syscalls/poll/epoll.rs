@@ -2,8 +2,8 @@
 
 use super::{mask, timeout};
 use crate::abi::Errno;
-use crate::fs::epoll::{EpollEvent, WAKEUP, create, epoll_of};
-use crate::kernel::Cx;
+use crate::fs::epoll::{EXCLUSIVE, EpollEvent, WAKEUP, create, epoll_of};
+use crate::kernel::{Cx, loan};
 use crate::sync::Events;
 use crate::syscalls::{Args, Block, Fd, OnSignal, SysResult};
 use crate::usermem::UserPtr;
@@ -30,6 +30,14 @@ fn make(cx: &mut Cx<'_>, cloexec: bool) -> SysResult {
 }
 
 pub(super) fn epoll_ctl(cx: &mut Cx<'_>, args: &Args) -> SysResult {
+    let outcome = change(cx, args);
+    if outcome.is_err() {
+        loan::set_unknown(cx, args.get(2));
+    }
+    outcome
+}
+
+fn change(cx: &mut Cx<'_>, args: &Args) -> SysResult {
     let op: i32 = args.get(1);
     let (epfd, fd): (Fd, Fd) = (args.get(0), args.get(2));
     let event = if op == libc::EPOLL_CTL_DEL {
@@ -50,11 +58,18 @@ pub(super) fn epoll_ctl(cx: &mut Cx<'_>, args: &Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let epoll = epoll_of(&ep_file).ok_or(Errno::EINVAL)?;
+    epoll.settle(Some(cx.task.token().0));
     match op {
         libc::EPOLL_CTL_ADD => epoll.add(fd.0, &file, event)?,
         libc::EPOLL_CTL_MOD => epoll.modify(fd.0, &file, event)?,
         libc::EPOLL_CTL_DEL => epoll.remove(fd.0, &file)?,
         _ => return Err(Errno::EINVAL.into()),
+    }
+    if event.events & EXCLUSIVE == 0 {
+        let is_in = op != libc::EPOLL_CTL_DEL;
+        loan::set_changed(cx, (epfd.0, &ep_file), (fd.0, &file), is_in);
+    } else {
+        loan::set_unknown(cx, fd.0);
     }
     Ok(0)
 }
@@ -87,6 +102,7 @@ fn wait(cx: &mut Cx<'_>, args: &Args, ns: Option<u64>) -> SysResult {
     let file = cx.file(args.get(0))?;
     let epoll = epoll_of(&file).ok_or(Errno::EINVAL)?;
     let deadline = cx.deadline_after(ns);
+    epoll.settle(Some(cx.task.token().0));
     let mem = cx.mem();
     let n = epoll.collect(max, &mut |events| mem.put_array(out, events))?;
     if n == 0 && !cx.expired() {

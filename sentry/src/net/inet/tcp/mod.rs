@@ -340,7 +340,11 @@ impl Socket for TcpSocket {
         if self.common.has_error() || !self.errors.is_empty() {
             e |= Events::ERR;
         }
-        let (inline, low) = self.common.options.with(|v| (v.oobinline, v.rcvlowat));
+        // No more than half of what the buffer holds can be waited for.
+        let (inline, low) = self.common.options.with(|v| {
+            let low = v.rcvlowat.min(v.rcvbuf / 2).max(1);
+            (v.oobinline, low)
+        });
         let s = self.state.lock();
         match &s.phase {
             Phase::Listening { pending, .. } => {
@@ -359,8 +363,6 @@ impl Socket for TcpSocket {
         if s.shut.read {
             e |= Events::READABLE | Events::RDHUP;
         }
-        // No more than the buffer holds can be waited for.
-        let low = low.min(self.common.options.with(|v| v.rcvbuf) / 2).max(1);
         if s.readable(inline) >= low {
             e |= Events::READABLE;
         }
