@@ -143,7 +143,9 @@ impl Tmpfs {
         };
         if pages != u64::MAX {
             s.blocks = pages.min(room.unwrap_or(u64::MAX));
-            s.blocks_free = s.blocks.saturating_sub(self.used_pages.load(Ordering::Relaxed));
+            s.blocks_free = s
+                .blocks
+                .saturating_sub(self.used_pages.load(Ordering::Relaxed));
             let left = room.map(|room| room.saturating_sub(ALL_PAGES.load(Ordering::Relaxed)));
             s.blocks_available = s.blocks_free.min(left.unwrap_or(u64::MAX));
         }
