@@ -224,6 +224,8 @@ pub enum MemOp<'a> {
         addr: u64,
         /// What goes there.
         bytes: &'a [u8],
+        /// If it faults the process dies; else what comes after is done all the same.
+        vital: bool,
     },
     /// membarrier(2) within this process: MEMBARRIER_CMD_(REGISTER_)PRIVATE_EXPEDITED(_SYNC_CORE) only.
     Membarrier {

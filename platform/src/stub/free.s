@@ -931,7 +931,7 @@ cofferdam_free_resume_end:
   mov rdi, [rbx + 8]
   mov rsi, [rbx + 16]
   mov rcx, [rbx + 24]
-  mov r14, -{efault}
+  mov r14, [rbx + 32]
 .global cofferdam_free_write
 cofferdam_free_write:
   rep movsb

@@ -34,7 +34,7 @@ pub(crate) struct Op {
     pub args: [u64; 6],
     /// 1: ring for a descriptor first; it becomes `args[4]` and is closed afterwards. In untraced stubs also 2:
     /// it is kept, and its number put into `args[4]`; 3: the one that an earlier operation of the list kept, whose index is in the higher bytes; 4: no system
-    /// call, but a copy: to, from, length in bytes.
+    /// call, but a copy: to, from, length in bytes, and the result if it faults.
     pub with_fd: u64,
 }
 

@@ -29,9 +29,14 @@ impl Kernel {
         true
     }
 
+    /// Whether [`Kernel::await_end`] waits for that much.
+    pub(in crate::kernel) fn is_large(&self, peak: u64) -> bool {
+        peak > self.total_memory() / LARGE
+    }
+
     /// The same for one whose last thread has ended or has begun another program, if it had much: `peak` bytes at most.
     pub(in crate::kernel) fn await_end(&self, space: &dyn AddressSpace, peak: u64) {
-        if peak > self.total_memory() / LARGE {
+        if self.is_large(peak) {
             aside(|| space.await_end(LONGEST));
         }
     }

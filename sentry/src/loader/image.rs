@@ -216,7 +216,7 @@ impl Image {
         l.brk = l.start_brk;
     }
 
-    /// Maps everything and fills it in one exchange, or on the way to the first instruction.
+    /// Maps everything and fills it, or leaves both to the stub on its way to the first instruction.
     pub fn load(
         &self,
         mm: &MemoryManager,
@@ -236,11 +236,14 @@ impl Image {
         let parts = stack.parts.iter().map(|(addr, bytes)| (*addr, &**bytes));
         let writes: Vec<_> = zeros.iter().copied().chain(parts).collect();
         let vmas = self.map.iter().cloned().collect();
-        if self.is_short {
-            // Who calls execve is to hear of it.
-            mm.map_all(thread, vmas, &[])?;
-        } else if mm.map_all(thread, vmas, &writes)? {
+        // If filling may fail, who calls execve is to hear of it.
+        let with = if self.is_short { &[] } else { &*writes };
+        let later = mm.map_all(thread, vmas, with)?;
+        if later && !self.is_short {
             return Ok(());
+        }
+        if later {
+            thread.settle().map_err(|_| Errno::ENOMEM)?;
         }
         if stack.len() > LONG {
             mm.touch(thread, stack.stack_pointer, stack.len(), 0);

@@ -335,11 +335,11 @@ impl Change<'_> {
         before_exchange();
         let outcome = {
             let mut ops: Vec<MemOp<'_>> = steps.iter().map(|(op, _)| op.as_mem_op()).collect();
-            ops.extend(
-                writes
-                    .iter()
-                    .map(|&(addr, bytes)| MemOp::Write { addr, bytes }),
-            );
+            ops.extend(writes.iter().map(|&(addr, bytes)| MemOp::Write {
+                addr,
+                bytes,
+                vital: true,
+            }));
             if self.is_sure() && thread.execute_later(&ops) {
                 Ok(true)
             } else {

@@ -61,6 +61,20 @@ int main(void) {
     waitpid(child, &status, 0);
     printf("not inherited: %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
     munmap(page, 8192);
+    // Nor where a write faults all the same: a guard page (Linux 6.13), a file that ends before.
+    page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    madvise(page, 4096, 102);
+    child = copy(CLONE_CHILD_SETTID, (int *)page);
+    if (child == 0) _exit(7);
+    waitpid(child, &status, 0);
+    printf("guarded: %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+    munmap(page, 4096);
+    page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, memfd_create("empty", 0), 0);
+    child = copy(CLONE_CHILD_SETTID, (int *)page);
+    if (child == 0) _exit(8);
+    waitpid(child, &status, 0);
+    printf("behind a file's end: %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+    munmap(page, 4096);
   }
   return 0;
 }

@@ -32,7 +32,7 @@ const CHUNK: usize = MAX_OPS / 2;
 /// that runs but does not heed an interrupt in the meantime would be taken for one that ignores it.
 const LATER: u64 = 64 << 20;
 
-/// What a thread that has not run copies comes from its bounce buffer, whose two halves lie side by side; zeroes come from where it is to be told of paths.
+/// What a thread that has not run copies comes from its bounce buffer, whose two halves lie side by side; zeroes come from where it is to be told of paths and to note changes.
 const _: () = assert!(OUT == IN + BOUNCE);
 const ZEROES: usize = PATHS;
 const ZEROES_LEN: usize = STACK_START - PATHS;
@@ -97,7 +97,8 @@ impl Inner {
             }
             let result = self.execute_list(task, &batch.ops, &batch.fds);
             batch.note(task, &result);
-            if result.is_ok() {
+            if result.is_ok() && task.fresh.load(Relaxed) {
+                // One that has run may lie.
                 batch
                     .executed
                     .iter()
@@ -156,9 +157,11 @@ impl Inner {
                 MemOp::Window { file: None, .. } => {
                     self.window(op).and_then(|ops| ops.first().copied())
                 }
-                MemOp::Write { addr, bytes: new } if fresh => {
-                    self.put_off_write(task, *addr, new, &mut bytes)
-                }
+                MemOp::Write {
+                    addr,
+                    bytes: new,
+                    vital,
+                } if fresh => self.put_off_write(task, *addr, new, *vital, &mut bytes),
                 _ => self.put_off_mapping(task, op, fresh),
             };
             let Some(posted) = posted else {
@@ -174,8 +177,7 @@ impl Inner {
 
     /// An operation that is certain to succeed.
     fn put_off_mapping(&self, task: &Task, op: &MemOp<'_>, fresh: bool) -> Option<Op> {
-        // In a fresh process nothing goes.
-        let is_short = |len: u64| fresh || len <= LATER;
+        let is_short = |len: u64| len <= LATER;
         // The host may forbid what is to be executed: a file system mounted noexec.
         let executed = is_executed(op);
         let certain = match op {
@@ -196,7 +198,14 @@ impl Inner {
     }
 
     /// A copy from the slot of a fresh thread, of which `used` bytes are taken.
-    fn put_off_write(&self, task: &Task, addr: u64, bytes: &[u8], used: &mut usize) -> Option<Op> {
+    fn put_off_write(
+        &self,
+        task: &Task,
+        addr: u64,
+        bytes: &[u8],
+        vital: bool,
+        used: &mut usize,
+    ) -> Option<Op> {
         let end = addr.checked_add(bytes.len() as u64)?;
         if addr < GUEST_START || end > GUEST_END {
             return None;
@@ -216,9 +225,17 @@ impl Inner {
             at
         };
         let from = self.slot_address(task.slot) + at as u64;
+        let failure = if vital { -i64::from(libc::EFAULT) } else { 0 };
         Some(Op {
             number: 0,
-            args: [addr, from, bytes.len() as u64, 0, 0, 0],
+            args: [
+                addr,
+                from,
+                bytes.len() as u64,
+                failure.cast_unsigned(),
+                0,
+                0,
+            ],
             with_fd: 4,
         })
     }
@@ -264,6 +281,7 @@ impl Inner {
         let mut ops = Vec::new();
         if files.lock().len() >= INHERITED {
             let (_, number) = files.lock().remove(0);
+            self.executable.lock().retain(|(_, known)| *known != number);
             ops.push(close(number));
         }
         // A descriptor comes with an operation; this one does nothing.

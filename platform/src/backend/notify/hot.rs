@@ -434,9 +434,8 @@ impl Inner {
         }
         let now = sys::cycles();
         task.pace.resumed.store(now, Relaxed);
-        let begins = task.pace.begins.swap(false, Relaxed) && (spare || any);
-        if begins {
-            // It takes the place of another one, or its parent soon waits for it.
+        if any && task.pace.silent.load(Relaxed) {
+            // A program takes the place of another one.
             hot.crowded.store(0, Relaxed);
         }
         if !spare && any {
@@ -445,6 +444,7 @@ impl Inner {
         if !task.is_hot() && task.pace.is_apart() {
             return;
         }
+        let begins = task.pace.begins.swap(false, Relaxed) && (spare || any);
         let born = task.pace.born.swap(false, Relaxed) && begins;
         let fast = hot.streak.load(Relaxed) >= STREAK
             && task.pace.streak.load(Relaxed) >= OWN_STREAK

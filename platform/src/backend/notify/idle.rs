@@ -106,6 +106,8 @@ impl Inner {
     pub(super) fn begin_anew(&self, task: &Task, order: u64) -> Result<u64> {
         let later = task.later.swap(0, Relaxed);
         if later != 0 {
+            debug_assert!(!task.reused.load(Relaxed), "a thread begins once");
+            task.later_bytes.store(0, Relaxed);
             task.process.mailboxes.set_words(task.slot, BEGUN, &[0]);
             task.process.begins.store(task.slot + 1, Relaxed);
             return Ok(order::EXECUTE_RESUME | (later as u64) << 8);

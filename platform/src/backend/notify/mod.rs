@@ -64,7 +64,7 @@ const ZOMBIES: usize = 8;
 /// The same before that cannot wait for a pause any longer.
 const MOST_ZOMBIES: usize = 24;
 /// How often to look whether a process has made its first memory, and how long to wait in between.
-const BEGINNING_LOOKS: u32 = 200;
+const BEGINNING_LOOKS: u32 = 20;
 const BEGINNING_LOOK: Duration = Duration::from_micros(50);
 
 /// The platform. Dropping it ends every stub process.
@@ -270,7 +270,8 @@ struct Kick {
 }
 
 impl Process {
-    /// Memory that is being made is there when somebody else looks at it.
+    /// Memory that is being made is there when somebody else looks at it; unless it takes long, and then it is as with Linux, where a program's memory
+    /// is made while others can look at it.
     fn await_beginning(&self) {
         let slot = self.begins.load(Relaxed);
         if slot == 0 {

@@ -36,7 +36,11 @@ pub fn writes_before_the_first_instruction(p: Box<dyn Platform>) {
     }
     let program = code!("mov rbx, [r15]", "syscall");
     let bytes: Vec<u8> = (0..MOST).map(|i| (i % 251) as u8 + 1).collect();
-    let write = |addr, bytes| MemOp::Write { addr, bytes };
+    let write = |addr, bytes| MemOp::Write {
+        addr,
+        bytes,
+        vital: true,
+    };
     let at = NEW + 100;
     let mut expected = bytes.clone();
     expected[5000..9000.min(MOST)].fill(0);
@@ -102,7 +106,24 @@ pub fn writes_before_the_first_instruction(p: Box<dyn Platform>) {
     let (trap, regs) = run(&*p, &*child, Token(51), &again);
     assert_eq!((trap, regs.rbx), (Trap::Syscall, 7));
     assert_eq!((word(&*space, DATA), g.word(DATA)), (7, 0));
-    // What cannot be written costs the process its life, and no other one.
+    // What faults and is not vital is left out, what comes behind is done.
+    let (space, child) = g.thread.fork(Token(52)).unwrap();
+    let nowhere = MemOp::Write {
+        addr: NEW,
+        bytes: &seven,
+        vital: false,
+    };
+    assert!(child.execute_later(&[nowhere, write(DATA, &seven)]));
+    let (trap, regs) = run(&*p, &*child, Token(52), &again);
+    assert_eq!((trap, regs.rbx, word(&*space, DATA)), (Trap::Syscall, 7, 7));
+    // In a child there may be much to take away.
+    let (_space, child) = g.thread.fork(Token(53)).unwrap();
+    let much = MemOp::Unmap {
+        addr: 0x1000_0000,
+        len: 1 << 30,
+    };
+    assert!(!child.execute_later(&[much]));
+    // What is vital and cannot be written costs the process its life, and no other one.
     let lost = load(&*p, 60, program);
     assert!(lost.thread.execute_later(&[write(NEW, &[1])]));
     let (trap, _) = lost.run(&*p, &start());

@@ -9,12 +9,12 @@ use crate::kernel::pidfd::PidFd;
 use crate::kernel::ptrace::{self, event_code};
 use crate::kernel::tree::{Life, Node};
 use crate::kernel::{Cx, ExitStatus, ThreadGroup, signal};
-use crate::mm::{Backing, MemoryManager, Vma};
+use crate::mm::MemoryManager;
 use crate::sync::before_exchange;
 use crate::syscalls::{Block, OnSignal, SysErr, SysResult};
 use crate::usermem::{GuestMemory, UserPtr};
 use crate::vfs::OpenFlags;
-use cofferdam_platform::{MemOp, Prot};
+use cofferdam_platform::MemOp;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -381,16 +381,9 @@ fn write_tid(child: &Task, mm: &MemoryManager, to: u64, is_process: bool) {
     let write = MemOp::Write {
         addr: to,
         bytes: &tid.to_ne_bytes(),
+        vital: false,
     };
-    // What is put off and cannot be written costs the process its life.
-    let is_sure = |v: Vma| {
-        v.prot.contains(Prot::WRITE)
-            && matches!(v.backing, Backing::Anonymous)
-            && to.checked_add(4).is_some_and(|end| end <= v.end)
-    };
-    let put_off = is_process
-        && mm.find_vma(to).is_some_and(is_sure)
-        && child.thread().is_some_and(|t| t.execute_later(&[write]));
+    let put_off = is_process && child.thread().is_some_and(|t| t.execute_later(&[write]));
     if !put_off {
         let mem: &dyn GuestMemory = mm;
         let _ = mem.put(UserPtr::<i32>::new(to), &tid);

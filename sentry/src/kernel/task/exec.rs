@@ -373,6 +373,12 @@ fn commit(cx: &mut Cx<'_>, p: &Prepared) -> Result<()> {
     // Tracers see the call that this was.
     regs.orig_rax = cx.local.call.map_or(u64::MAX, |(number, _)| number);
     cx.local.regs = regs.into();
+    if cx.kernel().is_large(peak)
+        && let Some(thread) = task.thread()
+    {
+        // Others may look at the new memory meanwhile. A process that cannot have it so has been killed.
+        let _ = thread.settle();
+    }
     cx.kernel().await_end(&**cx.mm.space(), peak);
     Ok(())
 }
