@@ -24,8 +24,10 @@ use crate::{Aside, Error, GUEST_END, GUEST_START, Result, sys, wake};
 
 /// How often a waiting sentry looks whether the stub ran away.
 const TICK: Duration = Duration::from_millis(50);
-/// How long an exchange takes before the worker waits for it aside. Longer than the host's tick: a timer that ends before costs every exchange as much as a ring.
-const LONG: Duration = Duration::from_millis(5);
+/// How long an exchange takes before the worker waits for it aside.
+const LONG: Duration = Duration::from_millis(2);
+/// The same if no guest thread runs that may want something: longer than the host's tick, since a timer that ends before costs as much as a ring.
+const LONG_ALONE: Duration = Duration::from_millis(5);
 /// After which silence in an exchange the stub is interrupted.
 const SILENCE: Duration = Duration::from_millis(50);
 /// User CPU time that an exchange may cost the process, per host thread of it, in nanoseconds: the others run meanwhile.
@@ -202,7 +204,11 @@ impl Inner {
             };
             let ring = match ring {
                 None => {
-                    let wait = if aside.is_some() { LONG } else { TICK };
+                    let wait = match aside {
+                        Some(_) if self.running.load(Relaxed) > 0 => LONG,
+                        Some(_) => LONG_ALONE,
+                        None => TICK,
+                    };
                     // Burials can wait: whoever is being made or changed may have somebody waiting for it. (If it is this one that died, that shows soon.)
                     self.next_ring(Some(wait), true)?
                 }
