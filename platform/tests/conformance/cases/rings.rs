@@ -255,5 +255,6 @@ pub fn rings_change_hands(p: Box<dyn Platform>) {
             }
         }
     });
-    assert!(seen > 0 && at.r13 > 1000, "{seen} {}", at.r13);
+    // How many calls the stub left for the worker depends on what else the machine does.
+    assert!(at.r13 > 1000, "{seen} left, {} bytes", at.r13);
 }
