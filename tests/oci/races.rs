@@ -158,6 +158,15 @@ fn a_storm_of_verbs_leaves_nothing() {
                 })
             })
             .collect();
+        // One that met a pause waits in a container that nobody resumes any more: it is not stuck if it ends with that.
+        while callers.iter().any(|c| !c.is_finished()) {
+            std::thread::sleep(Duration::from_millis(500));
+            if Instant::now() > end {
+                let mut c = b.command(&["delete", "--force", id]);
+                c.stdout(Stdio::null()).stderr(Stdio::null());
+                let _ = c.status();
+            }
+        }
         callers
             .into_iter()
             .flat_map(|c| c.join().unwrap())
