@@ -27,20 +27,25 @@ bitflags::bitflags! {
     }
 }
 
-/// What a guest thread was lent by one descriptor. All methods take a short lock and may be called while others are held.
+/// What a guest thread was lent by one descriptor. All methods take a short lock and may be called while others are held. What is not said here is of a loan
+/// without a position and attributes.
 pub trait Loan: Send + Sync {
     /// Where the guest has moved the position to; if the loan is over, where it was then.
-    fn position(&self) -> u64;
+    fn position(&self) -> u64 {
+        0
+    }
     /// Takes the position back for a while, as a call does that others are not to come between; where it is.
-    fn take_position(&self) -> u64;
+    fn take_position(&self) -> u64 {
+        0
+    }
     /// Gives it again, if the loan is not over.
-    fn give_position(&self, position: u64);
+    fn give_position(&self, _position: u64) {}
     /// The borrower is going to talk to another one by a pipe: see [`cofferdam_platform::Thread::part`].
     fn part(&self) {}
     /// It is not any more.
     fn unite(&self) {}
     /// The copy of the attributes counts no more.
-    fn attributes_changed(&self);
+    fn attributes_changed(&self) {}
     /// Nothing counts any more.
     fn end(&self);
     /// Whether it has ended.

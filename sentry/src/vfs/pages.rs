@@ -239,14 +239,6 @@ pub(crate) mod tests {
         }
     }
     impl Loan for Fake {
-        fn position(&self) -> u64 {
-            0
-        }
-        fn take_position(&self) -> u64 {
-            0
-        }
-        fn give_position(&self, _: u64) {}
-        fn attributes_changed(&self) {}
         fn end(&self) {
             self.0.lock().over = true;
         }

@@ -130,7 +130,7 @@ impl Item {
         ready.remove(self);
     }
     /// As [`Self::retire`], of one that is on no list that matters: its file is closed.
-    pub fn is_gone(&self) {
+    pub fn mark_gone(&self) {
         self.retired.store(true, Ordering::Relaxed);
     }
     /// It is in the set again, as if it were new; the instance's `EPOLL` lock is held.

@@ -335,6 +335,7 @@ impl Epoll {
 
     /// Whether something is ready, dropping what is not from the ready list.
     fn is_ready(&self) -> bool {
+        // Dropped after the lock, as in `collect`.
         let mut files: SmallVec<[Arc<File>; 4]> = SmallVec::new();
         let mut interest = self.interest.lock_nested();
         interest.settle(self, None);
@@ -344,10 +345,10 @@ impl Epoll {
             let Some(item) = self.take_ready() else {
                 break;
             };
-            let Some(file) = item.file().filter(|_| !item.is_retired()) else {
+            let Some(file) = item.file() else {
                 continue;
             };
-            found = file.poll().bits() & item.events() & !PRIVATE != 0;
+            found = !item.is_retired() && file.poll().bits() & item.events() & !PRIVATE != 0;
             files.push(file);
             if found {
                 // It goes back to the front: nothing was reported.
@@ -374,7 +375,7 @@ impl Interest {
             .collect();
         for d in &dead {
             self.items.remove(&d.key());
-            d.is_gone();
+            d.mark_gone();
         }
         self.purge_at = self.items.len().saturating_mul(2).max(64);
         dead

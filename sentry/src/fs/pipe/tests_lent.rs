@@ -15,14 +15,6 @@ struct Fake {
 }
 
 impl Loan for Fake {
-    fn position(&self) -> u64 {
-        0
-    }
-    fn take_position(&self) -> u64 {
-        0
-    }
-    fn give_position(&self, _: u64) {}
-    fn attributes_changed(&self) {}
     fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
     }
