@@ -1,9 +1,12 @@
 //! Descriptor tables (`struct files_struct`).
 
+mod loans;
+
 use crate::abi::{Errno, Result};
 use crate::sync::{Charge, Knob, Mutex, Quota, Rank};
 use crate::vfs::File;
 use crate::vfs::loan::Loan;
+use loans::Loans;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -25,9 +28,6 @@ pub struct FdTable {
     inner: Mutex<Inner>,
 }
 
-/// So many loans may be over besides as many as are not.
-const LOANS: usize = 16;
-
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Slots of all tables of the sandbox: a table may have a million of them, and every fork copies it.
@@ -40,9 +40,7 @@ struct Inner {
     /// No free slot below this index.
     first_free: usize,
     /// What was lent by descriptors.
-    loans: Vec<(usize, Arc<dyn Loan>)>,
-    /// Those that are over are looked for when there are this many.
-    purge_at: usize,
+    loans: Loans,
 }
 
 impl Default for FdTable {
@@ -76,14 +74,7 @@ impl Inner {
     }
     /// The descriptor names another file now, or none: what was lent by it is over before anybody learns of that.
     fn changed(&mut self, at: usize) {
-        if !self.loans.is_empty() {
-            self.loans.retain(|(fd, loan)| {
-                if *fd == at {
-                    loan.end();
-                }
-                *fd != at
-            });
-        }
+        self.loans.end(at);
     }
 }
 
@@ -196,16 +187,29 @@ impl FdTable {
     /// Remembers that something of `file` is lent by `fd`, until that names another one; false if it does already.
     pub(super) fn lend(&self, fd: i32, file: &Arc<File>, loan: Arc<dyn Loan>) -> bool {
         let Ok(at) = index(fd) else { return false };
+        self.forget_ended();
         let mut t = self.inner.lock();
         let there = matches!(t.slots.get(at), Some(Some(e)) if Arc::ptr_eq(&e.file, file));
         if there {
-            if t.loans.len() >= t.purge_at {
-                t.loans.retain(|(_, loan)| !loan.is_over());
-                t.purge_at = 2 * t.loans.len() + LOANS;
-            }
-            t.loans.push((at, loan));
+            t.loans.add(at, loan);
         }
         there
+    }
+    /// The loan by `fd` has ended.
+    pub(super) fn end_loan(&self, fd: i32, loan: &Arc<dyn Loan>) {
+        if let Ok(at) = index(fd) {
+            self.inner.lock().loans.remove(at, loan);
+        }
+    }
+    /// Forgets some loans that have ended: there might be room for another one.
+    pub(super) fn forget_ended(&self) {
+        let over = self.inner.lock().loans.look();
+        drop(over);
+    }
+    /// How many loans it knows of.
+    #[cfg(test)]
+    pub(super) fn loans(&self) -> usize {
+        self.inner.lock().loans.len()
     }
     /// Removes `fd`; the caller flushes and drops the entry.
     pub fn remove(&self, fd: i32) -> Result<FdEntry> {
@@ -267,8 +271,7 @@ impl FdTable {
             slots: t.slots.iter().take(used).cloned().collect(),
             charge,
             first_free: t.first_free.min(used),
-            loans: Vec::new(),
-            purge_at: LOANS,
+            loans: Loans::default(),
         }))
     }
     /// Takes out every entry for which `pick(fd, entry)` holds (exec's close-on-exec, close_range, exit).
@@ -284,16 +287,9 @@ impl FdTable {
             {
                 lowest = lowest.min(i);
                 out.extend(slot.take());
+                t.loans.end(i);
             }
         }
-        let Inner { slots, loans, .. } = t;
-        loans.retain(|(fd, loan)| {
-            let kept = matches!(slots.get(*fd), Some(Some(_)));
-            if !kept {
-                loan.end();
-            }
-            kept
-        });
         t.first_free = t.first_free.min(lowest);
         out
     }
