@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-/// So many others are looked at when there is a new one: those that are over stay few.
-const LOOKS: usize = 4;
+/// So many others are looked at when there is a new one: about as many that are over may stay as are not.
+const LOOKS: usize = 2;
 
 /// The descriptor, and the loan's address.
 type Key = (usize, usize);
