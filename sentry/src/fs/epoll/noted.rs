@@ -1,7 +1,7 @@
 //! Changes of a set that a guest thread's stub has noted instead of asking for them ([`cofferdam_platform::Thread::lend_interest`]).
 //!
 //! The notes of one thread at a time count, and only while nobody waits for the instance: who waits registers first and looks then. Whoever looks at
-//! the set takes the notes first, and if it is another one, for good. So nobody can tell when what was noted was done.
+//! the set takes the notes first, and if it is another one, for good. All that can be told is the order of events: what was noted joins the ready list then.
 //!
 //! What is noted cannot fail: an item that is taken out while notes count is *retired*, not gone, and can be put in again.
 
