@@ -50,45 +50,45 @@ struct State {
 }
 
 /// The loans of a task, by entry; and what it notes.
-pub(super) struct Loans(
-    Mutex<[Option<Arc<Lent>>; DESCRIPTORS]>,
-    Mutex<Option<Arc<Interest>>>,
-);
+pub(super) struct Loans {
+    lent: Mutex<[Option<Arc<Lent>>; DESCRIPTORS]>,
+    interest: Mutex<Option<Arc<Interest>>>,
+}
 
 impl Default for Loans {
     fn default() -> Loans {
-        Loans(
-            Mutex::new(Rank::LEAF, [const { None }; DESCRIPTORS]),
-            Mutex::new(Rank::LEAF, None),
-        )
+        Loans {
+            lent: Mutex::new(Rank::LEAF, [const { None }; DESCRIPTORS]),
+            interest: Mutex::new(Rank::LEAF, None),
+        }
     }
 }
 
 impl Loans {
     /// Ends all of them. The thread is stopped, or has ended.
     pub(super) fn end(&self) {
-        let all = std::mem::take(&mut *self.0.lock());
+        let all = std::mem::take(&mut *self.lent.lock());
         for loan in all.into_iter().flatten() {
             loan.end_stopped();
         }
-        let interest = self.1.lock().take();
+        let interest = self.interest.lock().take();
         if let Some(interest) = interest {
             interest.end_notes();
         }
     }
     fn interest(&self) -> Option<Arc<Interest>> {
-        self.1.lock().clone()
+        self.interest.lock().clone()
     }
     /// Its notes are these; those of another instance end.
     fn put_interest(&self, new: Arc<Interest>) {
-        let old = self.1.lock().replace(new);
+        let old = self.interest.lock().replace(new);
         if let Some(old) = old {
             old.end_notes();
         }
     }
     /// Whether there is one for this entry, and such a one.
     fn has(&self, entry: usize, is: impl FnOnce(&Arc<dyn Loan>) -> bool) -> bool {
-        let lent = self.0.lock().get(entry).and_then(Clone::clone);
+        let lent = self.lent.lock().get(entry).and_then(Clone::clone);
         lent.is_some_and(|l| {
             let loan: Arc<dyn Loan> = l;
             is(&loan)
@@ -97,7 +97,7 @@ impl Loans {
     /// Puts one in the place of another, which ends: what was lent of the pages of the same file. The thread is stopped.
     fn put(&self, new: &Arc<Lent>) -> Option<bool> {
         let old = self
-            .0
+            .lent
             .lock()
             .get_mut(new.entry)
             .and_then(|place| place.replace(new.clone()));

@@ -316,8 +316,7 @@ pub fn give(file: &File, own: impl FnOnce(&Arc<WaitQueue>) -> usize) {
 }
 
 /// The ring of a pipe that can be lent by this file to this task, and which end the file is. `None` for a FIFO, for packets, where rings run out, and if it is
-/// not worth it. A new one
-/// is made only if there is room for it.
+/// not worth it. A new one is made only if there is room for it.
 pub fn ring_of(
     file: &File,
     task: i32,

@@ -3,10 +3,10 @@
 //! One instance at a time for each task, and of its set the descriptors that the sentry has changed by that task since. The table of descriptors knows of each ([`Tracked`]): one that names another
 //! file now is asked for again.
 
-use super::Loans;
 #[cfg(test)]
 mod tests;
 
+use super::Loans;
 use crate::fs::epoll::noted::{Change, Notes};
 use crate::fs::epoll::{EXCLUSIVE, Epoll, EpollEvent, Key, WAKEUP, epoll_of};
 use crate::kernel::Cx;
